@@ -1,0 +1,1 @@
+"""azpolicy: Azure Policy for any Kubernetes cluster that runs Gatekeeper."""

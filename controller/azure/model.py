@@ -1,0 +1,257 @@
+"""Azure Policy's own things as frozen values, so that nothing past the readers handles raw documents.
+
+Only the rule of a definition stays JSON: it is a program, and `controller.policy` evaluates it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from controller.json import Json
+
+DATA_MODE: Final = "Microsoft.Kubernetes.Data"
+CLUSTER_TYPES: Final = ("Microsoft.ContainerService/managedClusters", "Microsoft.Kubernetes/connectedClusters")
+
+
+def fold(resource_id: str) -> str:
+    """The form in which two resource ids compare equal: ARM ignores case and a closing slash."""
+    return resource_id.rstrip("/").casefold()
+
+
+def contains(scope: str, resource_id: str) -> bool:
+    """Whether `scope` is `resource_id` or stands above it, by whole segments, case-insensitively."""
+    above, below = fold(scope), fold(resource_id)
+    return below == above or below.startswith(above + "/")
+
+
+class VersionKind(StrEnum):
+    """The suffix that a version carries."""
+
+    RELEASE = ""
+    PREVIEW = "preview"
+    DEPRECATED = "deprecated"
+
+
+_VERSION = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:-(preview|deprecated))?", re.IGNORECASE)
+_PATTERN = re.compile(r"(\d{1,9})\.(\d{1,9}|\*)\.(\d{1,9}|\*)(?:-(preview|deprecated))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Version:
+    """A definition's version, `major.minor.patch[-preview|-deprecated]`; orders by its numbers."""
+
+    major: int
+    minor: int
+    patch: int
+    kind: VersionKind = field(default=VersionKind.RELEASE, compare=True)
+
+    @classmethod
+    def parse(cls, text: str) -> Version | None:
+        """The version that `text` spells, suffix in any case, or None."""
+        found = _VERSION.fullmatch(text.strip())
+        if found is None:
+            return None
+        major, minor, patch, suffix = found.groups()
+        return cls(int(major), int(minor), int(patch), VersionKind((suffix or "").lower()))
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}" + (f"-{self.kind}" if self.kind else "")
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPattern:
+    """What an assignment or reference asks for: `5.*.*`, `1.2.*`, `1.2.3`, each with `-preview` or without."""
+
+    major: int
+    minor: int | None
+    patch: int | None
+    preview: bool
+
+    @classmethod
+    def parse(cls, text: str) -> VersionPattern | None:
+        """The pattern that `text` spells, or None."""
+        found = _PATTERN.fullmatch(text.strip())
+        if found is None:
+            return None
+        major, minor, patch, suffix = found.groups()
+        return cls(
+            int(major),
+            None if minor == "*" else int(minor),
+            None if patch == "*" else int(patch),
+            (suffix or "").lower() == VersionKind.PREVIEW,
+        )
+
+    def matches(self, version: Version) -> bool:
+        """Whether the numbers fit; which suffixes count is the resolver's rule, not the pattern's."""
+        return (
+            version.major == self.major
+            and self.minor in (None, version.minor)
+            and self.patch in (None, version.patch)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Marks a default that is not there: `null` is a value, no default is not."""
+
+
+ABSENT: Final = Absent()
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter that a definition or an initiative declares; `type` is lower case."""
+
+    name: str
+    type: str
+    default: Json | Absent = ABSENT
+    allowed_values: tuple[Json, ...] | None = None
+    schema: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDefinition:
+    """One version of a policy definition; `rule` is its policyRule as JSON."""
+
+    id: str
+    name: str
+    display_name: str
+    version: Version | None
+    mode: str
+    parameters: Mapping[str, Parameter]
+    rule: Mapping[str, Json]
+    description: str = ""
+    built_in: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionReference:
+    """A member of an initiative; `parameters` maps member parameter names to values or expressions."""
+
+    definition_id: str
+    reference_id: str
+    version: str
+    parameters: Mapping[str, Json]
+    effective_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Initiative:
+    """One version of a policy set definition."""
+
+    id: str
+    name: str
+    display_name: str
+    version: Version | None
+    parameters: Mapping[str, Parameter]
+    references: tuple[DefinitionReference, ...]
+    built_in: bool = False
+
+
+class EnforcementMode(StrEnum):
+    """An assignment's enforcementMode (facts §2); the portal says Disabled for DoNotEnforce."""
+
+    DEFAULT = "Default"
+    DO_NOT_ENFORCE = "DoNotEnforce"
+    ENROLL = "Enroll"
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """One selector expression: `kind` is in (or not in) the listed values; exactly one of the two is given."""
+
+    kind: str
+    within: tuple[str, ...] | None = None
+    not_in: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceSelector:
+    """A named group of selectors, all of which must hold; groups are alternatives."""
+
+    name: str
+    selectors: tuple[Selector, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """An assignment's override: `kind` policyEffect or definitionVersion; no selectors means every member."""
+
+    kind: str
+    value: str
+    selectors: tuple[Selector, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A definition or initiative assigned at a scope; `enforcement_mode` as spelled by Azure."""
+
+    id: str
+    name: str
+    display_name: str
+    scope: str
+    definition_id: str
+    not_scopes: tuple[str, ...] = ()
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    enforcement_mode: str = EnforcementMode.DEFAULT
+    definition_version: str = ""
+    effective_version: str = ""
+    overrides: tuple[Override, ...] = ()
+    resource_selectors: tuple[ResourceSelector, ...] = ()
+    is_initiative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """A waiver of an assignment, whole or by references; `expires_on` is aware UTC."""
+
+    id: str
+    display_name: str
+    scope: str
+    assignment_id: str
+    reference_ids: tuple[str, ...] = ()
+    category: str = ""
+    expires_on: datetime | None = None
+    resource_selectors: tuple[ResourceSelector, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterResource:
+    """The cluster as ARM knows it. `document` is None when only its id is known: other fields cannot be told then."""
+
+    id: str
+    type: str
+    name: str
+    document: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A resource that was there but does not parse: whatever depends on it is Unresolved, the rest goes on."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AzureState:
+    """All that Azure, or a snapshot, says about one cluster. Complete: readers raise SourceError otherwise.
+
+    `definitions` and `initiatives` map folded ids to every version at hand. `gone` holds the folded ids of assignments
+    whose own GET answered 404 (design property 3). `unreadable` maps folded ids to what is wrong with them.
+    """
+
+    cluster: ClusterResource
+    assignments: tuple[Assignment, ...]
+    definitions: Mapping[str, tuple[PolicyDefinition, ...]]
+    initiatives: Mapping[str, tuple[Initiative, ...]]
+    exemptions: tuple[Exemption, ...] = ()
+    gone: frozenset[str] = frozenset()
+    unreadable: Mapping[str, Unreadable] = field(default_factory=dict)

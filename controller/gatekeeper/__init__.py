@@ -1,0 +1,1 @@
+"""From effective policies to Gatekeeper's objects: naming, manifests, template sources."""
