@@ -1,0 +1,25 @@
+package lib.containers
+
+import data.lib.images
+import data.lib.pod
+
+# Every container of the pod as {container, field}: an array, as a set would hash each container.
+listed = [entry |
+  field := ["containers", "initContainers", "ephemeralContainers"][_]
+  container := pod.spec[field][_]
+  entry := {"container": container, "field": field}
+]
+
+# Those which neither excludedContainers nor excludedImages exempts.
+checked = [entry |
+  entry := listed[_]
+  not excluded(entry.container)
+]
+
+excluded(container) {
+  container.name == input.parameters.excludedContainers[_]
+}
+
+excluded(container) {
+  images.matches(images.of(container), input.parameters.excludedImages[_])
+}

@@ -1,0 +1,199 @@
+"""The template bundle as users get it: generated files are fresh, and every suite passes in both gators.
+
+One gator process judges all suites, so the figures of all of them come from one run per Gatekeeper version.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from templates import generate
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLE = ROOT / "templates"
+DEFINITIONS = ROOT.parent / "shared" / "azure-policy" / "definitions"
+FOLDERS = generate.sources()
+STORE = re.compile(r"/kubernetes/([\w-]+/v\d+)/template\.yaml$")
+# Gatekeeper version to the environment variable that may name its gator.
+GATORS = {"3.23": "AZPOLICY_GATOR", "3.17": "AZPOLICY_GATOR_3_17"}
+
+
+def folder_name(folder: Path) -> str:
+    return folder.relative_to(BUNDLE).as_posix()
+
+
+every_template = pytest.mark.parametrize("folder", FOLDERS, ids=folder_name)
+
+
+def load(path: Path) -> Any:
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+
+
+def schema_of(folder: Path) -> dict[str, Any]:
+    """The schema of spec.parameters, closed: what it does not declare the API server would prune."""
+    spec = load(folder / "template.yaml")["spec"]["crd"]["spec"]
+    schema: dict[str, Any] = {"additionalProperties": False, **spec["validation"]["openAPIV3Schema"]}
+    return schema
+
+
+def suite_constraints(folder: Path) -> Iterator[tuple[Path, Any]]:
+    for test in load(folder / "suite.yaml")["tests"]:
+        path = folder / test["constraint"]
+        yield path, load(path)
+
+
+def suite_cases(folder: Path) -> Iterator[dict[str, Any]]:
+    for test in load(folder / "suite.yaml")["tests"]:
+        yield from test.get("cases", [])
+
+
+def violations_expected(case: dict[str, Any]) -> list[Any]:
+    """The figures that a case asserts; gator takes `yes` and 'at least one' where none is written."""
+    return [assertion.get("violations", "yes") for assertion in case.get("assertions", [{"violations": "no"}])]
+
+
+def gator(version: str) -> str:
+    """The path of that Gatekeeper's gator: from the environment, else built by the test cluster's harness."""
+    if path := os.environ.get(GATORS[version]):
+        return path
+    tool = "gator" if version == "3.23" else f"gator-{version}"
+    command = [sys.executable, "-m", "tests.cluster.harness", "build", tool]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, f"set {GATORS[version]} or make {tool} build: {built.stderr[-2000:]}"
+    return built.stdout.strip().splitlines()[-1]
+
+
+def test_no_generated_template_is_stale() -> None:
+    assert generate.stale(FOLDERS) == []
+
+
+@pytest.mark.parametrize("version", GATORS)
+def test_every_suite_passes_in_gator_of_gatekeeper(version: str) -> None:
+    run = subprocess.run(
+        [gator(version), "verify", "./templates/..."], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert run.returncode == 0, "\n".join(line for line in run.stdout.splitlines() if not line.startswith("ok"))
+    passed = set(re.findall(r"^ok\s+\./templates/(\S+)/suite\.yaml", run.stdout, re.MULTILINE))
+    assert passed == {folder_name(folder) for folder in FOLDERS}
+
+
+@every_template
+def test_a_suite_has_allowed_and_denied_cases_of_its_own_template(folder: Path) -> None:
+    suite = load(folder / "suite.yaml")
+    assert suite["metadata"]["name"] == folder_name(folder).replace("/", "-")
+    assert {test["template"] for test in suite["tests"]} == {"template.yaml"}
+
+    expected = [violations_expected(case) for case in suite_cases(folder)]
+    assert any(figures in (["no"], [0]) for figures in expected)
+    assert any(figures not in (["no"], [0]) for figures in expected)
+
+
+@every_template
+def test_no_sample_is_left_out_of_the_suite(folder: Path) -> None:
+    suite = json.dumps(load(folder / "suite.yaml"))
+
+    unused = [path.name for path in (folder / "samples").glob("*.yaml") if f'"samples/{path.name}"' not in suite]
+
+    assert unused == []
+
+
+@every_template
+def test_the_suite_sets_every_parameter_and_each_fits_the_schema(folder: Path) -> None:
+    schema = schema_of(folder)
+    used: set[str] = set()
+    for path, constraint in suite_constraints(folder):
+        parameters = constraint["spec"].get("parameters", {})
+        jsonschema.validate(parameters, schema)
+        assert constraint["kind"] == load(folder / "template.yaml")["spec"]["crd"]["spec"]["names"]["kind"], path
+        used |= set(parameters)
+
+    assert used == set(schema["properties"])
+
+
+@every_template
+def test_a_template_is_named_after_its_kind_and_its_version(folder: Path) -> None:
+    template = load(folder / "template.yaml")
+
+    kind = template["spec"]["crd"]["spec"]["names"]["kind"]
+
+    assert template["apiVersion"] == "templates.gatekeeper.sh/v1"
+    assert template["metadata"]["name"] == kind.lower()
+    assert re.match(rf"K8sAzure({folder.name.upper()})?[A-Z]", kind)
+    assert "labels" not in template["metadata"]
+
+
+def untyped(schema: dict[str, Any], place: str = "") -> Iterator[str]:
+    """Places of a schema that no structural schema may have: without a type."""
+    if "type" not in schema and not schema.get("x-kubernetes-int-or-string"):
+        yield place or "the whole"
+    for name, inner in schema.get("properties", {}).items():
+        yield from untyped(inner, f"{place}.{name}")
+    for word in ("items", "additionalProperties"):
+        if isinstance(inner := schema.get(word), dict):
+            yield from untyped(inner, f"{place}.{word}")
+
+
+@every_template
+def test_a_parameter_schema_is_structural(folder: Path) -> None:
+    assert list(untyped(schema_of(folder))) == []
+
+
+def definition_values() -> Iterator[tuple[str, str, set[str]]]:
+    """File, template path and `values` keys of each of Azure's definitions that names a template on its store."""
+    for path in sorted(DEFINITIONS.glob("*/*.json")):
+        details = json.loads(path.read_text(encoding="utf-8"))["properties"]["policyRule"]["then"].get("details", {})
+        match = STORE.search((details.get("templateInfo") or {}).get("url", ""))
+        if match:
+            yield f"{path.parent.name}/{path.name}", match.group(1), set(details.get("values") or {})
+
+
+def test_every_value_that_azure_sends_is_declared() -> None:
+    if not DEFINITIONS.is_dir():
+        pytest.skip("Azure's definitions are not here")
+    declared = {folder_name(folder): set(schema_of(folder)["properties"]) for folder in FOLDERS}
+
+    missing = {
+        (definition, template): values - declared[template]
+        for definition, template, values in definition_values()
+        if template in declared and values - declared[template]
+    }
+
+    assert missing == {}
+
+
+def test_the_check_fails_on_a_stale_template(tmp_path: Path) -> None:
+    lib, folder = tmp_path / "lib", tmp_path / "some-policy" / "v1"
+    lib.mkdir()
+    folder.mkdir(parents=True)
+    (lib / "parameters.yaml").write_text("{}", encoding="utf-8")
+    (lib / "shared.rego").write_text("package lib.shared\n", encoding="utf-8")
+    (folder / "schema.yaml").write_text("{kind: K8sAzureV1Some, title: t, description: d}", encoding="utf-8")
+    (folder / "rule.rego").write_text("package some\n\nimport data.lib.shared\n", encoding="utf-8")
+    (folder / "template.yaml").write_text(generate.generate(folder, tmp_path), encoding="utf-8")
+    assert generate.stale([folder], tmp_path) == []
+
+    (lib / "shared.rego").write_text("package lib.shared\n\nchanged = true\n", encoding="utf-8")
+
+    assert generate.stale([folder], tmp_path) == [folder / "template.yaml"]
+
+
+def test_a_missing_shared_module_is_named(tmp_path: Path) -> None:
+    lib, folder = tmp_path / "lib", tmp_path / "some-policy" / "v1"
+    lib.mkdir()
+    folder.mkdir(parents=True)
+    (lib / "parameters.yaml").write_text("{}", encoding="utf-8")
+    (folder / "schema.yaml").write_text("{kind: K8sAzureV1Some, title: t, description: d}", encoding="utf-8")
+    (folder / "rule.rego").write_text("package some\n\nimport data.lib.nowhere\n", encoding="utf-8")
+
+    with pytest.raises(generate.SourceError, match=r"nowhere\.rego: there is no such file"):
+        generate.generate(folder, tmp_path)
