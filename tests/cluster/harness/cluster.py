@@ -1,0 +1,398 @@
+"""TestCluster: one cluster, from its first certificate to its last process.
+
+The pieces that it puts together say what each server is told (`control_plane`, `gatekeeper`); here is when.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime as dt
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from tests.cluster.harness import audit, control_plane, gatekeeper, tools
+from tests.cluster.harness.certs import Authority, KeyPair, new_private_key, private_key_pem
+from tests.cluster.harness.client import Client
+from tests.cluster.harness.errors import HarnessError
+from tests.cluster.harness.processes import Server, free_port
+from tests.cluster.harness.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from types import TracebackType
+
+    from tests.cluster.harness.audit import AuditEvent
+
+START_TIMEOUT = 120.0  # seconds; a busy machine is slow, a dead process is noticed at once
+KUBECTL_TIMEOUT = 300.0
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+CONSTRAINTS = "/apis/constraints.gatekeeper.sh/v1beta1"
+
+
+class TestCluster:
+    """A running cluster on loopback; make one with `start`, end it with `stop` or use it in `with`."""
+
+    __test__ = False  # not a class of tests, whatever its name looks like to pytest
+
+    @classmethod
+    def start(cls, *, gatekeeper: bool = True, audit_interval: int = 10, folder: Path | None = None) -> Self:
+        """Start a cluster and return when it admits pods and, with `gatekeeper`, Gatekeeper is asked about them.
+
+        `audit_interval` is in seconds. A `folder` of the caller's own is never removed.
+        """
+        for tool in tools.CLUSTER_TOOLS:
+            tools.path(tool)
+        cluster = cls(folder, audit_interval)
+        try:
+            cluster._start_all(with_gatekeeper=gatekeeper)
+        except BaseException:
+            cluster.stop(keep=True)
+            raise
+        return cluster
+
+    def __init__(self, folder: Path | None, audit_interval: int) -> None:
+        """Lay out files, ports and servers; nothing runs yet."""
+        self._owns_folder = folder is None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix=f"azpolicy-cluster-{os.getpid()}-"))
+        self.logs = self._make_folder("logs")
+        self._users = self._make_folder("users")
+        self._ports = {name: free_port() for name in ("etcd", "apiserver", "webhook", "health")}
+        self._authority = Authority()
+        self._authority_file = self._write("ca.crt", self._authority.pem)
+        self.server = f"https://127.0.0.1:{self._ports['apiserver']}"
+        self.kubeconfig = self.kubeconfig_for("admin", ["system:masters"])
+        self._admin = self._client(self.kubeconfig)
+        self._audit_log = self.logs / "audit.jsonl"
+        files = self._control_plane_files()
+        self._etcd = self._server("etcd", control_plane.etcd(files, self._ports["etcd"]))
+        self._apiserver = self._server(
+            "kube-apiserver", control_plane.apiserver(files, self._ports["apiserver"], self._ports["etcd"])
+        )
+        self._controllers = self._server("kube-controller-manager", control_plane.controller_manager(files))
+        self._gatekeeper = self._gatekeeper_server(audit_interval)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop(keep=kind is not None and issubclass(kind, Exception))
+
+    def stop(self, *, keep: bool = False) -> None:
+        """End all processes, clients before servers; then remove the folder, or keep its logs and say where."""
+        order = [self._gatekeeper, self._controllers, self._apiserver, self._etcd]
+        for server in order[:2]:
+            server.terminate()
+        for server in order:
+            server.stop(grace=5.0)
+        if keep:
+            shutil.rmtree(self.folder / "etcd", ignore_errors=True)
+            sys.stderr.write(f"test cluster: logs kept in {self.logs}\n")
+        elif self._owns_folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    # --- asking the cluster
+
+    def kubeconfig_for(self, user: str, groups: Iterable[str] = ()) -> Path:
+        """A kubeconfig for any user; what that user may do is up to RBAC."""
+        groups = list(groups)
+        identity = hashlib.sha256(json.dumps([user, groups]).encode()).hexdigest()[:12]
+        file = self._users / f"{identity}.kubeconfig"
+        if not file.exists():
+            pair = self._authority.client(user, groups)
+            self._write(f"users/{identity}.pem", pair.certificate + pair.key)
+            self._write(f"users/{identity}.kubeconfig", json.dumps(self._kubeconfig(user, pair), indent=1).encode())
+        return file
+
+    def kubectl(
+        self,
+        *arguments: str,
+        input: str | None = None,  # noqa: A002  # the name that subprocess.run has for it
+        user: Path | None = None,
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run kubectl as admin, or with a kubeconfig of `kubeconfig_for`; with `check`, a failure is an error."""
+        result = subprocess.run(
+            [tools.path("kubectl"), "--kubeconfig", user or self.kubeconfig, *arguments],
+            input=input,
+            capture_output=True,
+            text=True,
+            timeout=KUBECTL_TIMEOUT,
+            check=False,
+            env={**os.environ, "KUBECACHEDIR": str(self.folder / "kubectl-cache"), "KUBERC": "off"},
+        )
+        if check and result.returncode:
+            raise HarnessError(f"kubectl {' '.join(arguments)} ended with {result.returncode}: {result.stderr.strip()}")
+        return result
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        content_type: str | None = None,
+        user: Path | None = None,
+    ) -> tuple[int, dict[str, Any]]:
+        """One request as admin, or with a kubeconfig of `kubeconfig_for`: status and JSON, whatever the status.
+
+        A PATCH is a merge patch unless `content_type` says otherwise. Raises OSError when nothing answers.
+        """
+        client = self._admin if user is None else self._client(user)
+        return client.request(method, path, body, content_type)
+
+    def get(self, path: str) -> dict[str, Any]:
+        """GET as admin; anything but 200 is a HarnessError."""
+        status, document = self.request("GET", path)
+        if status != 200:
+            raise HarnessError(f"GET {path} answered {status}: {document.get('message')}")
+        return document
+
+    # --- the audit log
+
+    def audit_mark(self) -> int:
+        """Where the audit log ends now; what is asked later comes after it."""
+        self._flush_audit()
+        return self._audit_log.stat().st_size if self._audit_log.exists() else 0
+
+    def audit_events(self, since: int = 0) -> Iterator[AuditEvent]:
+        """Every answered request, system users' reads apart, from a mark on."""
+        return audit.read(self._audit_log, since)
+
+    def writes(self, user: str, since: int = 0) -> list[AuditEvent]:
+        """The creates, updates, patches and deletes that `user` asked for, refused ones and dry runs too."""
+        self._flush_audit()
+        return [event for event in self.audit_events(since) if event.user == user and event.is_write]
+
+    def _flush_audit(self) -> None:
+        """Wait until the log has a request of our own: a large answer may reach its client before its log line."""
+        if not self._apiserver.running:
+            return
+        size = self._audit_log.stat().st_size if self._audit_log.exists() else 0
+        token = uuid.uuid4().hex
+        self.get(f"/version?audit-mark={token}")
+        eventually(lambda: any(token in event.uri for event in self.audit_events(size)), what="the audit log")
+
+    # --- taking pieces away and bringing them back
+
+    def stop_apiserver(self) -> None:
+        """End the API server; etcd keeps its data."""
+        self._apiserver.stop()
+
+    def start_apiserver(self) -> None:
+        """Start the API server and wait until it is ready."""
+        self._apiserver.start()
+        self._until(self._apiserver, self._apiserver_ready, "the API server to be ready")
+
+    def restart_apiserver(self) -> None:
+        """Stop and start the API server: every watch breaks, no data is lost."""
+        self.stop_apiserver()
+        self.start_apiserver()
+
+    def stop_gatekeeper(self) -> None:
+        """End the Gatekeeper process; its webhooks stay and fail closed, so creates and updates are refused."""
+        self._gatekeeper.stop()
+
+    def start_gatekeeper(self) -> None:
+        """Start the Gatekeeper process and wait until requests are decided by it."""
+        self._gatekeeper.start()
+        self._until(self._gatekeeper, self._gatekeeper_ready, "Gatekeeper to be ready")
+        if self._has_webhooks():
+            self._until(self._gatekeeper, self._gatekeeper_asked, "Gatekeeper's webhooks to be asked")
+
+    def install_gatekeeper(self) -> None:
+        """Install Gatekeeper's objects, start its process, then point the webhooks at it."""
+        for manifest in gatekeeper.manifests():
+            if manifest["kind"] == "Pod":
+                eventually(self._crds_established, what="Gatekeeper's CRDs to be established")
+            self._create(manifest)
+        self._controllers.start()
+        self._gatekeeper.start()
+        self._until(self._gatekeeper, self._gatekeeper_ready, "Gatekeeper to be ready")
+        for manifest in gatekeeper.webhooks(self._ports["webhook"], self._authority.pem):
+            self._create(manifest)
+        self._until(self._gatekeeper, self._gatekeeper_asked, "Gatekeeper's webhooks to be asked")
+
+    def uninstall_gatekeeper(self) -> None:
+        """Delete Gatekeeper, its CRDs and so every template, constraint and mutator; wait until all is gone."""
+        webhooks = gatekeeper.webhooks(self._ports["webhook"], self._authority.pem)
+        for manifest in webhooks:
+            self._delete(manifest)
+        self._gatekeeper.stop()
+        manifests = gatekeeper.manifests()
+        for manifest in reversed(manifests):
+            self._delete(manifest)
+        # Constraint kinds are no part of the manifest; the garbage collector may not know their owners any more.
+        eventually(self._no_gatekeeper_crds, timeout=60, what="Gatekeeper's CRDs to be deleted")
+        eventually(lambda: all(map(self._gone, manifests)), timeout=60, what="Gatekeeper's objects to be deleted")
+
+    def wait_for_audit(self, timeout: float = 90.0) -> None:
+        """Wait until every constraint has the result of an audit that began after this call; there must be one."""
+        # The timestamps have whole seconds: an audit in this very second may have begun before the call.
+        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+        def audited() -> bool:
+            stamps = [live.get("status", {}).get("auditTimestamp", "") for live in self._constraints()]
+            if not stamps:
+                raise HarnessError("there is no constraint, so an audit leaves no trace to wait for")
+            return all(stamp > now for stamp in stamps)
+
+        eventually(audited, timeout=timeout, what=f"an audit after {now}")
+
+    # --- start, piece by piece
+
+    def _start_all(self, *, with_gatekeeper: bool) -> None:
+        self._etcd.start()
+        self._apiserver.start()
+        self._until(self._apiserver, self._apiserver_ready, "the API server to be ready")
+        if with_gatekeeper:
+            # It starts the controllers after its CRDs are there: the garbage collector looks for new kinds only every
+            # 30 seconds, and until it knows templates it does not delete what belongs to them.
+            self.install_gatekeeper()
+        self._controllers.start()
+        account = "/api/v1/namespaces/default/serviceaccounts/default"
+        self._until(self._controllers, lambda: self.request("GET", account)[0] == 200, "the default service account")
+
+    def _until(self, server: Server, check: Callable[[], bool], what: str) -> None:
+        """Wait for a server, but not for one that has ended."""
+        deadline = time.monotonic() + START_TIMEOUT
+
+        def alive_and_ready() -> bool:
+            return bool(not server.running or check())
+
+        eventually(alive_and_ready, timeout=deadline - time.monotonic(), what=f"{what} ({server.log})")
+        server.check_alive()
+
+    def _apiserver_ready(self) -> bool:
+        return self.request("GET", "/readyz")[0] == 200
+
+    def _gatekeeper_ready(self) -> bool:
+        url = f"http://127.0.0.1:{self._ports['health']}/readyz"
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(url, timeout=5) as response:
+            return bool(response.status == 200)
+
+    def _gatekeeper_asked(self) -> bool:
+        """Whether a request that Gatekeeper itself refuses, its ignore label on a namespace, is refused by it."""
+        label = {"admission.gatekeeper.sh/ignore": "asked"}
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "asked", "labels": label}}
+        _, document = self.request("POST", "/api/v1/namespaces?dryRun=All", namespace)
+        return "denied the request" in str(document.get("message"))
+
+    def _has_webhooks(self) -> bool:
+        webhooks = gatekeeper.webhooks(self._ports["webhook"], self._authority.pem)
+        return all(self.request("GET", _object_path(manifest))[0] == 200 for manifest in webhooks)
+
+    def _crds_established(self) -> bool:
+        return all(
+            any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions)
+            for crd in self._gatekeeper_crds()
+            for conditions in [crd.get("status", {}).get("conditions", [])]
+        )
+
+    def _gatekeeper_crds(self) -> list[dict[str, Any]]:
+        return [crd for crd in self.get(CRDS)["items"] if crd["spec"]["group"].endswith("gatekeeper.sh")]
+
+    def _no_gatekeeper_crds(self) -> bool:
+        crds = self._gatekeeper_crds()
+        for crd in crds:
+            if "deletionTimestamp" not in crd["metadata"]:
+                self.request("DELETE", f"{CRDS}/{crd['metadata']['name']}")
+        return not crds
+
+    def _constraints(self) -> Iterator[dict[str, Any]]:
+        status, kinds = self.request("GET", CONSTRAINTS)
+        for kind in kinds["resources"] if status == 200 else []:
+            if "/" not in kind["name"]:
+                yield from self.get(f"{CONSTRAINTS}/{kind['name']}")["items"]
+
+    def _create(self, manifest: dict[str, Any]) -> None:
+        status, document = self.request("POST", gatekeeper.path_of(manifest), manifest)
+        if status != 201:
+            name = manifest["metadata"]["name"]
+            raise HarnessError(f"creating {manifest['kind']} {name} answered {status}: {document.get('message')}")
+
+    def _delete(self, manifest: dict[str, Any]) -> None:
+        status, document = self.request("DELETE", _object_path(manifest))
+        if status not in {200, 202, 404}:
+            name = manifest["metadata"]["name"]
+            raise HarnessError(f"deleting {manifest['kind']} {name} answered {status}: {document.get('message')}")
+
+    def _gone(self, manifest: dict[str, Any]) -> bool:
+        return self.request("GET", _object_path(manifest))[0] == 404
+
+    # --- files
+
+    def _control_plane_files(self) -> control_plane.Files:
+        serving = self._authority.server("127.0.0.1", "localhost", "kubernetes.default.svc", "10.0.0.1")
+        return control_plane.Files(
+            authority=self._authority_file,
+            server_certificate=self._write("apiserver.crt", serving.certificate),
+            server_key=self._write("apiserver.key", serving.key),
+            account_key=self._write("service-accounts.key", private_key_pem(new_private_key())),
+            audit_policy=self._write("audit-policy.json", json.dumps(audit.POLICY).encode()),
+            audit_log=self._audit_log,
+            controller_kubeconfig=self.kubeconfig_for("system:kube-controller-manager", ["system:masters"]),
+            etcd_data=self.folder / "etcd",
+        )
+
+    def _gatekeeper_server(self, audit_interval: int) -> Server:
+        serving = self._authority.server("127.0.0.1")
+        certificates = self._make_folder("webhook")
+        self._write("webhook/tls.crt", serving.certificate)
+        self._write("webhook/tls.key", serving.key)
+        ports = gatekeeper.Ports(self._ports["webhook"], self._ports["health"])
+        kubeconfig = self.kubeconfig_for(gatekeeper.USER, gatekeeper.GROUPS)
+        cache = self._make_folder("audit-cache")
+        command = gatekeeper.command(kubeconfig, certificates, cache, ports, audit_interval)
+        return self._server("gatekeeper", command, gatekeeper.environ())
+
+    def _server(self, name: str, command: list[str], environ: Mapping[str, str] | None = None) -> Server:
+        return Server(name, command, logs=self.logs, folder=self.folder, environ=environ)
+
+    def _client(self, kubeconfig: Path) -> Client:
+        return Client(self.server, self._authority_file, kubeconfig.with_suffix(".pem"))
+
+    def _kubeconfig(self, user: str, pair: KeyPair) -> dict[str, Any]:
+        """A kubeconfig in one piece, with the certificates in it: it can be copied."""
+        authority, certificate, key = (
+            base64.b64encode(pem).decode() for pem in (self._authority.pem, pair.certificate, pair.key)
+        )
+        return {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "test", "cluster": {"server": self.server, "certificate-authority-data": authority}}],
+            "users": [{"name": user, "user": {"client-certificate-data": certificate, "client-key-data": key}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
+            "current-context": "test",
+        }
+
+    def _make_folder(self, name: str) -> Path:
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _write(self, name: str, content: bytes) -> Path:
+        """Write a file that only its owner may read: half of them are keys."""
+        file = self.folder / name
+        with contextlib.suppress(FileNotFoundError):
+            file.unlink()
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            stream.write(content)
+        return file
+
+
+def _object_path(manifest: dict[str, Any]) -> str:
+    return f"{gatekeeper.path_of(manifest)}/{manifest['metadata']['name']}"

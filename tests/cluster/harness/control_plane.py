@@ -1,0 +1,90 @@
+"""How etcd, kube-apiserver and kube-controller-manager are started: commands only, no processes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.harness import tools
+
+# What a cluster without nodes needs. The garbage collector deletes a deleted template's CRD; deployments and replica
+# sets let a user see a pod refused the way it happens in daily life.
+CONTROLLERS = [
+    "clusterrole-aggregation-controller",
+    "deployment-controller",
+    "garbage-collector-controller",
+    "namespace-controller",
+    "replicaset-controller",
+    "resourcequota-controller",
+    "root-ca-certificate-publisher-controller",
+    "serviceaccount-controller",
+    "serviceaccount-token-controller",
+    "validatingadmissionpolicy-status-controller",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where the files of the control plane are."""
+
+    authority: Path
+    server_certificate: Path
+    server_key: Path
+    account_key: Path
+    audit_policy: Path
+    audit_log: Path
+    controller_kubeconfig: Path
+    etcd_data: Path
+
+
+def etcd(files: Files, port: int) -> list[str]:
+    """The storage; without fsync, a power cut may take a test cluster."""
+    url = f"http://127.0.0.1:{port}"
+    return [
+        str(tools.path("etcd")),
+        f"--data-dir={files.etcd_data}",
+        f"--listen-client-urls={url}",
+        f"--advertise-client-urls={url}",
+        "--listen-peer-urls=http://127.0.0.1:0",
+        "--unsafe-no-fsync",
+        "--log-level=warn",
+    ]
+
+
+def apiserver(files: Files, port: int, etcd_port: int) -> list[str]:
+    """The API server as a cluster runs it: RBAC, default admission, an audit log that it writes before it answers."""
+    return [
+        str(tools.path("kube-apiserver")),
+        f"--etcd-servers=http://127.0.0.1:{etcd_port}",
+        "--bind-address=127.0.0.1",
+        "--advertise-address=127.0.0.1",
+        f"--secure-port={port}",
+        f"--tls-cert-file={files.server_certificate}",
+        f"--tls-private-key-file={files.server_key}",
+        f"--client-ca-file={files.authority}",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-key-file={files.account_key}",
+        f"--service-account-signing-key-file={files.account_key}",
+        "--service-cluster-ip-range=10.0.0.0/24",
+        "--endpoint-reconciler-type=none",
+        "--authorization-mode=RBAC",
+        "--allow-privileged=true",
+        f"--audit-policy-file={files.audit_policy}",
+        f"--audit-log-path={files.audit_log}",
+        "--audit-log-maxsize=100000",  # megabytes: never rotated, offsets into it stay good
+        "--profiling=false",
+    ]
+
+
+def controller_manager(files: Files) -> list[str]:
+    """The controllers, with a client that does not hold back a test that deletes hundreds of objects."""
+    return [
+        str(tools.path("kube-controller-manager")),
+        f"--kubeconfig={files.controller_kubeconfig}",
+        f"--controllers={','.join(CONTROLLERS)}",
+        f"--service-account-private-key-file={files.account_key}",
+        f"--root-ca-file={files.authority}",
+        "--leader-elect=false",
+        "--secure-port=0",
+        "--kube-api-qps=300",
+        "--kube-api-burst=600",
+        "--profiling=false",
+    ]

@@ -1,0 +1,218 @@
+"""The programs of the test cluster, built once from their Go modules and kept in a cache.
+
+Each folder in tests/cluster/tools is a Go module that pins one set of them. A new tool is a new line in TOOLS.
+"""
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.harness.errors import HarnessError
+from tests.cluster.harness.processes import spawn
+
+MODULES = Path(__file__).parents[1] / "tools"
+PROGRESS_SECONDS = 15.0
+GO_DOWNLOADS = "https://go.dev/dl/"
+GATEKEEPER = "github.com/open-policy-agent/gatekeeper/v3"
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A program: the folder of its go.mod, its package, the module whose version it has, the variable that says so."""
+
+    folder: str
+    package: str
+    module: str
+    version_variable: str | None = None
+
+
+def _kubernetes(command: str) -> Tool:
+    package = f"k8s.io/kubernetes/cmd/{command}"
+    return Tool("kubernetes", package, "k8s.io/kubernetes", "k8s.io/component-base/version.gitVersion")
+
+
+TOOLS = {
+    "etcd": Tool("kubernetes", "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3"),
+    "kube-apiserver": _kubernetes("kube-apiserver"),
+    "kube-controller-manager": _kubernetes("kube-controller-manager"),
+    "kubectl": _kubernetes("kubectl"),
+    "gatekeeper": Tool("gatekeeper", GATEKEEPER, GATEKEEPER, f"{GATEKEEPER}/pkg/version.Version"),
+    "gator": Tool("gatekeeper", f"{GATEKEEPER}/cmd/gator", GATEKEEPER),
+}
+CLUSTER_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "gatekeeper")
+
+
+def path(name: str) -> Path:
+    """The program of this name, built first where it has to be; the first time that takes minutes."""
+    return _provided(name) or build(name)
+
+
+@functools.cache
+def build(name: str) -> Path:
+    """Build one tool into the cache, or find it there; safe for several processes at once."""
+    if name not in TOOLS:
+        raise HarnessError(f"there is no tool {name!r}; the tools are {', '.join(TOOLS)}")
+    tool = TOOLS[name]
+    program = _bin_folder(tool.folder) / name
+    if not program.exists():
+        with _locked(program, f"another process that builds {name}"):
+            if not program.exists():
+                _go_build(name, tool, program)
+    return program
+
+
+@functools.cache
+def gatekeeper_manifest() -> Path:
+    """The manifest that Gatekeeper's own release ships, copied from its module."""
+    manifest = _bin_folder("gatekeeper") / "gatekeeper.yaml"
+    if not manifest.exists():
+        with _locked(manifest, "another process that copies Gatekeeper's manifest"):
+            module = _go("mod", "download", "-json", GATEKEEPER, folder="gatekeeper")
+            found = re.search(r'"Dir": "(.+)"', module)
+            if not found:
+                raise HarnessError(f"go mod download does not say where {GATEKEEPER} is:\n{module}")
+            with _replacing(manifest) as unfinished:
+                shutil.copyfile(Path(found[1]) / "deploy" / "gatekeeper.yaml", unfinished)
+    return manifest
+
+
+def cache_folder() -> Path:
+    """Where built programs are kept: $AZPOLICY_CACHE, or the user's cache folder."""
+    if chosen := os.environ.get("AZPOLICY_CACHE"):
+        return Path(chosen).absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "azure-policy-sync"
+
+
+def _provided(name: str) -> Path | None:
+    """The program in the folder that KUBEBUILDER_ASSETS names, if that folder has a control plane."""
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if not assets or not all((Path(assets) / server).exists() for server in ("etcd", "kube-apiserver")):
+        return None
+    program = Path(assets).absolute() / name
+    return program if program.exists() else None
+
+
+@functools.cache
+def _bin_folder(folder: str) -> Path:
+    """The cache folder of one Go module: another go.mod, go.sum or Go makes another folder."""
+    module = MODULES / folder
+    _check_go(folder)
+    digest = hashlib.sha256(_go("version", folder=folder).encode())
+    for name in ("go.mod", "go.sum"):
+        digest.update((module / name).read_bytes())
+    return cache_folder() / "bin" / f"{folder}-{digest.hexdigest()[:12]}"
+
+
+def _check_go(folder: str) -> None:
+    wanted = re.search(r"^go (\d+)\.(\d+)", (MODULES / folder / "go.mod").read_text(), re.MULTILINE)
+    if not wanted:
+        raise HarnessError(f"{MODULES / folder / 'go.mod'} has no `go` line")
+    needed = f"Go {wanted[1]}.{wanted[2]} or newer is needed to build the test cluster: {GO_DOWNLOADS}"
+    if shutil.which("go") is None:
+        raise HarnessError(f"{needed} (there is no `go` on the PATH)")
+    installed = _go("version", folder=folder).strip()
+    version = re.search(r"\bgo(\d+)\.(\d+)", installed)
+    # A development version ("devel go1.27-…") has the same two numbers.
+    if not version or (int(version[1]), int(version[2])) < (int(wanted[1]), int(wanted[2])):
+        raise HarnessError(f"{needed} (found: {installed})")
+
+
+def _go_build(name: str, tool: Tool, program: Path) -> None:
+    """Run `go build`, telling on stderr that it is alive."""
+    version = _module_version(tool)
+    linker = "-s -w" + (f" -X {tool.version_variable}={version}" if tool.version_variable else "")
+    log = program.with_name(f"{name}.build.log")
+    with _replacing(program) as unfinished, log.open("wb") as output:
+        command = [_which_go(), "build", "-mod=readonly", "-trimpath", "-buildvcs=false"]
+        command += ["-ldflags", linker, "-o", str(unfinished), tool.package]
+        _tell(
+            f"building {name} {version}; the first build of all tools takes several minutes, later runs use the cache"
+        )
+        started = time.monotonic()
+        process = spawn(command, log=output, folder=MODULES / tool.folder)
+        try:
+            while (code := _wait(process)) is None:
+                _tell(f"building {name}: {time.monotonic() - started:.0f} s")
+        finally:
+            process.kill()
+            process.wait()
+        if code:
+            raise HarnessError(f"building {name} failed with code {code}; {log} says:\n{_last_lines(log)}")
+    _tell(f"built {name} in {time.monotonic() - started:.0f} s")
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int | None:
+    try:
+        return process.wait(PROGRESS_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _module_version(tool: Tool) -> str:
+    """The version that go.mod pins; `go build` knows it too, but the programs print what the linker set."""
+    required = re.search(
+        rf"^\s*(?:require )?{re.escape(tool.module)} (v\S+)",
+        (MODULES / tool.folder / "go.mod").read_text(),
+        re.MULTILINE,
+    )
+    if not required:
+        raise HarnessError(f"{MODULES / tool.folder / 'go.mod'} does not require {tool.module}")
+    return required[1]
+
+
+def _which_go() -> str:
+    return shutil.which("go") or "go"
+
+
+def _go(*arguments: str, folder: str) -> str:
+    """Output of a short go command run in a tool's module."""
+    result = subprocess.run(
+        [_which_go(), *arguments], cwd=MODULES / folder, capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        raise HarnessError(f"go {' '.join(arguments)} failed in {MODULES / folder}: {result.stderr.strip()}")
+    return result.stdout
+
+
+@contextlib.contextmanager
+def _locked(target: Path, holder: str) -> Iterator[None]:
+    """Hold the lock of a cache entry; the kernel lets go of it when the process ends."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.with_name(f".{target.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _tell(f"waiting for {holder}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A name to write to that becomes `target` when all went well: nobody sees half a program."""
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        yield unfinished
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _last_lines(log: Path, count: int = 20) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
+
+
+def _tell(message: str) -> None:
+    sys.stderr.write(f"test cluster: {message}\n")
+    sys.stderr.flush()
