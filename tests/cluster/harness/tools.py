@@ -48,6 +48,7 @@ TOOLS = {
     "kubectl": _kubernetes("kubectl"),
     "gatekeeper": Tool("gatekeeper", GATEKEEPER, GATEKEEPER, f"{GATEKEEPER}/pkg/version.Version"),
     "gator": Tool("gatekeeper", f"{GATEKEEPER}/cmd/gator", GATEKEEPER),
+    "gator-3.17": Tool("gatekeeper-3.17", f"{GATEKEEPER}/cmd/gator", GATEKEEPER),
 }
 CLUSTER_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "gatekeeper")
 
