@@ -133,13 +133,17 @@ class PolicyDefinition:
 
 @dataclass(frozen=True, slots=True)
 class DefinitionReference:
-    """A member of an initiative; `parameters` maps member parameter names to values or expressions."""
+    """A member of an initiative; `parameters` maps member parameter names to values or expressions.
+
+    `fault` says what is malformed about this member; the others are not its concern.
+    """
 
     definition_id: str
     reference_id: str
     version: str
     parameters: Mapping[str, Json]
     effective_version: str = ""
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,10 +238,14 @@ class ClusterResource:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A resource that was there but does not parse: whatever depends on it is Unresolved, the rest goes on."""
+    """A resource that was there but does not parse: whatever depends on it is Unresolved, the rest goes on.
+
+    `concerns` is the id of the assignment that a malformed exemption names, empty where even that cannot be read.
+    """
 
     id: str
     reason: str
+    concerns: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,3 +263,4 @@ class AzureState:
     exemptions: tuple[Exemption, ...] = ()
     gone: frozenset[str] = frozenset()
     unreadable: Mapping[str, Unreadable] = field(default_factory=dict)
+    management_groups: frozenset[str] | None = None

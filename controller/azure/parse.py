@@ -1,0 +1,523 @@
+"""ARM documents to types: the one place that knows how Azure spells its things.
+
+A resource that is ours but malformed becomes `Unreadable`: what depends on it is Unresolved, the rest goes on. Both
+forms are read, ARM's own with `properties` and the flat one that the Azure CLI prints. A null property is as if absent.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+
+from controller.azure.model import (
+    ABSENT,
+    CLUSTER_TYPES,
+    Absent,
+    Assignment,
+    AzureState,
+    ClusterResource,
+    DefinitionReference,
+    EnforcementMode,
+    Exemption,
+    Initiative,
+    Override,
+    Parameter,
+    PolicyDefinition,
+    ResourceSelector,
+    Selector,
+    Unreadable,
+    Version,
+    fold,
+)
+from controller.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from controller.json import Json
+
+T = TypeVar("T")
+V = TypeVar("V", PolicyDefinition, Initiative)
+
+Resource: TypeAlias = Assignment | PolicyDefinition | Initiative | Exemption | ClusterResource | Unreadable
+Located: TypeAlias = tuple[str, Resource]
+
+DEEPEST_DOCUMENT: Final = 100
+
+_AUTHORIZATION: Final = "microsoft.authorization/"
+_CLUSTER_TYPES: Final = {name.casefold(): name for name in CLUSTER_TYPES}
+_CLUSTER_ID: Final = re.compile(
+    r"/subscriptions/[^/]+/resourcegroups/[^/]+/providers/(?P<type>[^/]+/[^/]+)/(?P<name>[^/]+)", re.IGNORECASE
+)
+_PROVIDERS: Final = re.compile("/providers/", re.IGNORECASE)
+_VERSION_OF: Final = re.compile(r"(?P<head>.+)/versions/[^/]+/?", re.IGNORECASE | re.DOTALL)
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}T.+", re.DOTALL)
+
+
+class _Malformed(Exception):  # noqa: N818 - becomes an Unreadable, never leaves this module
+    """A document does not have the shape it must have; `str()` names the JSON path, what it must be and what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A JSON object on its way into a type, with the path that messages name."""
+
+    value: Mapping[str, Json]
+    path: str
+
+    def _at(self, key: str) -> str:
+        return f"{self.path}.{key}" if self.path else key
+
+    def raw(self, key: str) -> Json:
+        """The value under the key, None where absent."""
+        return self.value.get(key)
+
+    def text(self, key: str, default: str = "") -> str:
+        """A string, or the default where absent."""
+        value = self.value.get(key)
+        return default if value is None else _string(value, self._at(key))
+
+    def required(self, key: str) -> str:
+        """A string that must be there and not be empty."""
+        value = self.text(key)
+        if not value:
+            raise _Malformed(f"{self._at(key)} is missing")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of strings, empty where absent."""
+        return tuple(_string(item, f"{self._at(key)}[{index}]") for index, item in enumerate(self._list(key)))
+
+    def node(self, key: str) -> _Node:
+        """An object, empty where absent."""
+        value = self.value.get(key)
+        return _Node({} if value is None else _object(value, self._at(key)), self._at(key))
+
+    def nodes(self, key: str) -> list[_Node]:
+        """A list of objects, empty where absent."""
+        places = ((f"{self._at(key)}[{index}]", item) for index, item in enumerate(self._list(key)))
+        return [_Node(_object(item, place), place) for place, item in places]
+
+    def children(self) -> Iterable[tuple[str, _Node]]:
+        """An object's members, each of which must be an object; names that differ in case alone are refused."""
+        seen: dict[str, str] = {}
+        for name, value in self.value.items():
+            if seen.setdefault(name.casefold(), name) != name:
+                raise _Malformed(f"{self.path} has both '{seen[name.casefold()]}' and '{name}', Azure ignores case")
+            yield name, _Node(_object(value, self._at(name)), self._at(name))
+
+    def _list(self, key: str) -> list[Json]:
+        value = self.value.get(key)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise _Malformed(f"{self._at(key)} must be a list, is {_kind(value)}")
+        return value
+
+
+def _kind(value: Json) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "a list"
+        case _:
+            return "an object"
+
+
+def _string(value: Json, path: str) -> str:
+    if not isinstance(value, str):
+        raise _Malformed(f"{path} must be a string, is {_kind(value)}")
+    return value
+
+
+def _object(value: Json, path: str) -> Mapping[str, Json]:
+    if not isinstance(value, dict):
+        raise _Malformed(f"{path} must be an object, is {_kind(value)}")
+    return value
+
+
+def parse_resource(document: Mapping[str, Json], place: str) -> Resource | None:
+    """The typed resource, `Unreadable` where it is ours but malformed, None for a type that is not ours.
+
+    `place` says where the document is from, for messages. InputError where it cannot be told what it is: no type and
+    no id, or a type of ours without an id.
+    """
+    fault = _unusable(document)
+    resource_id, resource_type = document.get("id"), document.get("type")
+    if not isinstance(resource_id, str | None) or not isinstance(resource_type, str | None):
+        raise InputError(f"{place}: 'id' and 'type' must be strings")
+    if not resource_id and not resource_type:
+        raise InputError(f"{place}: this is no ARM resource, it has neither 'id' nor 'type'")
+    kind = (resource_type or type_of(resource_id or "")).casefold()
+    parser = _PARSERS.get(kind)
+    if parser is None and kind not in _CLUSTER_TYPES:
+        return None
+    if not resource_id or not resource_id.isprintable() or not resource_id.startswith("/"):
+        raise InputError(f"{place}: {kind} needs its full resource id as 'id', it has {resource_id!r}")
+    if fault:
+        return Unreadable(_head(resource_id) or resource_id, f"{place}: {fault}")
+    if parser is None:
+        return cluster_of(resource_id, document)
+    try:
+        return parser(_envelope(document), resource_id)
+    except _Malformed as error:
+        return Unreadable(_head(resource_id) or resource_id, f"{place}: {error}", concerns=_concerned(document))
+
+
+def type_of(resource_id: str) -> str:
+    """The resource type that an id spells, `Namespace/type[/subtype]`; empty where it spells none."""
+    above, *below = _PROVIDERS.split(resource_id)
+    namespace, *rest = below[-1].strip("/").split("/") if below else [above]
+    return "/".join((namespace, *rest[::2])) if below and rest else ""
+
+
+def _envelope(document: Mapping[str, Json]) -> _Node:
+    """The properties with name and type beside them, whichever of the two forms it is."""
+    if "properties" not in document:
+        return _Node(document, "")
+    properties = _object(document["properties"], "properties")
+    return _Node({"name": document.get("name"), **properties}, "properties")
+
+
+def _concerned(document: Mapping[str, Json]) -> str:
+    """The assignment that a malformed exemption names, where that much can be read."""
+    properties = document.get("properties", document)
+    named = properties.get("policyAssignmentId") if isinstance(properties, dict) else None
+    return named if isinstance(named, str) else ""
+
+
+def _unusable(document: Mapping[str, Json]) -> str:
+    """Why a document cannot be used at all: too deep, text that is no Unicode, a number that is none. Else empty."""
+    level: list[Json] = [dict(document)]
+    for _ in range(DEEPEST_DOCUMENT):
+        below: list[Json] = []
+        for value in level:
+            if isinstance(value, dict):
+                below += value.values()
+                below += value
+            elif isinstance(value, list):
+                below += value
+            elif isinstance(value, str):
+                if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+                    return f"the text {value[:60]!r} holds half a surrogate pair"
+            elif isinstance(value, float) and not math.isfinite(value):
+                return f"{value} is no JSON number"
+        if not below:
+            return ""
+        level = below
+    return f"it is nested deeper than {DEEPEST_DOCUMENT} levels"
+
+
+def _last(resource_id: str) -> str:
+    return resource_id.rstrip("/").rpartition("/")[2]
+
+
+def _head(resource_id: str) -> str:
+    """The definition's own id from that of one of its versions; empty where the id is no version's."""
+    found = _VERSION_OF.fullmatch(resource_id)
+    return found["head"] if found else ""
+
+
+def _above(resource_id: str) -> str:
+    """The scope at which an extension resource is kept, read from its id."""
+    *_, last = ["", *_PROVIDERS.split(resource_id)[1:]]
+    return resource_id[: len(resource_id) - len(last) - len("/providers/")] if last else ""
+
+
+def _scope(told: str, resource_id: str) -> str:
+    scope = told or _above(resource_id)
+    if not fold(scope).startswith("/"):
+        raise _Malformed(f"properties.scope must be a resource id such as /subscriptions/..., is {scope!r}")
+    return scope
+
+
+def _assignment(node: _Node, resource_id: str) -> Assignment:
+    definition_id = node.required("policyDefinitionId")
+    kind = type_of(definition_id).casefold()
+    if kind not in (f"{_AUTHORIZATION}policydefinitions", f"{_AUTHORIZATION}policysetdefinitions"):
+        raise _Malformed(f"properties.policyDefinitionId names no definition and no initiative: {definition_id!r}")
+    name = node.text("name") or _last(resource_id)
+    return Assignment(
+        id=resource_id,
+        name=name,
+        display_name=node.text("displayName") or name,
+        scope=_scope(node.text("scope"), resource_id),
+        definition_id=definition_id,
+        not_scopes=node.texts("notScopes"),
+        parameters=_values(node.node("parameters")),
+        enforcement_mode=node.text("enforcementMode", EnforcementMode.DEFAULT),
+        definition_version=node.text("definitionVersion"),
+        effective_version=node.text("effectiveDefinitionVersion"),
+        overrides=tuple(_override(each) for each in node.nodes("overrides")),
+        resource_selectors=_resource_selectors(node),
+        is_initiative=kind.endswith("policysetdefinitions"),
+    )
+
+
+def _values(parameters: _Node) -> dict[str, Json]:
+    values: dict[str, Json] = {}
+    for name, entry in parameters.children():
+        if "value" not in entry.value:
+            raise _Malformed(f"{entry.path} has no 'value'")
+        values[name] = entry.value["value"]
+    return values
+
+
+def _override(node: _Node) -> Override:
+    return Override(
+        kind=node.required("kind"),
+        value=node.required("value"),
+        selectors=tuple(_selector(each) for each in node.nodes("selectors")),
+    )
+
+
+def _resource_selectors(node: _Node) -> tuple[ResourceSelector, ...]:
+    return tuple(
+        ResourceSelector(each.text("name"), tuple(_selector(inner) for inner in each.nodes("selectors")))
+        for each in node.nodes("resourceSelectors")
+    )
+
+
+def _selector(node: _Node) -> Selector:
+    return Selector(
+        kind=node.required("kind"),
+        within=None if node.raw("in") is None else node.texts("in"),
+        not_in=None if node.raw("notIn") is None else node.texts("notIn"),
+    )
+
+
+def _exemption(node: _Node, resource_id: str) -> Exemption:
+    expires = node.text("expiresOn")
+    return Exemption(
+        id=resource_id,
+        display_name=node.text("displayName") or _last(resource_id),
+        scope=_scope("", resource_id),
+        assignment_id=node.required("policyAssignmentId"),
+        reference_ids=node.texts("policyDefinitionReferenceIds"),
+        category=node.text("exemptionCategory"),
+        expires_on=_moment(expires) if expires else None,
+        resource_selectors=_resource_selectors(node),
+    )
+
+
+def _moment(text: str) -> datetime:
+    moment = parse_moment(text)
+    if moment is None:
+        raise _Malformed(f"properties.expiresOn must be a date and time such as 2026-01-31T00:00:00Z, is {text!r}")
+    return moment
+
+
+def parse_moment(text: str) -> datetime | None:
+    """A date and time as ARM writes it, in UTC where it names no zone; None where it is none."""
+    if not _DATE.fullmatch(text):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _version(node: _Node) -> Version | None:
+    """`properties.version`, else what the metadata says; None where neither tells."""
+    spelled = node.text("version")
+    if spelled:
+        version = Version.parse(spelled)
+        if version is None:
+            raise _Malformed(f"{node.path}.version must be like 1.2.3 or 1.2.3-preview, is {spelled!r}")
+        return version
+    metadata = node.raw("metadata")
+    noted = metadata.get("version") if isinstance(metadata, dict) else None
+    # Metadata is free text, so what is no version there says nothing.
+    return Version.parse(noted) if isinstance(noted, str) else None
+
+
+def _parameters(node: _Node) -> dict[str, Parameter]:
+    return {name: _parameter(name, entry) for name, entry in node.children()}
+
+
+def _parameter(name: str, node: _Node) -> Parameter:
+    allowed = node.raw("allowedValues")
+    if not isinstance(allowed, list | None):
+        raise _Malformed(f"{node.path}.allowedValues must be a list, is {_kind(allowed)}")
+    default: Json | Absent = node.value.get("defaultValue", ABSENT)
+    return Parameter(
+        name=name,
+        type=node.required("type").lower(),
+        # A null default is how the Azure CLI prints "none"; Azure itself refuses it.
+        default=ABSENT if default is None else default,
+        allowed_values=None if allowed is None else tuple(allowed),
+        schema=node.node("schema").value if node.raw("schema") is not None else None,
+    )
+
+
+def _definition(node: _Node, resource_id: str) -> PolicyDefinition:
+    rule = node.node("policyRule")
+    if not rule.value:
+        raise _Malformed(f"{rule.path} is missing")
+    name = _last(resource_id)
+    return PolicyDefinition(
+        id=resource_id,
+        name=name,
+        display_name=node.text("displayName") or name,
+        version=_version(node),
+        mode=node.text("mode", "All"),
+        parameters=_parameters(node.node("parameters")),
+        rule=rule.value,
+        description=node.text("description"),
+        built_in=node.text("policyType").casefold() == "builtin",
+    )
+
+
+def _initiative(node: _Node, resource_id: str) -> Initiative:
+    name = _last(resource_id)
+    return Initiative(
+        id=resource_id,
+        name=name,
+        display_name=node.text("displayName") or name,
+        version=_version(node),
+        parameters=_parameters(node.node("parameters")),
+        references=_references(node.nodes("policyDefinitions")),
+        built_in=node.text("policyType").casefold() == "builtin",
+    )
+
+
+def _references(nodes: list[_Node]) -> tuple[DefinitionReference, ...]:
+    references: list[DefinitionReference] = []
+    seen: set[str] = set()
+    for node in nodes:
+        # Without its reference id it cannot be told which live objects are the member's: then no member is read.
+        reference_id = node.required("policyDefinitionReferenceId")
+        again = reference_id.casefold() in seen
+        seen.add(reference_id.casefold())
+        references.append(_reference(node, reference_id, again=again))
+    return tuple(references)
+
+
+def _reference(node: _Node, reference_id: str, *, again: bool) -> DefinitionReference:
+    try:
+        reference = DefinitionReference(
+            definition_id=node.required("policyDefinitionId"),
+            reference_id=reference_id,
+            version=node.text("definitionVersion"),
+            parameters=_values(node.node("parameters")),
+            effective_version=node.text("effectiveDefinitionVersion"),
+        )
+    except _Malformed as error:
+        named = node.raw("policyDefinitionId")
+        return DefinitionReference(named if isinstance(named, str) else "", reference_id, "", {}, fault=str(error))
+    fault = f"{node.path}.policyDefinitionReferenceId comes twice in the initiative" if again else ""
+    return replace(reference, fault=fault)
+
+
+def _definition_version(node: _Node, resource_id: str) -> PolicyDefinition:
+    return _of_version(_definition, node, resource_id)
+
+
+def _initiative_version(node: _Node, resource_id: str) -> Initiative:
+    return _of_version(_initiative, node, resource_id)
+
+
+def _of_version(parser: Callable[[_Node, str], T], node: _Node, resource_id: str) -> T:
+    """Reads a `.../versions/1.2.3` document as what it is a version of."""
+    head = _head(resource_id)
+    if not head:
+        raise _Malformed(f"a version's id must end in /versions/ and the version, is {resource_id!r}")
+    told = {"version": _last(resource_id)} | {key: value for key, value in node.value.items() if value is not None}
+    return parser(_Node(told, node.path), head)
+
+
+_PARSERS: Final[Mapping[str, Callable[[_Node, str], Resource]]] = {
+    f"{_AUTHORIZATION}policyassignments": _assignment,
+    f"{_AUTHORIZATION}policydefinitions": _definition,
+    f"{_AUTHORIZATION}policydefinitions/versions": _definition_version,
+    f"{_AUTHORIZATION}policysetdefinitions": _initiative,
+    f"{_AUTHORIZATION}policysetdefinitions/versions": _initiative_version,
+    f"{_AUTHORIZATION}policyexemptions": _exemption,
+}
+
+
+def cluster_of(cluster_id: str, document: Mapping[str, Json] | None = None) -> ClusterResource:
+    """The cluster that an id names, with its document where there is one; InputError where the id is no cluster's."""
+    found = _CLUSTER_ID.fullmatch(cluster_id.rstrip("/"))
+    cluster_type = _CLUSTER_TYPES.get(found["type"].casefold()) if found else None
+    if found is None or cluster_type is None:
+        raise InputError(
+            f"{cluster_id!r} is no cluster's id: it must read /subscriptions/.../resourceGroups/.../providers/"
+            f"{CLUSTER_TYPES[0]}/NAME, or {CLUSTER_TYPES[1]}"
+        )
+    return ClusterResource(cluster_id.rstrip("/"), cluster_type, found["name"], document)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """Parsed resources by what tells them apart, each with the place it came from, so that doubles are found."""
+
+    places: dict[tuple[str, str], tuple[str, Resource]] = field(default_factory=dict)
+
+    def put(self, place: str, resource: Resource) -> None:
+        """Keeps the resource; the same again is fine, another of the same id and version is an InputError."""
+        version = getattr(resource, "version", None)
+        key = (fold(resource.id), "" if version is None else str(version))
+        known = self.places.setdefault(key, (place, resource))
+        if known[1] != resource:
+            what = f"{resource.id} version {version}" if version else resource.id
+            raise InputError(f"{known[0]} and {place} both hold {what}, with different content: remove one of them")
+
+    def of(self, kind: type[T]) -> list[T]:
+        """Everything of one type, in the order it came."""
+        return [resource for _, resource in self.places.values() if isinstance(resource, kind)]
+
+
+def build_state(resources: Iterable[Located], cluster_id: str | None, gone: frozenset[str] = frozenset()) -> AzureState:
+    """Everything read, as one state for one cluster. Each resource comes with its place, for messages.
+
+    Without an id the cluster is the only one among the resources. InputError on doubles that differ, and where no
+    cluster is told. `gone` holds folded ids of assignments proven deleted.
+    """
+    shelf, unreadable = _Shelf(), dict[str, Unreadable]()
+    for place, resource in resources:
+        if isinstance(resource, Unreadable):
+            unreadable.setdefault(fold(resource.id), resource)
+        else:
+            shelf.put(place, resource)
+    return AzureState(
+        cluster=_choose_cluster(shelf.of(ClusterResource), cluster_id),
+        assignments=tuple(shelf.of(Assignment)),
+        definitions=_by_id(shelf.of(PolicyDefinition)),
+        initiatives=_by_id(shelf.of(Initiative)),
+        exemptions=tuple(shelf.of(Exemption)),
+        gone=gone,
+        unreadable=unreadable,
+    )
+
+
+def _by_id(versions: list[V]) -> dict[str, tuple[V, ...]]:
+    grouped: dict[str, list[V]] = {}
+    for version in versions:
+        grouped.setdefault(fold(version.id), []).append(version)
+    return {key: tuple(group) for key, group in grouped.items()}
+
+
+def _choose_cluster(clusters: list[ClusterResource], cluster_id: str | None) -> ClusterResource:
+    if cluster_id:
+        asked = cluster_of(cluster_id)
+        return next((each for each in clusters if fold(each.id) == fold(asked.id)), asked)
+    match clusters:
+        case [only]:
+            return only
+        case []:
+            raise InputError("no cluster is in the snapshot: say which one is meant with --cluster-id")
+        case _:
+            found = ", ".join(sorted(each.id for each in clusters))
+            raise InputError(f"several clusters are in the snapshot, choose one with --cluster-id: {found}")
