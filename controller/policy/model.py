@@ -167,6 +167,7 @@ class UnresolvedReason(StrEnum):
     TEMPLATE = "TemplateUnavailable"
     TEMPLATE_CONFLICT = "ConstraintTemplateConflicts"
     CYCLE = "Cycle"
+    COLLISION = "NameCollision"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,129 @@
+"""Every name, label and annotation that azpolicy writes into a cluster, in one place.
+
+They are those of the AKS add-on (facts §2), so that queries and habits carry over. Changing one of them orphans what is
+installed: an object that no longer fits is no longer recognised as ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from controller.azure.model import fold
+from controller.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from controller.policy.model import Member
+
+PREFIX: Final = "azurepolicy"
+MANAGED_BY: Final = "azure-policy-sync"
+ADDON: Final = "azure-policy-addon"
+FIELD_MANAGER: Final = "azure-policy-sync"
+
+TEMPLATE_GROUP: Final = "templates.gatekeeper.sh"
+CONSTRAINT_GROUP: Final = "constraints.gatekeeper.sh"
+CONSTRAINT_VERSION: Final = f"{CONSTRAINT_GROUP}/v1beta1"
+MUTATION_GROUP: Final = "mutations.gatekeeper.sh"
+
+MANAGED_BY_LABEL: Final = "managed-by"
+ASSIGNMENT_ID: Final = "azure-policy-assignment-id"
+DEFINITION_ID: Final = "azure-policy-definition-id"
+REFERENCE_ID: Final = "azure-policy-definition-reference-id"
+INITIATIVE_ID: Final = "azure-policy-setdefinition-id"
+CONSTRAINT_INSTALLED_BY: Final = "constraint-installed-by"
+CONSTRAINT_URL: Final = "constraint-url"
+TEMPLATE_URL: Final = "constraint-template"
+TEMPLATE_INSTALLED_BY: Final = "constraint-template-installed-by"
+TEMPLATE_SOURCE: Final = "azpolicy.dev/template-source"
+TEMPLATE_DIGEST: Final = "azpolicy.dev/template-digest"
+
+_OWNED_PREFIXES: Final = ("azure-policy-", "constraint-", "azpolicy.dev/")
+_CUT: Final = 30
+_DIGITS: Final = 20
+_LONGEST: Final = 63
+_MANAGED_NAME = re.compile(rf"{PREFIX}-[a-z0-9][-a-z0-9.]{{0,{_CUT - 1}}}-[0-9a-f]{{{_DIGITS}}}")
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+
+
+def name_digits(assignment_id: str, reference_id: str, definition_id: str) -> str:
+    """The 20 hex digits that tell a member's objects from all others, however its ids are spelled."""
+    identity = "\n".join((fold(assignment_id), reference_id.casefold(), fold(definition_id)))
+    return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
+
+
+def constraint_name(template_name: str, assignment_id: str, reference_id: str, definition_id: str) -> str:
+    """A constraint's or mutator's name, at most 63 characters; `template_name` is the template's or mutator file's."""
+    # A cut right behind a dot would leave an empty label before the dash, which Kubernetes refuses.
+    stem = template_name[:_CUT].rstrip(".")
+    return f"{PREFIX}-{stem}-{name_digits(assignment_id, reference_id, definition_id)}"
+
+
+def is_managed_name(name: str) -> bool:
+    """Whether a constraint or mutator is named as azpolicy names them: nothing else is ever pruned."""
+    return len(name) <= _LONGEST and _MANAGED_NAME.fullmatch(name) is not None
+
+
+def owned_key(key: str) -> bool:
+    """Whether a label or annotation key is ours alone: one that we did not set is drift."""
+    return key == MANAGED_BY_LABEL or key.startswith(_OWNED_PREFIXES)
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The marks by which objects are known as ours; `managed_by` is a setting."""
+
+    managed_by: str = MANAGED_BY
+
+    def __post_init__(self) -> None:
+        if not _LABEL_VALUE.fullmatch(self.managed_by):
+            raise InputError(
+                f"managed-by value {self.managed_by!r} is no valid Kubernetes label value: use e.g. {MANAGED_BY}"
+            )
+
+    def labels(self) -> dict[str, str]:
+        """The label that every object carries."""
+        return {MANAGED_BY_LABEL: self.managed_by}
+
+    def member_annotations(self, member: Member, constraint_url: str = "") -> dict[str, str]:
+        """What a constraint or mutator says of where it comes from; absent ids are empty strings (facts §2)."""
+        annotations = {
+            ASSIGNMENT_ID: member.assignment_id,
+            DEFINITION_ID: member.definition_id,
+            REFERENCE_ID: member.reference_id,
+            INITIATIVE_ID: member.initiative_id,
+            CONSTRAINT_INSTALLED_BY: self.managed_by,
+        }
+        return annotations | {CONSTRAINT_URL: constraint_url} if constraint_url else annotations
+
+    def template_annotations(
+        self, definition_ids: Iterable[str], *, url: str, origin: str, digest: str
+    ) -> dict[str, str]:
+        """What a template says of who uses it and of what it is made; `url` may be empty."""
+        # Folding decides which ids are one; the spelling kept is the first in plain order, so that it never wavers.
+        distinct = {fold(i): i for i in sorted(definition_ids, reverse=True)}
+        numbered = {f"{DEFINITION_ID}-{n}": distinct[key] for n, key in enumerate(sorted(distinct), start=1)}
+        address = {TEMPLATE_URL: url} if url else {}
+        return {
+            **numbered,
+            **address,
+            TEMPLATE_INSTALLED_BY: self.managed_by,
+            TEMPLATE_SOURCE: origin,
+            TEMPLATE_DIGEST: digest,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTemplate:
+    """Where the template that runs in the cluster came from, as its annotations tell; it wins over a newcomer."""
+
+    url: str
+    digest: str
+
+    @classmethod
+    def of(cls, annotations: Mapping[str, str]) -> RunningTemplate:
+        """Reads the marks of a live template of ours."""
+        return cls(annotations.get(TEMPLATE_URL, ""), annotations.get(TEMPLATE_DIGEST, ""))

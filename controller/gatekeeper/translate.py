@@ -1,0 +1,306 @@
+"""Effective policies to the objects that Gatekeeper enforces: the pure step at whose end stands the DesiredState.
+
+Every resolution ends as exactly one outcome, and one that cannot be translated never hurts another (design, properties
+2 and 10). No object of the result is copied: what members share, their manifests share.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeVar, assert_never
+
+from controller.azure.model import EnforcementMode
+from controller.gatekeeper.documents import (
+    ConstraintDocument,
+    DocumentError,
+    DocumentKind,
+    MutationDocument,
+    TemplateDocument,
+    as_mapping,
+    clean_metadata,
+    read_mapping,
+)
+from controller.gatekeeper.manifests import (
+    SYSTEM_NAMESPACES,
+    constraint_manifest,
+    enforcement_action,
+    match_block,
+    mutator_manifest,
+    template_manifest,
+    without_nulls,
+)
+from controller.gatekeeper.model import DesiredObject, DesiredState, Rendered, Role
+from controller.gatekeeper.naming import CONSTRAINT_GROUP, Marks, constraint_name
+from controller.gatekeeper.oldform import fill
+from controller.gatekeeper.sources import Unavailable, Wanted
+from controller.gatekeeper.templates import Chosen, Refusal, choose_templates
+from controller.policy.model import (
+    Effect,
+    EffectivePolicy,
+    MutationPolicy,
+    NotApplied,
+    NotAppliedReason,
+    PublicUrl,
+    TemplatePolicy,
+    Unresolved,
+    UnresolvedReason,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from controller.gatekeeper.naming import RunningTemplate
+    from controller.gatekeeper.sources import Documents
+    from controller.json import Json
+    from controller.policy.model import DocumentSource, Match, Resolution
+
+_ROLE_ORDER: Final = {role: position for position, role in enumerate(Role)}
+_ANY: Final = "*"
+_D = TypeVar("_D", ConstraintDocument, MutationDocument)
+
+
+def translate(
+    resolutions: Sequence[Resolution],
+    documents: Documents,
+    *,
+    cluster_id: str,
+    marks: Marks | None = None,
+    excluded_namespaces: tuple[str, ...] = (),
+    listed: frozenset[str] = frozenset(),
+    gone: frozenset[str] = frozenset(),
+    running: Mapping[str, RunningTemplate] | None = None,
+) -> DesiredState:
+    """What the cluster should hold, and one outcome per resolution, in their order.
+
+    `documents` answers for all of `wanted_documents(resolutions)`. `excluded_namespaces` are the operator's own,
+    excluded besides the system's. `running` tells by template name which one the cluster has: it wins over a newcomer.
+    """
+    chosen = choose_templates(_template_sources(resolutions), documents, running or {})
+    translator = _Translator(documents, chosen, marks or Marks(), (*SYSTEM_NAMESPACES, *excluded_namespaces))
+    drafts = _without_collisions([translator.draft(resolution) for resolution in resolutions])
+    objects = [draft.object for draft in drafts if isinstance(draft, _Draft)]
+    objects += translator.templates(drafts)
+    return DesiredState(
+        cluster_id=cluster_id,
+        objects=tuple(sorted(objects, key=lambda o: (_ROLE_ORDER[o.role], o.ref.kind, o.ref.name))),
+        outcomes=tuple(draft.outcome() if isinstance(draft, _Draft) else draft for draft in drafts),
+        listed=listed,
+        gone=gone,
+    )
+
+
+class _UnknownError(Exception):
+    """What the member means cannot be told; becomes Unresolved."""
+
+    def __init__(self, reason: UnresolvedReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A member's object before it is known that nobody else claims its name."""
+
+    policy: EffectivePolicy
+    object: DesiredObject
+    action: str
+    document: TemplateDocument | MutationDocument
+    template: Chosen | None = None
+
+    def outcome(self) -> Rendered:
+        """What the user sees of the member."""
+        template = self.template
+        own = (self.object.ref,)
+        return Rendered(
+            member=self.policy.member,
+            effect=self.policy.effect.value,
+            enforcement_action=self.action,
+            objects=(template.ref, *own) if template else own,
+            template_source=self.document.origin.value,
+            template_digest=self.document.digest,
+            notes=self.policy.notes + (template.notes if template else ()),
+            effect_from=self.policy.effect_from,
+        )
+
+
+@dataclass(slots=True)
+class _Translator:
+    """What all members of one translation share, so that each costs little time and memory."""
+
+    documents: Documents
+    chosen: Mapping[DocumentSource, Chosen | Refusal]
+    marks: Marks
+    always_excluded: tuple[str, ...]
+    labels: dict[str, Json] = field(init=False)
+    _matches: dict[object, dict[str, Json]] = field(default_factory=dict)
+    _bodies: dict[str, dict[str, Json]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.labels = {**self.marks.labels()}
+
+    def draft(self, resolution: Resolution) -> _Draft | NotApplied | Unresolved:
+        """The member's object, or why there is none."""
+        if not isinstance(resolution, EffectivePolicy):
+            return resolution
+        try:
+            match resolution.policy:
+                case TemplatePolicy():
+                    return self._constraint(resolution, resolution.policy)
+                case MutationPolicy():
+                    return self._mutator(resolution, resolution.policy)
+                case _:
+                    assert_never(resolution.policy)
+        except _UnknownError as error:
+            return Unresolved(resolution.member, error.reason, str(error))
+        except DocumentError as error:
+            return Unresolved(resolution.member, UnresolvedReason.TEMPLATE, str(error))
+
+    def templates(self, drafts: Iterable[_Draft | NotApplied | Unresolved]) -> list[DesiredObject]:
+        """The templates that constraints need, each once, with every definition that brings it."""
+        users: dict[str, list[_Draft]] = {}
+        for draft in drafts:
+            if isinstance(draft, _Draft) and draft.template:
+                users.setdefault(draft.template.document.name, []).append(draft)
+        return [self._template(using) for using in users.values()]
+
+    def _template(self, using: list[_Draft]) -> DesiredObject:
+        chosen = using[0].template
+        assert chosen is not None
+        document = chosen.document
+        ids = {draft.policy.member.definition_id for draft in using}
+        annotations = self.marks.template_annotations(
+            ids, url=chosen.url, origin=document.origin.value, digest=document.digest
+        )
+        manifest = template_manifest(document, annotations, self.marks.labels())
+        return DesiredObject.of(Role.TEMPLATE, manifest, tuple(draft.policy.member for draft in using))
+
+    def _constraint(self, policy: EffectivePolicy, by: TemplatePolicy) -> _Draft:
+        action = enforcement_action(policy.effect, policy.enforcement_mode, warn=policy.warn)
+        if not action:
+            raise _UnknownError(UnresolvedReason.EFFECT, f"effect {policy.effect} cannot go with a constraint template")
+        chosen = self.chosen[by.template]
+        if isinstance(chosen, Refusal):
+            conflict = chosen.reason is UnresolvedReason.TEMPLATE_CONFLICT
+            reason = UnresolvedReason.OLD_FORM if by.legacy and not conflict else chosen.reason
+            raise _UnknownError(reason, chosen.message)
+        document, member = chosen.document, policy.member
+        name = constraint_name(document.name, member.assignment_id, member.reference_id, member.definition_id)
+        if by.constraint is None:
+            metadata = self._metadata(name, self.marks.member_annotations(member))
+            match, parameters = self._match(policy.match), without_nulls(by.values)  # type: ignore[arg-type]
+        else:
+            metadata, match, parameters = self._from_file(policy, by, by.constraint, document, name)
+        manifest = constraint_manifest(
+            document.constraint_kind, metadata, action=action, match=match, parameters=parameters
+        )
+        return _Draft(policy, DesiredObject.of(Role.CONSTRAINT, manifest, (member,)), action, document, chosen)
+
+    def _metadata(self, name: str, annotations: dict[str, str]) -> dict[str, Json]:
+        return {"name": name, "labels": self.labels, "annotations": annotations}  # type: ignore[dict-item]
+
+    def _match(self, match: Match) -> dict[str, Json]:
+        """A match block, shared by all members that look at the same."""
+        # The selector is told by identity: it cannot be hashed, and equal ones that differ in it only cost memory.
+        key = (
+            match.api_groups, match.kinds, match.namespaces, match.excluded_namespaces,
+            id(match.label_selector) if match.label_selector else None, match.source, match.scope,
+        )  # fmt: skip
+        if key not in self._matches:
+            if not match.kinds or not match.api_groups:
+                raise _UnknownError(UnresolvedReason.DETAILS, "details need both apiGroups and kinds, neither empty")
+            if _ANY in match.kinds or _ANY in match.api_groups:
+                raise _UnknownError(UnresolvedReason.DETAILS, "details may not have * in apiGroups or kinds")
+            self._matches[key] = match_block(match, self.always_excluded)
+        return self._matches[key]
+
+    def _from_file(
+        self, policy: EffectivePolicy, by: TemplatePolicy, source: DocumentSource, template: TemplateDocument, name: str
+    ) -> tuple[dict[str, Json], dict[str, Json], Json]:
+        """Metadata, match and parameters of a constraint that has a file of its own."""
+        file = self._document(Wanted(source, DocumentKind.CONSTRAINT), ConstraintDocument, old_form=by.legacy)
+        text = fill(file.text, _old_form_values(policy, by)) if by.legacy else file.text
+        body = self._bodies.get(text)
+        if body is None:
+            body = self._bodies[text] = _constraint_body(text)
+        if body["kind"] != template.constraint_kind:
+            raise DocumentError(
+                f"the constraint file is of kind {body['kind']!r}, its template {template.constraint_kind!r}"
+            )
+        kept = clean_metadata(body)
+        url = source.url if isinstance(source, PublicUrl) else ""
+        annotations = {
+            **as_mapping(kept.get("annotations"), "annotations"),
+            **self.marks.member_annotations(policy.member, url),
+        }
+        labels = {**as_mapping(kept.get("labels"), "labels"), **self.labels}
+        spec = as_mapping(body.get("spec"), "spec")
+        parameters = as_mapping(spec.get("parameters"), "spec.parameters")
+        if not by.legacy:
+            parameters = {**parameters, **by.values}
+        match = match_block(policy.match, self.always_excluded, as_mapping(spec.get("match"), "spec.match"))
+        return {"name": name, "labels": labels, "annotations": annotations}, match, without_nulls(parameters)
+
+    def _mutator(self, policy: EffectivePolicy, by: MutationPolicy) -> _Draft | NotApplied:
+        if policy.effect is not Effect.MUTATE:
+            raise _UnknownError(UnresolvedReason.EFFECT, f"effect {policy.effect} cannot go with a mutation")
+        if policy.enforcement_mode is not EnforcementMode.DEFAULT:
+            message = f"a mutation has no dry run, so enforcement mode {policy.enforcement_mode} leaves it out"
+            return NotApplied(policy.member, NotAppliedReason.NOT_ENFORCED, message)
+        document = self._document(Wanted(by.mutation, DocumentKind.MUTATION), MutationDocument)
+        member = policy.member
+        base = as_mapping(as_mapping(document.manifest["spec"], "spec").get("match"), "spec.match")
+        manifest = mutator_manifest(
+            document,
+            constraint_name(document.name, member.assignment_id, member.reference_id, member.definition_id),
+            match=match_block(policy.match, self.always_excluded, as_mapping(without_nulls(base), "spec.match")),
+            annotations=self.marks.member_annotations(member),
+            labels=self.marks.labels(),
+        )
+        return _Draft(policy, DesiredObject.of(Role.MUTATOR, manifest, (member,)), "", document)
+
+    def _document(self, wanted: Wanted, expected: type[_D], *, old_form: bool = False) -> _D:
+        document = self.documents[wanted]
+        if isinstance(document, Unavailable):
+            reason = UnresolvedReason.OLD_FORM if old_form else UnresolvedReason.TEMPLATE
+            raise _UnknownError(reason, document.reason)
+        assert isinstance(document, expected)
+        return document
+
+
+def _template_sources(resolutions: Iterable[Resolution]) -> frozenset[DocumentSource]:
+    policies = (resolution.policy for resolution in resolutions if isinstance(resolution, EffectivePolicy))
+    return frozenset(policy.template for policy in policies if isinstance(policy, TemplatePolicy))
+
+
+def _without_collisions(drafts: list[_Draft | NotApplied | Unresolved]) -> list[_Draft | NotApplied | Unresolved]:
+    """Members whose objects would bear one name are all unresolved: whichever won, the other would be lost unseen."""
+    claims = Counter(draft.object.ref for draft in drafts if isinstance(draft, _Draft))
+    return [
+        _collided(draft) if isinstance(draft, _Draft) and claims[draft.object.ref] > 1 else draft for draft in drafts
+    ]
+
+
+def _collided(draft: _Draft) -> Unresolved:
+    message = f"another member of the same assignment and reference id claims {draft.object.ref}: give each its own"
+    return Unresolved(draft.policy.member, UnresolvedReason.COLLISION, message)
+
+
+def _old_form_values(policy: EffectivePolicy, by: TemplatePolicy) -> dict[str, Json]:
+    """What `.Values` holds in a constraint file of the old form."""
+    match = policy.match
+    return {
+        "namespaces": list(match.namespaces),
+        "excludedNamespaces": list(match.excluded_namespaces),
+        "labelSelector": dict(match.label_selector or {}),
+        **by.values,
+    }
+
+
+def _constraint_body(text: str) -> dict[str, Json]:
+    """A constraint file's content, checked as far as can be told without its template."""
+    body = read_mapping(text)
+    group = str(body.get("apiVersion")).partition("/")[0]
+    if group != CONSTRAINT_GROUP or not isinstance(body.get("kind"), str):
+        raise DocumentError(f"the constraint file is a {body.get('apiVersion')!r} {body.get('kind')!r}, no constraint")
+    return as_mapping(without_nulls(body), "the constraint file")
