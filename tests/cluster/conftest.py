@@ -1,11 +1,12 @@
 """One cluster for all tests of a session: starting one takes seconds, a hundred of them would take minutes."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.harness import TestCluster
+from tests.cluster.harness import HarnessError, TestCluster, tools
 
 HERE = Path(__file__).parent
 KEPT_LOGS = pytest.StashKey[Path]()
@@ -16,6 +17,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.cluster)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build the tools before the first test: a first build takes longer than a test may, and its progress must be seen.
+
+    What cannot be built is the fixture's to report: the tests of other folders run without it.
+    """
+    if session.config.option.collectonly or not any("cluster" in item.fixturenames for item in _functions(session)):
+        return
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled(), contextlib.suppress(HarnessError):
+        for tool in tools.CLUSTER_TOOLS:
+            tools.path(tool)
+
+
+def _functions(session: pytest.Session) -> Iterator[pytest.Function]:
+    return (item for item in session.items if isinstance(item, pytest.Function))
 
 
 @pytest.fixture(scope="session")

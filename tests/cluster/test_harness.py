@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.harness import TestCluster, eventually
+from tests.cluster.harness.files import ClusterFiles, remove_abandoned
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = "/apis/templates.gatekeeper.sh/v1/constrainttemplates"
@@ -207,6 +209,19 @@ def test_a_killed_parent_leaves_no_process(tmp_path: Path) -> None:
 
     assert len(servers) == 3
     eventually(lambda: not processes_with(str(tmp_path)), timeout=10, what="all servers to end")
+
+
+def test_the_folder_of_a_killed_cluster_is_removed_by_the_next_and_one_in_use_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    used, killed = ClusterFiles(None, "https://127.0.0.1:1"), ClusterFiles(None, "https://127.0.0.1:2")
+    killed._lock.close()  # as the kernel does
+
+    remove_abandoned()
+
+    assert list(tmp_path.iterdir()) == [used.folder]
+    used.remove()
 
 
 def test_a_terminated_parent_stops_its_cluster_and_removes_it(tmp_path: Path) -> None:

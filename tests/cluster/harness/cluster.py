@@ -5,36 +5,30 @@ The pieces that it puts together say what each server is told (`control_plane`, 
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import datetime as dt
-import hashlib
-import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-import time
 import urllib.request
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.cluster.harness import audit, control_plane, gatekeeper, tools
-from tests.cluster.harness.certs import Authority, KeyPair, new_private_key, private_key_pem
 from tests.cluster.harness.client import Client
 from tests.cluster.harness.errors import HarnessError
+from tests.cluster.harness.files import ClusterFiles
 from tests.cluster.harness.processes import Server, free_port
 from tests.cluster.harness.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
     from types import TracebackType
 
     from tests.cluster.harness.audit import AuditEvent
 
 START_TIMEOUT = 120.0  # seconds; a busy machine is slow, a dead process is noticed at once
+APISERVER_GRACE = 1.0  # seconds; its own graceful end would wait a minute for watches to go, and users' never do
 KUBECTL_TIMEOUT = 300.0
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 CONSTRAINTS = "/apis/constraints.gatekeeper.sh/v1beta1"
@@ -49,38 +43,33 @@ class TestCluster:
     def start(cls, *, gatekeeper: bool = True, audit_interval: int = 10, folder: Path | None = None) -> Self:
         """Start a cluster and return when it admits pods and, with `gatekeeper`, Gatekeeper is asked about them.
 
-        `audit_interval` is in seconds. A `folder` of the caller's own is never removed.
+        `audit_interval` is in seconds. A `folder` of the caller's own must be new or empty, and is never removed.
         """
         for tool in tools.CLUSTER_TOOLS:
             tools.path(tool)
         cluster = cls(folder, audit_interval)
         try:
             cluster._start_all(with_gatekeeper=gatekeeper)
-        except BaseException:
-            cluster.stop(keep=True)
+        except BaseException as exc:
+            cluster.stop(keep=not isinstance(exc, KeyboardInterrupt))
             raise
         return cluster
 
     def __init__(self, folder: Path | None, audit_interval: int) -> None:
         """Lay out files, ports and servers; nothing runs yet."""
-        self._owns_folder = folder is None
-        self.folder = folder or Path(tempfile.mkdtemp(prefix=f"azpolicy-cluster-{os.getpid()}-"))
-        self.logs = self._make_folder("logs")
-        self._users = self._make_folder("users")
-        self._ports = {name: free_port() for name in ("etcd", "apiserver", "webhook", "health")}
-        self._authority = Authority()
-        self._authority_file = self._write("ca.crt", self._authority.pem)
-        self.server = f"https://127.0.0.1:{self._ports['apiserver']}"
+        etcd_port, port, self._webhook_port, self._health_port = (free_port() for _ in range(4))
+        self.server = f"https://127.0.0.1:{port}"
+        self._files = files = ClusterFiles(folder, self.server)
+        self.folder, self.logs = files.folder, files.logs
         self.kubeconfig = self.kubeconfig_for("admin", ["system:masters"])
         self._admin = self._client(self.kubeconfig)
-        self._audit_log = self.logs / "audit.jsonl"
-        files = self._control_plane_files()
-        self._etcd = self._server("etcd", control_plane.etcd(files, self._ports["etcd"]))
-        self._apiserver = self._server(
-            "kube-apiserver", control_plane.apiserver(files, self._ports["apiserver"], self._ports["etcd"])
-        )
+        self._etcd = self._server("etcd", control_plane.etcd(files, etcd_port))
+        self._apiserver = self._server("kube-apiserver", control_plane.apiserver(files, port, etcd_port))
         self._controllers = self._server("kube-controller-manager", control_plane.controller_manager(files))
-        self._gatekeeper = self._gatekeeper_server(audit_interval)
+        ports = gatekeeper.Ports(self._webhook_port, self._health_port)
+        self._gatekeeper = self._server(
+            "gatekeeper", gatekeeper.command(files, ports, audit_interval), gatekeeper.environ()
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +77,7 @@ class TestCluster:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stop(keep=kind is not None and issubclass(kind, Exception))
+        self.stop(keep=kind is not None and not issubclass(kind, KeyboardInterrupt))
 
     def stop(self, *, keep: bool = False) -> None:
         """End all processes, clients before servers; then remove the folder, or keep its logs and say where."""
@@ -98,23 +87,16 @@ class TestCluster:
         for server in order:
             server.stop(grace=5.0)
         if keep:
-            shutil.rmtree(self.folder / "etcd", ignore_errors=True)
+            self._files.keep_logs()
             sys.stderr.write(f"test cluster: logs kept in {self.logs}\n")
-        elif self._owns_folder:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            self._files.remove()
 
     # --- asking the cluster
 
     def kubeconfig_for(self, user: str, groups: Iterable[str] = ()) -> Path:
         """A kubeconfig for any user; what that user may do is up to RBAC."""
-        groups = list(groups)
-        identity = hashlib.sha256(json.dumps([user, groups]).encode()).hexdigest()[:12]
-        file = self._users / f"{identity}.kubeconfig"
-        if not file.exists():
-            pair = self._authority.client(user, groups)
-            self._write(f"users/{identity}.pem", pair.certificate + pair.key)
-            self._write(f"users/{identity}.kubeconfig", json.dumps(self._kubeconfig(user, pair), indent=1).encode())
-        return file
+        return self._files.kubeconfig(user, groups)
 
     def kubectl(
         self,
@@ -131,7 +113,7 @@ class TestCluster:
             text=True,
             timeout=KUBECTL_TIMEOUT,
             check=False,
-            env={**os.environ, "KUBECACHEDIR": str(self.folder / "kubectl-cache"), "KUBERC": "off"},
+            env={**os.environ, "KUBECACHEDIR": str(self._files.kubectl_cache), "KUBERC": "off"},
         )
         if check and result.returncode:
             raise HarnessError(f"kubectl {' '.join(arguments)} ended with {result.returncode}: {result.stderr.strip()}")
@@ -165,11 +147,11 @@ class TestCluster:
     def audit_mark(self) -> int:
         """Where the audit log ends now; what is asked later comes after it."""
         self._flush_audit()
-        return self._audit_log.stat().st_size if self._audit_log.exists() else 0
+        return self._files.audit_log.stat().st_size if self._files.audit_log.exists() else 0
 
     def audit_events(self, since: int = 0) -> Iterator[AuditEvent]:
         """Every answered request, system users' reads apart, from a mark on."""
-        return audit.read(self._audit_log, since)
+        return audit.read(self._files.audit_log, since)
 
     def writes(self, user: str, since: int = 0) -> list[AuditEvent]:
         """The creates, updates, patches and deletes that `user` asked for, refused ones and dry runs too."""
@@ -180,7 +162,7 @@ class TestCluster:
         """Wait until the log has a request of our own: a large answer may reach its client before its log line."""
         if not self._apiserver.running:
             return
-        size = self._audit_log.stat().st_size if self._audit_log.exists() else 0
+        size = self._files.audit_log.stat().st_size if self._files.audit_log.exists() else 0
         token = uuid.uuid4().hex
         self.get(f"/version?audit-mark={token}")
         eventually(lambda: any(token in event.uri for event in self.audit_events(size)), what="the audit log")
@@ -189,7 +171,7 @@ class TestCluster:
 
     def stop_apiserver(self) -> None:
         """End the API server; etcd keeps its data."""
-        self._apiserver.stop()
+        self._apiserver.stop(APISERVER_GRACE)
 
     def start_apiserver(self) -> None:
         """Start the API server and wait until it is ready."""
@@ -221,14 +203,13 @@ class TestCluster:
         self._controllers.start()
         self._gatekeeper.start()
         self._until(self._gatekeeper, self._gatekeeper_ready, "Gatekeeper to be ready")
-        for manifest in gatekeeper.webhooks(self._ports["webhook"], self._authority.pem):
+        for manifest in self._webhooks():
             self._create(manifest)
         self._until(self._gatekeeper, self._gatekeeper_asked, "Gatekeeper's webhooks to be asked")
 
     def uninstall_gatekeeper(self) -> None:
         """Delete Gatekeeper, its CRDs and so every template, constraint and mutator; wait until all is gone."""
-        webhooks = gatekeeper.webhooks(self._ports["webhook"], self._authority.pem)
-        for manifest in webhooks:
+        for manifest in self._webhooks():
             self._delete(manifest)
         self._gatekeeper.stop()
         manifests = gatekeeper.manifests()
@@ -243,11 +224,11 @@ class TestCluster:
         # The timestamps have whole seconds: an audit in this very second may have begun before the call.
         now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
+        if not any(self._constraints()):
+            raise HarnessError("there is no constraint, so an audit leaves no trace to wait for")
+
         def audited() -> bool:
-            stamps = [live.get("status", {}).get("auditTimestamp", "") for live in self._constraints()]
-            if not stamps:
-                raise HarnessError("there is no constraint, so an audit leaves no trace to wait for")
-            return all(stamp > now for stamp in stamps)
+            return all(live.get("status", {}).get("auditTimestamp", "") > now for live in self._constraints())
 
         eventually(audited, timeout=timeout, what=f"an audit after {now}")
 
@@ -267,19 +248,14 @@ class TestCluster:
 
     def _until(self, server: Server, check: Callable[[], bool], what: str) -> None:
         """Wait for a server, but not for one that has ended."""
-        deadline = time.monotonic() + START_TIMEOUT
-
-        def alive_and_ready() -> bool:
-            return bool(not server.running or check())
-
-        eventually(alive_and_ready, timeout=deadline - time.monotonic(), what=f"{what} ({server.log})")
+        eventually(lambda: not server.running or check(), START_TIMEOUT, f"{what} ({server.log})")
         server.check_alive()
 
     def _apiserver_ready(self) -> bool:
         return self.request("GET", "/readyz")[0] == 200
 
     def _gatekeeper_ready(self) -> bool:
-        url = f"http://127.0.0.1:{self._ports['health']}/readyz"
+        url = f"http://127.0.0.1:{self._health_port}/readyz"
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(url, timeout=5) as response:
             return bool(response.status == 200)
@@ -292,8 +268,10 @@ class TestCluster:
         return "denied the request" in str(document.get("message"))
 
     def _has_webhooks(self) -> bool:
-        webhooks = gatekeeper.webhooks(self._ports["webhook"], self._authority.pem)
-        return all(self.request("GET", _object_path(manifest))[0] == 200 for manifest in webhooks)
+        return not any(map(self._gone, self._webhooks()))
+
+    def _webhooks(self) -> list[dict[str, Any]]:
+        return gatekeeper.webhooks(self._webhook_port, self._files.authority_pem)
 
     def _crds_established(self) -> bool:
         return all(
@@ -333,65 +311,11 @@ class TestCluster:
     def _gone(self, manifest: dict[str, Any]) -> bool:
         return self.request("GET", _object_path(manifest))[0] == 404
 
-    # --- files
-
-    def _control_plane_files(self) -> control_plane.Files:
-        serving = self._authority.server("127.0.0.1", "localhost", "kubernetes.default.svc", "10.0.0.1")
-        return control_plane.Files(
-            authority=self._authority_file,
-            server_certificate=self._write("apiserver.crt", serving.certificate),
-            server_key=self._write("apiserver.key", serving.key),
-            account_key=self._write("service-accounts.key", private_key_pem(new_private_key())),
-            audit_policy=self._write("audit-policy.json", json.dumps(audit.POLICY).encode()),
-            audit_log=self._audit_log,
-            controller_kubeconfig=self.kubeconfig_for("system:kube-controller-manager", ["system:masters"]),
-            etcd_data=self.folder / "etcd",
-        )
-
-    def _gatekeeper_server(self, audit_interval: int) -> Server:
-        serving = self._authority.server("127.0.0.1")
-        certificates = self._make_folder("webhook")
-        self._write("webhook/tls.crt", serving.certificate)
-        self._write("webhook/tls.key", serving.key)
-        ports = gatekeeper.Ports(self._ports["webhook"], self._ports["health"])
-        kubeconfig = self.kubeconfig_for(gatekeeper.USER, gatekeeper.GROUPS)
-        cache = self._make_folder("audit-cache")
-        command = gatekeeper.command(kubeconfig, certificates, cache, ports, audit_interval)
-        return self._server("gatekeeper", command, gatekeeper.environ())
-
     def _server(self, name: str, command: list[str], environ: Mapping[str, str] | None = None) -> Server:
         return Server(name, command, logs=self.logs, folder=self.folder, environ=environ)
 
     def _client(self, kubeconfig: Path) -> Client:
-        return Client(self.server, self._authority_file, kubeconfig.with_suffix(".pem"))
-
-    def _kubeconfig(self, user: str, pair: KeyPair) -> dict[str, Any]:
-        """A kubeconfig in one piece, with the certificates in it: it can be copied."""
-        authority, certificate, key = (
-            base64.b64encode(pem).decode() for pem in (self._authority.pem, pair.certificate, pair.key)
-        )
-        return {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "test", "cluster": {"server": self.server, "certificate-authority-data": authority}}],
-            "users": [{"name": user, "user": {"client-certificate-data": certificate, "client-key-data": key}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
-            "current-context": "test",
-        }
-
-    def _make_folder(self, name: str) -> Path:
-        folder = self.folder / name
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def _write(self, name: str, content: bytes) -> Path:
-        """Write a file that only its owner may read: half of them are keys."""
-        file = self.folder / name
-        with contextlib.suppress(FileNotFoundError):
-            file.unlink()
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            stream.write(content)
-        return file
+        return Client(self.server, self._files.authority, kubeconfig.with_suffix(".pem"))
 
 
 def _object_path(manifest: dict[str, Any]) -> str:

@@ -1,9 +1,7 @@
 """How etcd, kube-apiserver and kube-controller-manager are started: commands only, no processes."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from tests.cluster.harness import tools
+from tests.cluster.harness.files import ClusterFiles
 
 # What a cluster without nodes needs. The garbage collector deletes a deleted template's CRD; deployments and replica
 # sets let a user see a pod refused the way it happens in daily life.
@@ -21,21 +19,7 @@ CONTROLLERS = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
-    """Where the files of the control plane are."""
-
-    authority: Path
-    server_certificate: Path
-    server_key: Path
-    account_key: Path
-    audit_policy: Path
-    audit_log: Path
-    controller_kubeconfig: Path
-    etcd_data: Path
-
-
-def etcd(files: Files, port: int) -> list[str]:
+def etcd(files: ClusterFiles, port: int) -> list[str]:
     """The storage; without fsync, a power cut may take a test cluster."""
     url = f"http://127.0.0.1:{port}"
     return [
@@ -49,7 +33,7 @@ def etcd(files: Files, port: int) -> list[str]:
     ]
 
 
-def apiserver(files: Files, port: int, etcd_port: int) -> list[str]:
+def apiserver(files: ClusterFiles, port: int, etcd_port: int) -> list[str]:
     """The API server as a cluster runs it: RBAC, default admission, an audit log that it writes before it answers."""
     return [
         str(tools.path("kube-apiserver")),
@@ -57,8 +41,8 @@ def apiserver(files: Files, port: int, etcd_port: int) -> list[str]:
         "--bind-address=127.0.0.1",
         "--advertise-address=127.0.0.1",
         f"--secure-port={port}",
-        f"--tls-cert-file={files.server_certificate}",
-        f"--tls-private-key-file={files.server_key}",
+        f"--tls-cert-file={files.server_certificates / 'tls.crt'}",
+        f"--tls-private-key-file={files.server_certificates / 'tls.key'}",
         f"--client-ca-file={files.authority}",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={files.account_key}",
@@ -74,11 +58,12 @@ def apiserver(files: Files, port: int, etcd_port: int) -> list[str]:
     ]
 
 
-def controller_manager(files: Files) -> list[str]:
+def controller_manager(files: ClusterFiles) -> list[str]:
     """The controllers, with a client that does not hold back a test that deletes hundreds of objects."""
+    kubeconfig = files.kubeconfig("system:kube-controller-manager", ["system:masters"])
     return [
         str(tools.path("kube-controller-manager")),
-        f"--kubeconfig={files.controller_kubeconfig}",
+        f"--kubeconfig={kubeconfig}",
         f"--controllers={','.join(CONTROLLERS)}",
         f"--service-account-private-key-file={files.account_key}",
         f"--root-ca-file={files.authority}",

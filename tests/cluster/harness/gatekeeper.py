@@ -8,12 +8,12 @@ import base64
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.cluster.harness import tools
+from tests.cluster.harness.files import ClusterFiles
 
 NAMESPACE = "gatekeeper-system"
 POD = "gatekeeper-controller-manager-0"
@@ -67,11 +67,11 @@ def webhooks(port: int, authority: bytes) -> list[dict[str, Any]]:
     return [_local(manifest, port, authority) for manifest in _read() if manifest["kind"] in WEBHOOKS]
 
 
-def command(kubeconfig: Path, certificates: Path, cache: Path, ports: Ports, audit_interval: int) -> list[str]:
-    """The process; `cache` must be a folder that exists, or audit silently never runs."""
+def command(files: ClusterFiles, ports: Ports, audit_interval: int) -> list[str]:
+    """The process, as the service account that its RBAC rules are for; `audit_interval` is in seconds."""
     return [
         str(tools.path("gatekeeper")),
-        f"--kubeconfig={kubeconfig}",
+        f"--kubeconfig={files.kubeconfig(USER, GROUPS)}",
         *(f"--operation={operation}" for operation in OPERATIONS),
         "--host=127.0.0.1",
         f"--port={ports.webhook}",
@@ -80,9 +80,9 @@ def command(kubeconfig: Path, certificates: Path, cache: Path, ports: Ports, aud
         "--metrics-backend=opentelemetry",
         "--otlp-endpoint=127.0.0.1:1",
         "--otlp-metric-interval=10000h",
-        f"--cert-dir={certificates}",
+        f"--cert-dir={files.webhook_certificates}",
         "--disable-cert-rotation",
-        f"--api-cache-dir={cache}",
+        f"--api-cache-dir={files.audit_cache}",  # a folder that exists, or audit silently never runs
         f"--audit-interval={audit_interval}",
         f"--exempt-namespace={NAMESPACE}",
         "--disable-opa-builtin={http.send}",

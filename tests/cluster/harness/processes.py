@@ -77,11 +77,6 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
-    def pid(self) -> int | None:
-        """The process id while it runs."""
-        return self._process.pid if self.running and self._process else None
-
-    @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 

@@ -18,16 +18,15 @@ def eventually(check: Callable[[], T | None], timeout: float = 30.0, what: str =
     deadline = time.monotonic() + timeout
     pause = FIRST_PAUSE
     while True:
-        cause: Exception | AssertionError | None = None
-        value: T | None = None
+        cause: Exception | None = None
         try:
             value = check()
-        except Exception as exc:  # noqa: BLE001  # not there yet looks different for every check
-            cause = exc
-        if value:
-            return value
+            if value:
+                return value
+            last = repr(value)
+        except Exception as exc:  # noqa: BLE001  # "not there yet" is another exception for every check
+            cause, last = exc, f"{type(exc).__name__}: {exc}"
         if time.monotonic() >= deadline:
-            last = f"{type(cause).__name__}: {cause}" if cause else repr(value)
             raise AssertionError(f"waited {timeout:g} s for {what}; the last answer was {last}") from cause
         time.sleep(pause)
         pause = min(pause * 1.5, LONGEST_PAUSE)
