@@ -1,0 +1,425 @@
+"""Carrying out a plan: the one place that writes to a cluster.
+
+Order comes from what things wait for, not from phases: a constraint waits for its own template to be ready, a deletion
+for its successor to be enforced, a template's deletion for its constraints' (properties 7, 8). One object's failure
+is its own (property 10).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.cluster.kinds import CRD_PATH, LiveObject, constraint_kind, kind_of
+from controller.cluster.plan import (
+    REJECTED_DIGEST,
+    Answer,
+    Blocked,
+    Change,
+    Conflict,
+    Create,
+    Delete,
+    Difference,
+    InUse,
+    Invalid,
+    Keep,
+    Plan,
+    Refuse,
+    Rejected,
+    Replace,
+    Retain,
+    Settled,
+    Unsure,
+    Unwritten,
+    decide,
+    differences,
+    missing,
+    ref_of,
+    spec_digest,
+    template_kind,
+)
+from controller.cluster.readiness import (
+    PASSING_ERROR_SECONDS,
+    Broken,
+    Pending,
+    Ready,
+    constraint_verdict,
+    template_verdict,
+)
+from controller.errors import ClusterError
+from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
+from controller.gatekeeper.naming import CONSTRAINT_GROUP, FIELD_MANAGER, TEMPLATE_GROUP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from controller.cluster.client import KubeClient, Response
+    from controller.cluster.kinds import Kind
+    from controller.gatekeeper.naming import Marks
+
+READY_TIMEOUT: Final = 90.0
+_ROUNDS: Final = 5
+_CONFLICT: Final = 409
+_NOT_FOUND: Final = 404
+
+
+class Action(StrEnum):
+    """What was, or would be, done to one object."""
+
+    CREATED = "created"
+    REPLACED = "replaced"
+    DELETED = "deleted"
+    UNCHANGED = "unchanged"
+    RETAINED = "retained"
+    IN_USE = "in-use"
+    CONFLICT = "conflict"
+    REFUSED = "refused"
+    REJECTED = "rejected"
+    BLOCKED = "blocked"
+    FAILED = "failed"
+
+
+PROBLEM_ACTIONS: Final = frozenset({Action.CONFLICT, Action.REFUSED, Action.REJECTED, Action.BLOCKED, Action.FAILED})
+WRITE_ACTIONS: Final = frozenset({Action.CREATED, Action.REPLACED, Action.DELETED})
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one change; `reason` is a stable word, `message` is for people."""
+
+    ref: ObjectRef
+    action: Action
+    reason: str = ""
+    message: str = ""
+    differences: tuple[Difference, ...] = ()
+    dropped: tuple[str, ...] = ()
+    editors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSet:
+    """Every result of one plan."""
+
+    results: tuple[Result, ...]
+
+    @property
+    def problems(self) -> tuple[Result, ...]:
+        """What failed, conflicts or is refused."""
+        return tuple(r for r in self.results if r.action in PROBLEM_ACTIONS)
+
+    @property
+    def written(self) -> tuple[Result, ...]:
+        """What changed the cluster."""
+        return tuple(r for r in self.results if r.action in WRITE_ACTIONS)
+
+
+class _Stopped(Exception):  # noqa: N818 - ends one change, not the plan
+    """Why one change cannot be carried out."""
+
+    def __init__(self, reason: str, message: str, action: Action = Action.FAILED) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.action = action
+
+
+@dataclass(slots=True)
+class Memory:
+    """What one process remembers between plans: answers of dry runs, and templates as they last compiled."""
+
+    settled: dict[str, Settled] = field(default_factory=dict)
+    good_templates: dict[ObjectRef, Mapping[str, Any]] = field(default_factory=dict)
+
+    def settle(self, live: LiveObject, desired: DesiredObject, dropped: tuple[str, ...]) -> None:
+        """Remembers that this live object is what the server makes of this desired one."""
+        self.settled[live.uid] = Settled(live.generation, live.digest(), desired.digest, dropped)
+
+
+class Applier:
+    """Carries out plans against one cluster. Safe to call concurrently: every write names the version it replaces."""
+
+    def __init__(
+        self, client: KubeClient, marks: Marks, memory: Memory, *, ready_timeout: float = READY_TIMEOUT
+    ) -> None:
+        self._client = client
+        self._marks = marks
+        self._memory = memory
+        self._ready_timeout = ready_timeout
+
+    async def answer(self, change: Unsure | Create) -> Answer | None:
+        """Asks the server by a dry run what it would store; None when it cannot say (403, or the kind not served)."""
+        kind = _kind_for(change.desired)
+        if isinstance(change, Create):
+            response = await self._client.create(kind, change.desired.manifest, dry_run=True)
+        else:
+            response = await self._client.replace(kind, change.target, dry_run=True)
+        if response.ok:
+            return Answer(LiveObject.of(kind, response.body))
+        if response.status in (403, _NOT_FOUND, _CONFLICT) and not _denied(response):
+            return None
+        return Answer(None, response.message)
+
+    async def apply(self, plan: Plan, done: Callable[[Result], None] = lambda _: None) -> ChangeSet:
+        """Carries out every change at once, each waiting for what it needs; calls `done` as each one ends."""
+        run = _Run(self._client, self._marks, self._memory, self._ready_timeout, plan)
+        return await run.carry_out(done)
+
+
+@dataclass
+class _Run:
+    """One plan being carried out: a task per change, joined by what they wait for."""
+
+    client: KubeClient
+    marks: Marks
+    memory: Memory
+    ready_timeout: float
+    plan: Plan
+
+    def __post_init__(self) -> None:
+        self._tasks: dict[ObjectRef, asyncio.Task[Result]] = {}
+        self._templates: dict[str, asyncio.Task[None]] = {}
+        self._changes: dict[ObjectRef, Change] = {ref_of(change): change for change in self.plan.changes}
+
+    async def carry_out(self, done: Callable[[Result], None]) -> ChangeSet:
+        async with asyncio.TaskGroup() as group:
+            for change in self.plan.changes:
+                ref = ref_of(change)
+                self._tasks[ref] = group.create_task(self._one(change, done))
+        return ChangeSet(tuple(task.result() for task in self._tasks.values()))
+
+    async def _one(self, change: Change, done: Callable[[Result], None]) -> Result:
+        try:
+            result = await self._carry(change)
+        except _Stopped as stop:
+            result = Result(ref_of(change), stop.action, stop.reason, str(stop))
+        except ClusterError as error:
+            result = Result(ref_of(change), Action.FAILED, error.reason or "ClusterUnreachable", str(error))
+        done(result)
+        return result
+
+    async def _carry(self, change: Change) -> Result:
+        match change:
+            case Create() | Replace() | Unsure():
+                return await self._write(change)
+            case Delete():
+                return await self._delete(change)
+            case _:
+                return _unwritten(change)
+
+    # --- writes --------------------------------------------------------------------------------------------------
+
+    async def _write(self, change: Create | Replace | Unsure) -> Result:
+        desired = change.desired
+        if desired.ref.group == CONSTRAINT_GROUP:
+            await self._template_ready(desired.ref.kind)
+        current: Unwritten | Create | Replace | Unsure = change
+        for _ in range(_ROUNDS):
+            match current:
+                case Create():
+                    response = await self.client.create(_kind_for(desired), desired.manifest)
+                case Replace() | Unsure():
+                    response = await self.client.replace(_kind_for(desired), current.target)
+                case _:
+                    return _unwritten(current)
+            if response.ok:
+                return await self._written(current, LiveObject.of(_kind_for(desired), response.body))
+            if response.status != _CONFLICT and not (response.status == _NOT_FOUND and not isinstance(current, Create)):
+                raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
+            current = await self._decide_again(desired)
+        raise _Stopped("Contended", f"{desired.ref}: changes faster than it can be written")
+
+    async def _decide_again(self, desired: DesiredObject) -> Unwritten | Create | Replace | Unsure:
+        live = await self.client.get_live(_kind_for(desired), desired.ref.name)
+        return decide(desired, live, self.marks, self.memory.settled)
+
+    async def _written(self, change: Create | Replace | Unsure, stored: LiveObject) -> Result:
+        desired = change.desired
+        dropped = missing(desired.manifest.get("spec"), stored.manifest.get("spec"))
+        self.memory.settle(stored, desired, dropped)
+        if desired.role is Role.TEMPLATE:
+            await self._verdict(change, stored)
+        note = ("FieldsDropped", _dropped(dropped)) if dropped else ("", "")
+        if isinstance(change, Create):
+            return Result(desired.ref, Action.CREATED, *note, dropped=dropped)
+        if isinstance(change, Replace):
+            found = change.differences
+        else:
+            found = tuple(differences(change.live.projection(), stored.projection()))
+        return Result(desired.ref, Action.REPLACED, *note, found, dropped, editors(change.live))
+
+    # --- templates -----------------------------------------------------------------------------------------------
+
+    async def _template_ready(self, kind: str) -> None:
+        """Returns when constraints of a kind can be made; _Stopped when they cannot."""
+        if kind not in self._templates:
+            self._templates[kind] = asyncio.create_task(self._await_template(kind))
+        await asyncio.shield(self._templates[kind])
+
+    async def _await_template(self, kind: str) -> None:
+        ref = ObjectRef(TEMPLATE_GROUP, "ConstraintTemplate", kind.lower())
+        change = self._changes.get(ref)
+        task = self._tasks.get(ref)
+        if task is not None and not isinstance(change, Keep):
+            result = await asyncio.shield(task)
+            if result.action not in (Action.CREATED, Action.REPLACED, Action.UNCHANGED):
+                raise _Stopped("TemplateNotReady", f"its template {kind.lower()}: {result.message}", Action.BLOCKED)
+            return
+        await self._ready(ref, None)
+
+    async def _verdict(self, change: Create | Replace | Unsure, stored: LiveObject) -> None:
+        """Waits for Gatekeeper's word on a template just written; puts the last good one back if it fails."""
+        try:
+            await self._ready(stored.ref, stored)
+        except _Stopped as stop:
+            if stop.reason != "TemplateRejected":
+                raise
+            message = f"{stop} (the last good one is back in place)"
+            if isinstance(change, Create) or not await self._put_back(change):
+                raise
+            raise _Stopped("TemplateRejected", message, Action.REJECTED) from stop
+
+    async def _ready(self, ref: ObjectRef, stored: LiveObject | None) -> None:
+        deadline = time.monotonic() + self.ready_timeout
+        passing_since: float | None = None
+        delay = 0.05
+        kind = _kind_at(ref, stored)
+        while True:
+            live = await self.client.get_live(kind, ref.name)
+            verdict = await self._judge(live) if live else Pending("the template is not there")
+            now = time.monotonic()
+            if isinstance(verdict, Ready):
+                return
+            passing_since = (passing_since or now) if isinstance(verdict, Pending) and verdict.passing else None
+            lasting = passing_since is not None and now - passing_since > PASSING_ERROR_SECONDS
+            if isinstance(verdict, Broken) or lasting:
+                raise _Stopped("TemplateRejected", f"Gatekeeper does not take it: {verdict.message}", Action.REJECTED)
+            if now > deadline:
+                raise _Stopped("TemplateNotReady", f"not ready after {self.ready_timeout:.0f} s: {verdict.message}")
+            await asyncio.sleep(delay)
+            delay = min(delay * 1.5, 1.0)
+
+    async def _judge(self, live: LiveObject) -> Ready | Pending | Broken:
+        kind = template_kind(live.manifest)
+        plural = f"{kind.lower()}.{CONSTRAINT_GROUP}"
+        verdict = template_verdict(live, await self.client.get(f"{CRD_PATH}/{plural}"))
+        if not isinstance(verdict, Ready):
+            return verdict
+        response = await self.client.request("GET", constraint_kind(kind).path(), query={"limit": "1"})
+        return verdict if response.ok else Pending(f"the API server does not serve {kind} yet")
+
+    async def _put_back(self, change: Replace | Unsure) -> bool:
+        """Puts the template's earlier spec back and notes the digest that failed, so that it is not tried again."""
+        kind = _kind_for(change.desired)
+        for _ in range(_ROUNDS):
+            live = await self.client.get_live(kind, change.desired.ref.name)
+            if live is None:
+                return False
+            good = {k: v for k, v in change.live.manifest.items() if k != "status"}
+            annotations = {**change.live.annotations, REJECTED_DIGEST: spec_digest(change.desired)}
+            metadata = {k: v for k, v in change.live.metadata.items() if k != "managedFields"}
+            metadata |= {"annotations": annotations, "resourceVersion": live.metadata["resourceVersion"]}
+            response = await self.client.replace(kind, {**good, "metadata": metadata})
+            if response.status != _CONFLICT:
+                return response.ok
+        return False
+
+    # --- deletes -------------------------------------------------------------------------------------------------
+
+    async def _delete(self, change: Delete) -> Result:
+        ref = change.live.ref
+        await self._free_to_delete(change)
+        response = await self.client.delete(kind_of(ref), change.live)
+        if response.ok or response.status == _NOT_FOUND:
+            return Result(ref, Action.DELETED, change.reason, change.message)
+        if response.status == _CONFLICT:
+            raise _Stopped("Contended", f"{ref}: changed while it was to be deleted; the next sync decides again")
+        raise _Stopped(_refusal(response), f"{ref}: {response.message}")
+
+    async def _free_to_delete(self, change: Delete) -> None:
+        for successor in change.successors:
+            task = self._tasks.get(successor)
+            result = await asyncio.shield(task) if task else None
+            if result and result.action in PROBLEM_ACTIONS:
+                raise _kept(f"its successor {successor}: {result.message}")
+            await self._enforced(successor)
+        if change.live.ref.group == TEMPLATE_GROUP:
+            await self._constraints_deleted(template_kind(change.live.manifest))
+
+    async def _constraints_deleted(self, kind: str) -> None:
+        users = [task for ref, task in self._tasks.items() if ref.group == CONSTRAINT_GROUP and ref.kind == kind]
+        for result in [await asyncio.shield(task) for task in users]:
+            if result.action is not Action.DELETED:
+                raise _Stopped("InUse", f"kept: its constraint {result.ref.name} is still there", Action.BLOCKED)
+
+    async def _enforced(self, ref: ObjectRef) -> None:
+        if ref.group != CONSTRAINT_GROUP:
+            return
+        deadline = time.monotonic() + self.ready_timeout
+        delay = 0.05
+        while True:
+            live = await self.client.get_live(kind_of(ref), ref.name)
+            verdict = constraint_verdict(live) if live else Pending("it is not there")
+            if isinstance(verdict, Ready):
+                return
+            if time.monotonic() > deadline:
+                raise _kept(f"its successor {ref} is not enforced: {verdict.message}")
+            await asyncio.sleep(delay)
+            delay = min(delay * 1.5, 1.0)
+
+
+def editors(live: LiveObject) -> tuple[str, ...]:
+    """The field managers other than ours that managedFields records on an object, latest first."""
+    entries = [e for e in live.metadata.get("managedFields") or () if not e.get("subresource")]
+    entries.sort(key=lambda e: str(e.get("time", "")), reverse=True)
+    return tuple(dict.fromkeys(str(e.get("manager")) for e in entries if e.get("manager") != FIELD_MANAGER))
+
+
+def _unwritten(change: Unwritten) -> Result:
+    dropped: tuple[str, ...] = ()
+    match change:
+        case Keep():
+            dropped = change.dropped
+            outcome = (Action.UNCHANGED, "FieldsDropped", _dropped(dropped)) if dropped else (Action.UNCHANGED, "", "")
+        case Retain():
+            outcome = (Action.RETAINED, "Unresolved", change.message)
+        case InUse():
+            users = ", ".join(map(str, change.users[:3]))
+            outcome = (Action.IN_USE, "InUse", f"kept: constraints that are not ours use it: {users}")
+        case Conflict():
+            outcome = (Action.CONFLICT, "Conflict", change.message)
+        case Refuse():
+            outcome = (Action.REFUSED, "PruneLimit", change.message)
+        case Rejected():
+            outcome = (Action.REJECTED, "TemplateRejected", change.message)
+        case Blocked():
+            outcome = (Action.BLOCKED, "Blocked", change.message)
+        case Invalid():
+            outcome = (Action.FAILED, "Denied", change.message)
+    return Result(ref_of(change), *outcome, dropped=dropped)
+
+
+def _kept(why: str) -> _Stopped:
+    return _Stopped("SuccessorNotEnforced", f"kept: {why}", Action.BLOCKED)
+
+
+def _kind_for(desired: DesiredObject) -> Kind:
+    return kind_of(desired.ref).at(str(desired.manifest["apiVersion"]))
+
+
+def _kind_at(ref: ObjectRef, stored: LiveObject | None) -> Kind:
+    kind = kind_of(ref)
+    return kind.at(str(stored.manifest["apiVersion"])) if stored else kind
+
+
+def _dropped(paths: tuple[str, ...]) -> str:
+    return f"the kind's schema does not have {', '.join(paths)}: not enforced"
+
+
+def _denied(response: Response) -> bool:
+    return "admission webhook" in response.message and "denied" in response.message
+
+
+def _refusal(response: Response) -> str:
+    return "Denied" if _denied(response) else response.reason or f"HTTP{response.status}"

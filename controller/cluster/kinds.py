@@ -1,0 +1,132 @@
+"""The kinds this project manages, and the live objects read of them.
+
+A constraint kind is born with its template, so it is made here by name; all others are a fixed table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.gatekeeper.model import ObjectRef, Role, digest
+from controller.gatekeeper.naming import CONSTRAINT_GROUP, CONSTRAINT_VERSION, MUTATION_GROUP, TEMPLATE_GROUP
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SYNCSET_GROUP: Final = "syncset.gatekeeper.sh"
+CRD_PATH: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A cluster-scoped kind at the version it is listed at; `optional` kinds may be missing from a cluster."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    role: Role
+    optional: bool = False
+
+    @property
+    def api_version(self) -> str:
+        """The manifest's apiVersion."""
+        return f"{self.group}/{self.version}"
+
+    def at(self, api_version: str) -> Kind:
+        """The same kind at another version of its group (a template is compared at its document's own)."""
+        return Kind(self.group, api_version.rpartition("/")[2], self.kind, self.plural, self.role, self.optional)
+
+    def path(self, name: str = "") -> str:
+        """The API path of the collection, or of one object."""
+        return f"/apis/{self.group}/{self.version}/{self.plural}" + (f"/{name}" if name else "")
+
+
+TEMPLATE: Final = Kind(TEMPLATE_GROUP, "v1", "ConstraintTemplate", "constrainttemplates", Role.TEMPLATE)
+MUTATORS: Final = (
+    Kind(MUTATION_GROUP, "v1", "Assign", "assign", Role.MUTATOR, optional=True),
+    Kind(MUTATION_GROUP, "v1", "AssignMetadata", "assignmetadata", Role.MUTATOR, optional=True),
+    Kind(MUTATION_GROUP, "v1", "ModifySet", "modifyset", Role.MUTATOR, optional=True),
+    Kind(MUTATION_GROUP, "v1alpha1", "AssignImage", "assignimage", Role.MUTATOR, optional=True),
+)
+SYNCSET: Final = Kind(SYNCSET_GROUP, "v1alpha1", "SyncSet", "syncsets", Role.SYNC, optional=True)
+FIXED_KINDS: Final = (TEMPLATE, SYNCSET, *MUTATORS)
+_BY_NAME: Final = {(kind.group, kind.kind): kind for kind in FIXED_KINDS}
+
+
+def constraint_kind(kind: str) -> Kind:
+    """A constraint kind; Gatekeeper's plural is the kind in lower case."""
+    version = CONSTRAINT_VERSION.rpartition("/")[2]
+    return Kind(CONSTRAINT_GROUP, version, kind, kind.lower(), Role.CONSTRAINT, optional=True)
+
+
+def kind_of(ref: ObjectRef) -> Kind:
+    """The kind that a ref names."""
+    return _BY_NAME[(ref.group, ref.kind)] if ref.group != CONSTRAINT_GROUP else constraint_kind(ref.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveObject:
+    """One object as the API server returned it (at `manifest["apiVersion"]`)."""
+
+    ref: ObjectRef
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, kind: Kind, document: Mapping[str, Any]) -> LiveObject:
+        """Wraps a list item, which carries no apiVersion and kind of its own in some lists."""
+        manifest = {"apiVersion": kind.api_version, "kind": kind.kind, **document}
+        return cls(ObjectRef(kind.group, kind.kind, document["metadata"]["name"]), manifest)
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The object's metadata."""
+        metadata: Mapping[str, Any] = self.manifest["metadata"]
+        return metadata
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Its labels, empty where there are none."""
+        return self.metadata.get("labels") or {}
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """Its annotations, empty where there are none."""
+        return self.metadata.get("annotations") or {}
+
+    @property
+    def uid(self) -> str:
+        """Tells this object from a later one of its name."""
+        return str(self.metadata.get("uid", ""))
+
+    @property
+    def generation(self) -> int:
+        """Counts changes of the spec."""
+        return int(self.metadata.get("generation", 0))
+
+    @property
+    def deleting(self) -> bool:
+        """Whether a deletion waits for finalizers."""
+        return "deletionTimestamp" in self.metadata
+
+    @property
+    def managers(self) -> frozenset[str]:
+        """The field managers that managedFields records, status writers apart."""
+        return frozenset(
+            str(entry.get("manager", ""))
+            for entry in self.metadata.get("managedFields") or ()
+            if not entry.get("subresource")
+        )
+
+    def projection(self) -> dict[str, Any]:
+        """The part that a decision compares: labels, annotations, spec. Status and bookkeeping are not in it."""
+        return {
+            "labels": dict(self.labels),
+            "annotations": dict(self.annotations),
+            "spec": self.manifest.get("spec") or {},
+        }
+
+    def digest(self) -> str:
+        """Changes when, and only when, the projection does."""
+        return digest(self.projection())

@@ -1,0 +1,61 @@
+"""Whose object it is (design property 5): stripped marks are drift, not a way out; foreign things are never touched."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from controller.cluster.kinds import kind_of
+from controller.gatekeeper.model import Role
+from controller.gatekeeper.naming import (
+    ASSIGNMENT_ID,
+    CONSTRAINT_INSTALLED_BY,
+    FIELD_MANAGER,
+    MANAGED_BY_LABEL,
+    REFERENCE_ID,
+    TEMPLATE_INSTALLED_BY,
+)
+from controller.policy.model import MemberKey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from controller.cluster.kinds import LiveObject
+    from controller.gatekeeper.naming import Marks
+
+
+class Ownership(StrEnum):
+    """Ours, or anybody else's."""
+
+    OURS = "ours"
+    FOREIGN = "foreign"
+
+
+def ownership(live: LiveObject, marks: Marks, *, desired: bool = False) -> Ownership:
+    """Whose a live object is; `desired` when a desired object has its name.
+
+    | entry of our field manager | managed-by  | installed-by ours | desired constraint, mutator | whose   |
+    |----------------------------|-------------|-------------------|-----------------------------|---------|
+    | yes                        | any         | any               | any                         | ours    |
+    | no                         | any         | any               | yes: our digits make it     | ours    |
+    | no                         | ours        | any               | no                          | ours    |
+    | no                         | another's   | any               | no                          | foreign |
+    | no                         | none        | yes               | no                          | ours    |
+    | no                         | none        | no                | no                          | foreign |
+    """
+    if FIELD_MANAGER in live.managers:
+        return Ownership.OURS
+    if desired and kind_of(live.ref).role in (Role.CONSTRAINT, Role.MUTATOR):
+        return Ownership.OURS
+    label = live.labels.get(MANAGED_BY_LABEL)
+    if label is not None:
+        return Ownership.OURS if label == marks.managed_by else Ownership.FOREIGN
+    installers = (live.annotations.get(CONSTRAINT_INSTALLED_BY), live.annotations.get(TEMPLATE_INSTALLED_BY))
+    installed = marks.managed_by in installers
+    return Ownership.OURS if installed else Ownership.FOREIGN
+
+
+def member_of(annotations: Mapping[str, str]) -> MemberKey | None:
+    """The member that a live constraint or mutator belongs to, None when its annotations do not say."""
+    assignment_id = annotations.get(ASSIGNMENT_ID)
+    return MemberKey.of(assignment_id, annotations.get(REFERENCE_ID, "")) if assignment_id else None

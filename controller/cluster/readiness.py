@@ -1,0 +1,113 @@
+"""Whether Gatekeeper has taken up what was written: pure readings of status (design property 7).
+
+`status.created` alone comes early and lies after a recreate; generations, the CRD's conditions and its schema tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from controller.cluster.kinds import LiveObject
+
+# Gatekeeper's own writes of the CRD can meet a conflict or a CRD that still terminates; every other code is final.
+PASSING_CODES: Final = frozenset({"create_error", "update_error"})
+WARNING_CODES: Final = frozenset({"operation_mismatch_warning"})
+PASSING_ERROR_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Taken up everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Not yet; `passing` when errors are reported that may go away by themselves."""
+
+    message: str
+    passing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Gatekeeper says that it will not do."""
+
+    message: str
+
+
+Verdict: TypeAlias = Ready | Pending | Broken
+
+
+def template_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Verdict:
+    """What Gatekeeper's pods and the CRD say of a template's generation; listing the kind is yet to be tried."""
+    entries = _by_pod(template)
+    errors = [e for entry in entries if _current(entry, template) for e in entry.get("errors") or ()]
+    errors = [e for e in errors if e.get("code") not in WARNING_CODES]
+    if errors:
+        text = "; ".join(sorted({f"{e.get('code')}: {' '.join(str(e.get('message')).split())}" for e in errors}))
+        final = any(e.get("code") not in PASSING_CODES for e in errors)
+        return Broken(text) if final else Pending(text, passing=True)
+    if not entries or not all(_current(entry, template) for entry in entries):
+        return Pending("Gatekeeper has not taken up the template yet")
+    return _crd_verdict(template, crd)
+
+
+def _crd_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Verdict:
+    if crd is None:
+        return Pending("its CustomResourceDefinition is not there yet")
+    conditions = {c["type"]: c["status"] for c in (crd.get("status") or {}).get("conditions") or ()}
+    if "deletionTimestamp" in crd["metadata"] or conditions.get("Terminating") == "True":
+        return Pending("its CustomResourceDefinition is being deleted")
+    if conditions.get("Established") != "True":
+        return Pending("its CustomResourceDefinition is not established yet")
+    if not _carries(_wanted_schema(template), _served_schema(crd)):
+        return Pending("its CustomResourceDefinition has the old schema still")
+    return Ready()
+
+
+def constraint_verdict(constraint: LiveObject) -> Verdict:
+    """Whether every Gatekeeper pod enforces a constraint's present generation; an unsupported VAP is no fault."""
+    entries = _by_pod(constraint)
+    if not entries or not all(_current(entry, constraint) for entry in entries):
+        return Pending("Gatekeeper has not taken up the constraint yet")
+    errors = [str(e.get("message")) for entry in entries for e in entry.get("errors") or ()]
+    if all(entry.get("enforced") for entry in entries):
+        return Ready()
+    return Pending("; ".join(errors) or "Gatekeeper does not enforce it yet", passing=bool(errors))
+
+
+def _by_pod(live: LiveObject) -> Sequence[Mapping[str, Any]]:
+    return (live.manifest.get("status") or {}).get("byPod") or ()
+
+
+def _current(entry: Mapping[str, Any], live: LiveObject) -> bool:
+    return bool(entry.get("observedGeneration") == live.generation and entry.get("templateUID", live.uid) == live.uid)
+
+
+def _wanted_schema(template: LiveObject) -> Any:
+    crd = (template.manifest.get("spec") or {}).get("crd") or {}
+    validation = (crd.get("spec") or {}).get("validation") or {}
+    return validation.get("openAPIV3Schema") or {}
+
+
+def _served_schema(crd: Mapping[str, Any]) -> Any:
+    for version in crd["spec"]["versions"]:
+        if version.get("served") and version["name"] == "v1beta1":
+            spec = version.get("schema", {}).get("openAPIV3Schema", {}).get("properties", {}).get("spec", {})
+            return spec.get("properties", {}).get("parameters", {})
+    return {}
+
+
+def _carries(wanted: Any, served: Any) -> bool:
+    """Whether every property name that `wanted` declares is declared in `served`; other keywords may be rewritten."""
+    if not isinstance(wanted, dict) or not isinstance(served, dict):
+        return True
+    names = wanted.get("properties") or {}
+    there = served.get("properties") or {}
+    return all(name in there and _carries(schema, there[name]) for name, schema in names.items()) and _carries(
+        wanted.get("items"), served.get("items")
+    )
