@@ -25,7 +25,10 @@ class SourceError(Exception):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes text of several lines as a block, so that Rego in template.yaml reads as Rego."""
+    """Writes text of several lines as a block, so that Rego in template.yaml reads as Rego, and no aliases."""
+
+    def ignore_aliases(self, _data: object) -> bool:
+        return True
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 (YAML's interface)
         super().increase_indent(flow, False)

@@ -16,10 +16,20 @@ checked = [entry |
   not excluded(entry.container)
 ]
 
+# What the whole pod shares is exempt only if each of its containers is.
+pod_excluded {
+  count(listed) > 0
+  count(checked) == 0
+}
+
 excluded(container) {
   container.name == input.parameters.excludedContainers[_]
 }
 
 excluded(container) {
+  excluded_image(container)
+}
+
+excluded_image(container) {
   images.matches(images.of(container), input.parameters.excludedImages[_])
 }

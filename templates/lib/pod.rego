@@ -1,38 +1,25 @@
 package lib.pod
 
-# The pod that a Pod, a workload or a CronJob makes. A request to delete has none: what leaves breaks no rule.
+import data.lib.request
+
+# The pod that a Pod, a workload or a CronJob makes.
 template = pod {
-  pod := input.review.object
-  not deleted
+  pod := request.object
   not pod.spec.template
   not pod.spec.jobTemplate
 }
 
-template = pod {
-  pod := input.review.object.spec.template
-  not deleted
-}
+template = request.object.spec.template
 
-template = pod {
-  pod := input.review.object.spec.jobTemplate.spec.template
-  not deleted
-}
-
-deleted {
-  input.review.operation == "DELETE"
-}
+template = request.object.spec.jobTemplate.spec.template
 
 default spec = {}
 
-spec = value {
-  value := template.spec
-}
+spec = template.spec
 
-annotation(key) = value {
-  value := template.metadata.annotations[key]
-}
+annotation(key) = template.metadata.annotations[key]
 
-# The API server forbids the fields of Linux security contexts on such pods.
+# On such pods the API server forbids most fields of a Linux security context, so none of them can be asked for.
 windows {
   spec.os.name == "windows"
 }

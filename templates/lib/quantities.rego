@@ -8,6 +8,8 @@ suffixes = {
   "Ti": [1099511627776, 0], "Pi": [1125899906842624, 0], "Ei": [1152921504606846976, 0],
 }
 
+signs = {"": 1, "+": 1, "-": -1}
+
 # Sign, whole digits, fraction, suffix, exponent.
 grammar = `^([+-]?)([0-9]*)(?:\.([0-9]*))?(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,3}))?$`
 
@@ -19,7 +21,7 @@ nanos(quantity) = amount {
   digits != ""
   scale := suffixes[found[4]]
   power := ((9 + scale[1]) + exponent(found[5])) - count(found[3])
-  amount := (number(found[1], digits) * scale[0]) * to_number(sprintf("1e%d", [power]))
+  amount := ((signs[found[1]] * whole(digits)) * scale[0]) * to_number(sprintf("1e%d", [power]))
 }
 
 text(quantity) = quantity {
@@ -31,14 +33,9 @@ text(quantity) = written {
   written := json.marshal(quantity)
 }
 
-number("-", digits) = 0 - number("", digits)
-
-number(sign, digits) = value {
-  sign != "-"
+whole(digits) = value {
   value := to_number(trim_left(digits, "0"))
-} else = 0 {
-  sign != "-"
-}
+} else = 0
 
 exponent("") = 0
 
