@@ -1,6 +1,7 @@
 """Evaluates ARM template expressions: what `[parameters('x')]` in a definition or an initiative's mapping stands for.
 
-Every expression is compiled once to a closure and kept: the same few hundred texts come back for every assignment. Nothing is guessed: a function that policy rules may not use, that only Azure can answer, or that is unknown here is an
+Every expression is compiled once to a closure and kept: the same few hundred texts come back for every assignment.
+Nothing is guessed: a function that policy rules may not use, that only Azure can answer, or that is unknown here is an
 ExpressionError that names it. Values are shared, not copied: nobody may change what comes out.
 """
 
@@ -12,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from controller.json import Json
+from controller.policy.dotnet import ROUND_TRIP, format_moment
 from controller.policy.functions import (
     FUNCTIONS,
     Function,
@@ -79,16 +81,20 @@ def evaluate(value: Json, scope: Scope, *, path: str = "") -> Json:
 
 
 def parameter_names(value: Json) -> frozenset[str]:
-    """The parameters that expressions in the value refer to by a literal name, as spelled; ExpressionError as `parse`."""
-    match value:
-        case str():
-            return _names_in_text(value) if is_expression(value) else frozenset()
-        case list():
-            return frozenset().union(*map(parameter_names, value))
-        case dict():
-            return frozenset().union(*map(parameter_names, (*value.keys(), *value.values())))
-        case _:
-            return frozenset()
+    """The parameters that expressions in the value refer to by a literal name, as spelled; errors as `parse`."""
+    names: set[str] = set()
+    pending: list[Json] = [value]
+    while pending:
+        match pending.pop():
+            case str() as text if is_expression(text):
+                names |= _names_in_text(text)
+            case list() as items:
+                pending += items
+            case dict() as container:
+                pending += [*container.keys(), *container.values()]
+            case _:
+                pass
+    return frozenset(names)
 
 
 def _evaluate(value: Json, scope: Scope) -> Json:
@@ -115,7 +121,7 @@ def _object(container: dict[str, Json], scope: Scope) -> Json:
     result: dict[str, Json] = {}
     for key, item in container.items():
         try:
-            name = key if key[:1] != "[" else _key(key, scope, container)
+            name = key if key[:1] != "[" else _key(key, scope, taken=(container, result))
             result[name] = _evaluate(item, scope)
         except ExpressionError as error:
             error.under(key)
@@ -123,11 +129,11 @@ def _object(container: dict[str, Json], scope: Scope) -> Json:
     return result
 
 
-def _key(key: str, scope: Scope, container: Mapping[str, Json]) -> str:
+def _key(key: str, scope: Scope, *, taken: tuple[Mapping[str, Json], ...]) -> str:
     name = _evaluate(key, scope)
     if not isinstance(name, str):
         raise ExpressionError(f"a key must be a string, is {type_name(name)}")
-    if name != key and name in container:
+    if name != key and any(name in container for container in taken):
         raise ExpressionError(f"the key '{shown(name)}' comes twice")
     return name
 
@@ -366,6 +372,11 @@ def _current(scope: Scope, name: str | None = None) -> Json:
     return scope.current(name)
 
 
+def _utc_now(scope: Scope, pattern: str = ROUND_TRIP) -> str:
+    """The poll's moment; without a pattern in the policies' own format, which is not that of ARM templates."""
+    return format_moment(scope.now, pattern)
+
+
 def _given(value: dict[str, Json] | None) -> Json:
     if value is None:
         raise ExpressionError("cannot be answered here, only in Azure")
@@ -396,6 +407,7 @@ _SCOPE_TABLE: Mapping[str, Callable[..., Json]] = {
     "requestContext": _request_context,
     "resourceGroup": _resource_group,
     "subscription": _subscription,
+    "utcNow": _utc_now,
 }
 _SCOPED: Mapping[str, Function] = {name.lower(): Function.of(call, bound=1) for name, call in _SCOPE_TABLE.items()}
 

@@ -2,8 +2,8 @@
 
 Each is a plain Python function; how many arguments it takes and of which types is read from its signature, so a wrong
 call becomes the same clear error everywhere. Case rules are Azure's: `equals`, `less` and its kin, `replace`, `split`,
-`contains` of a string and membership in an array are case-sensitive; `startsWith`, `endsWith`, `indexOf`, `lastIndexOf` of
-a string and the keys of objects are not. Strings are counted in UTF-16 units, as .NET does.
+`contains` of a string and membership in an array are case-sensitive; `startsWith`, `endsWith`, `indexOf`, `lastIndexOf`
+of a string and the keys of objects are not. Strings are counted in UTF-16 units, as .NET does.
 """
 
 from __future__ import annotations
@@ -12,18 +12,22 @@ import base64 as base64_codec
 import binascii
 import inspect
 import json as json_codec
+import math
 import re
 import types
 import urllib.parse
 from array import array as machine_array
 from dataclasses import dataclass
+from datetime import date, time, timedelta
 from typing import TYPE_CHECKING, Union, get_args, get_origin
 
 from controller.json import Json
+from controller.policy.addresses import cidr_host, cidr_subnet, ip_range_contains, parse_cidr
+from controller.policy.dotnet import format_number, format_text
 from controller.policy.grammar import INTEGERS, ExpressionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
 LARGEST_RESULT = 4 * 1024 * 1024
 _LONGEST_RANGE = 10_000
@@ -114,15 +118,20 @@ def check_size(size: int) -> None:
 
 def same(left: Json, right: Json) -> bool:
     """Deep equality: strings by case, numbers by value, and no number is a boolean, unlike in Python."""
-    match left, right:
-        case (bool(), _) | (_, bool()):
-            return left is right
-        case list(), list():
-            return len(left) == len(right) and all(map(same, left, right))
-        case dict(), dict():
-            return left.keys() == right.keys() and all(same(item, right[key]) for key, item in left.items())
+    return _mark(left) == _mark(right)
+
+
+def _mark(value: Json) -> Hashable:
+    """What two values have in common exactly if they are the same."""
+    match value:
+        case bool():
+            return bool, value
+        case list():
+            return list, *map(_mark, value)
+        case dict():
+            return dict, frozenset((key, _mark(item)) for key, item in value.items())
         case _:
-            return left == right
+            return value
 
 
 def find_key(container: Mapping[str, Json], name: str) -> str | None:
@@ -260,8 +269,11 @@ def _int(value: int | str) -> int:
 def _float(value: _Number | str) -> float:
     if isinstance(value, str) and not re.fullmatch(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", value):
         raise ExpressionError("the string is no number")
-    number = float(value)
-    if number in {float("inf"), float("-inf")}:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if math.isinf(number):
         raise ExpressionError("the number is too large")
     return number
 
@@ -412,11 +424,38 @@ def _concat(first: _Scalar | _Array, *rest: _Scalar | _Array) -> Json:
     parts = (first, *rest)
     arrays = [part for part in parts if isinstance(part, list)]
     if not arrays:
-        return "".join(as_text(part) for part in parts)
+        texts = [as_text(part) for part in parts]
+        check_size(sum(map(len, texts)))
+        return "".join(texts)
     if len(arrays) != len(parts):
         raise ExpressionError("cannot join an array and a string")
     check_size(sum(map(len, arrays)))
     return [item for part in arrays for item in part]
+
+
+def _format(template: str, *values: Json) -> str:
+    def writer(value: Json) -> Callable[[str], str]:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return lambda spec: format_number(value, spec, as_text)
+        return lambda _: as_text(value)
+
+    return format_text(template, [writer(value) for value in values], check_size)
+
+
+# Dates.
+
+
+def _add_days(moment: str, days: int) -> str:
+    """The moment so many days later; only the date changes, so the time keeps all its seven digits."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d{1,7}))?Z", moment, re.ASCII)
+    if found is None:
+        raise ExpressionError("argument 1 must be a moment such as '2026-01-31T00:00:00Z'")
+    try:
+        time.fromisoformat(found[2])
+        day = date.fromisoformat(found[1]) + timedelta(days=days)
+    except (ValueError, OverflowError) as error:
+        raise ExpressionError("there is no such moment between the years 1 and 9999") from error
+    return f"{day.isoformat()}T{found[2]}.{found[3] or '':0<7}Z"
 
 
 # Encodings.
@@ -428,7 +467,7 @@ def _base64(text: str) -> str:
 
 def _base64_to_string(text: str) -> str:
     try:
-        return base64_codec.b64decode(text, validate=True).decode()
+        return base64_codec.b64decode("".join(text.split()), validate=True).decode()
     except (binascii.Error, ValueError) as error:
         raise ExpressionError("the string is not base64 of UTF-8 text") from error
 
@@ -483,7 +522,10 @@ def _uri_component(text: str) -> str:
 
 
 def _uri_component_to_string(text: str) -> str:
-    return urllib.parse.unquote(text)
+    try:
+        return urllib.parse.unquote(text, errors="strict")
+    except UnicodeDecodeError as error:
+        raise ExpressionError("the string is not percent-encoded UTF-8 text") from error
 
 
 # Arrays and objects.
@@ -539,9 +581,9 @@ def _skip(value: str | _Array, count: int) -> str | _Array:
 def _contains(container: str | _Array | _Object, item: Json) -> bool:
     match container:
         case list():
-            return any(same(one, item) for one in container)
+            return _mark(item) in map(_mark, container)
         case dict():
-            return find_key(container, as_text(item)) is not None
+            return find_key(container, _scalar_text(item)) is not None
         case str():
             return _scalar_text(item) in container
 
@@ -591,23 +633,11 @@ def _object_keys(container: _Object) -> _Array:
 
 
 def _unique(items: Sequence[Json]) -> _Array:
-    """Each value once; a set of their texts keeps it linear in their number."""
-    seen: set[tuple[type, str]] = set()
-    result: _Array = []
+    """Each value once, where it comes first."""
+    found: dict[Hashable, Json] = {}
     for item in items:
-        mark = _mark(item)
-        if mark not in seen:
-            seen.add(mark)
-            result.append(item)
-    return result
-
-
-def _mark(item: Json) -> tuple[type, str]:
-    """A hashable that two values have in common exactly if `same` holds for them."""
-    number = (
-        item if isinstance(item, float) and not item.is_integer() else int(item) if isinstance(item, float) else item
-    )
-    return type(number), json_codec.dumps(number, sort_keys=True)
+        found.setdefault(_mark(item), item)
+    return list(found.values())
 
 
 def _merged(left: Mapping[str, Json], right: Mapping[str, Json]) -> _Object:
@@ -665,11 +695,14 @@ def _shallow_merge(parts: _Array) -> _Object:
 
 _TABLE: Mapping[str, Callable[..., Json]] = {
     "add": _add,
+    "addDays": _add_days,
     "array": _array,
     "base64": _base64,
     "base64ToJson": _base64_to_json,
     "base64ToString": _base64_to_string,
     "bool": _bool,
+    "cidrHost": cidr_host,
+    "cidrSubnet": cidr_subnet,
     "concat": _concat,
     "contains": _contains,
     "createArray": _create_array,
@@ -684,12 +717,14 @@ _TABLE: Mapping[str, Callable[..., Json]] = {
     "first": _first,
     "flatten": _flatten,
     "float": _float,
+    "format": _format,
     "greater": _greater,
     "greaterOrEquals": _greater_or_equals,
     "indexFromEnd": _index_from_end,
     "indexOf": _index_of,
     "int": _int,
     "intersection": _intersection,
+    "ipRangeContains": ip_range_contains,
     "items": _items,
     "join": _join,
     "json": _json,
@@ -706,6 +741,7 @@ _TABLE: Mapping[str, Callable[..., Json]] = {
     "null": _null,
     "objectKeys": _object_keys,
     "padLeft": _pad_left,
+    "parseCidr": parse_cidr,
     "range": _range,
     "replace": _replace,
     "shallowMerge": _shallow_merge,
