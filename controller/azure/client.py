@@ -1,0 +1,293 @@
+"""One authenticated pipeline to Azure Resource Manager: pages, retries, throttling, and errors that a user can act on.
+
+The SDK's generated clients carry the pipeline; lists are read as JSON, which costs a sixteenth of their models' CPU.
+Nothing here knows what the documents mean. Everything only reads, so any request may be sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import aiohttp
+from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.pipeline.policies import AsyncHTTPPolicy, AsyncRetryPolicy
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.rest import AsyncHttpResponse, HttpRequest
+from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
+from azure.mgmt.policyinsights.aio import PolicyInsightsClient
+from azure.mgmt.policyinsights.models import QueryOptions
+from azure.mgmt.resource.policy.aio import PolicyClient
+from azure.mgmt.resource.resources.aio import ResourceManagementClient
+
+from controller.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.core.pipeline import PipelineRequest, PipelineResponse
+
+    from controller.azure.access import Limits
+    from controller.azure.clouds import Cloud
+
+Document: TypeAlias = dict[str, Any]
+_Request: TypeAlias = "PipelineRequest[HttpRequest]"
+_Response: TypeAlias = "PipelineResponse[HttpRequest, AsyncHttpResponse]"
+_Policy: TypeAlias = AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]
+_Answer = TypeVar("_Answer")
+
+UNAUTHORIZED: Final = 401
+FORBIDDEN: Final = 403
+NOT_FOUND: Final = 404
+_RETRIED: Final = frozenset({408, 429, 500, 502, 503, 504})
+_REMAINING: Final = "x-ms-ratelimit-remaining-"
+_LONGEST_REASON: Final = 300
+
+
+class ArmRefusal(SourceError):  # noqa: N818 - a refusal is an answer, not a fault of ours
+    """ARM answered with an error status; a 403 or 404 of a definition need not end the whole read."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ArmClient:
+    """Reads ARM with one credential; an async context manager. `requests` and `remaining` tell what it has used up."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        credential: AsyncTokenCredential,
+        limits: Limits,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.requests = 0
+        self.remaining: dict[str, int] = {}
+        self._credential = credential
+        self._endpoint = cloud.endpoint
+        self._turns = asyncio.Semaphore(limits.parallel)
+        self._transport = AioHttpTransport(session=_session(cloud))
+        # One connection pool, one token and one way to retry, whichever generated client builds the request.
+        options: dict[str, Any] = {
+            "base_url": cloud.endpoint,
+            "transport": self._transport,
+            "authentication_policy": AsyncARMChallengeAuthenticationPolicy(credential, cloud.token_scope),
+            "retry_policy": _Retries(limits, sleep),
+            "per_call_policies": [_SecondToken()],
+            "per_retry_policies": [_Gate(cloud.endpoint, self._count)],
+            "permit_redirects": False,
+        }
+        # Their subscription fills only the paths of operations that are not used here.
+        self._policy = PolicyClient(credential, "-", **options)
+        self._resources = ResourceManagementClient(credential, "-", **options)
+        self._insights = PolicyInsightsClient(credential, "-", **options)
+        self._patience: dict[str, Any] = {"connection_timeout": limits.connect, "read_timeout": limits.answer}
+
+    async def __aenter__(self) -> Self:
+        await self._transport.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._transport.close()
+        await self._credential.close()
+
+    async def get(self, path: str, query: Mapping[str, str]) -> Document:
+        """The JSON object at `path`; ArmRefusal for an error status, SourceError for no answer or a malformed one."""
+        return await self._get(path, _url(path, query))
+
+    async def list(self, path: str, query: Mapping[str, str]) -> list[Document]:
+        """Every entry of every page at `path`; a page that is missing or malformed is an error, never the end."""
+        found: list[Document] = []
+        url, seen = _url(path, query), set[str]()
+        while url:
+            if url in seen:
+                raise SourceError(f"{path}: a page leads back to one before it, so the answer is not whole")
+            seen.add(url)
+            page = await self._get(path, url)
+            found += _entries(path, page)
+            url = _next_page(path, page)
+        return found
+
+    async def resource(self, resource_id: str, api_version: str) -> Document:
+        """A resource of any type, as JSON; errors as for `get`."""
+        # With `cls` the SDK hands on what that returns in place of its model.
+        get: Callable[..., Awaitable[Any]] = self._resources.resources.get_by_id
+        call = get(quote(resource_id.strip("/")), api_version=api_version, cls=_as_json, **self._patience)
+        return await self._answer(resource_id, call)
+
+    async def policy_states(self, resource_id: str, api_version: str) -> Sequence[Any]:
+        """The latest policy states of a resource, the SDK's models, each with its components."""
+        states = self._insights.policy_states.list_query_results_for_resource(
+            "latest",
+            quote(resource_id.strip("/")),
+            QueryOptions(expand="components"),
+            api_version=api_version,
+            retry_on_methods=["POST"],
+            **self._patience,
+        )
+        path = f"{resource_id}/providers/Microsoft.PolicyInsights/policyStates"
+        return await self._answer(path, _collected(states))
+
+    async def _get(self, path: str, url: str) -> Document:
+        return await self._answer(path, self._fetch(path, url))
+
+    async def _fetch(self, path: str, url: str) -> Document:
+        response = await self._policy.send_request(HttpRequest("GET", url), **self._patience)
+        if response.status_code != 200:  # noqa: PLR2004 - a redirect or an empty 204 is no answer either
+            raise HttpResponseError(response=response)
+        document = response.json()
+        if not isinstance(document, dict):
+            raise SourceError(f"{path}: the answer is no JSON object")
+        return document
+
+    async def _answer(self, path: str, call: Awaitable[_Answer]) -> _Answer:
+        try:
+            async with self._turns:
+                return await call
+        except HttpResponseError as exc:
+            if exc.status_code is None or exc.response is None:
+                raise SourceError(f"{path}: {_one_line(exc)}: no token could be had for {self._endpoint}") from exc
+            raise _refusal(path, exc.status_code, _one_line(exc)) from exc
+        except (AzureError, ValueError) as exc:
+            raise SourceError(f"{path}: no whole answer from {self._endpoint}: {_one_line(exc)}") from exc
+
+    def _count(self, headers: Mapping[str, str] | None) -> None:
+        if headers is None:
+            self.requests += 1
+            return
+        for name, value in headers.items():
+            if name.lower().startswith(_REMAINING) and value.isdecimal():
+                self.remaining[name.lower().removeprefix(_REMAINING)] = int(value)
+
+
+class _SecondToken(_Policy):
+    """Asks once more after a 401: the SDK drops the token it had, and a new one may be good."""
+
+    async def send(self, request: _Request) -> _Response:
+        response = await self.next.send(request)
+        if response.http_response.status_code == UNAUTHORIZED:
+            response = await self.next.send(request)
+        return response
+
+
+class _Gate(_Policy):
+    """Lets requests out to the one endpoint only, for they carry a token and a page's link may lead anywhere."""
+
+    def __init__(self, endpoint: str, count: Callable[[Mapping[str, str] | None], None]) -> None:
+        super().__init__()
+        self._home = urlsplit(endpoint)[:2]
+        self._count = count
+
+    async def send(self, request: _Request) -> _Response:
+        if urlsplit(request.http_request.url)[:2] != self._home:
+            raise ValueError(f"a link leads away, to {urlsplit(request.http_request.url).netloc}")
+        self._count(None)
+        response = await self.next.send(request)
+        self._count(response.http_response.headers)
+        return response
+
+
+class _Retries(AsyncRetryPolicy[HttpRequest, AsyncHttpResponse]):
+    """The SDK's retries, but with Retry-After capped and honoured only where trying again can help."""
+
+    def __init__(self, limits: Limits, sleep: Callable[[float], Awaitable[None]]) -> None:
+        tries = limits.retries
+        super().__init__(retry_total=tries, retry_connect=tries, retry_read=tries, retry_status=tries)
+        self._cap = limits.retry_after_cap
+        self._pause = sleep
+
+    def is_retry(self, settings: dict[str, Any], response: Any) -> bool:
+        """Whether the status is one that passes; the SDK would retry a 403 too if it said Retry-After."""
+        return bool(settings["total"]) and response.http_response.status_code in _RETRIED
+
+    async def sleep(self, settings: dict[str, Any], transport: Any, response: Any = None) -> None:  # noqa: ARG002
+        """Waits as long as the answer asks, at most the cap, else ever longer."""
+        wait = self._asked_wait(response)
+        pause = self.get_backoff_time(settings) if wait is None else wait
+        if pause > 0:
+            await self._pause(min(pause, self._cap))
+
+    def _asked_wait(self, response: Any) -> float | None:
+        try:
+            return None if response is None else self.get_retry_after(response)
+        except (ValueError, TypeError, OverflowError):  # a Retry-After that says nothing
+            return None
+
+
+def _session(cloud: Cloud) -> aiohttp.ClientSession:
+    """A session as the SDK makes its own, but with one TLS context: given a CA file, the SDK makes one a request."""
+    context = ssl.create_default_context(cafile=cloud.ca_file or None)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=context),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=True,
+    )
+
+
+def _url(path: str, query: Mapping[str, str]) -> str:
+    return f"{quote(path)}?{urlencode(query, quote_via=quote)}"
+
+
+def _entries(path: str, page: Document) -> list[Document]:
+    entries = page.get("value")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise SourceError(f"{path}: a page has no list of objects in `value`, so the answer is not whole")
+    return entries
+
+
+def _next_page(path: str, page: Document) -> str:
+    link = page.get("nextLink")
+    if link is not None and not isinstance(link, str):
+        raise SourceError(f"{path}: a page's nextLink is no text, so the answer is not whole")
+    # The SDK takes braces in a URL for its own placeholders.
+    return (link or "").replace("{", "%7B").replace("}", "%7D")
+
+
+def _as_json(response: Any, _model: object, _headers: object) -> Document:
+    document: Document = response.http_response.json()
+    return document
+
+
+async def _collected(entries: AsyncIterable[_Answer]) -> Sequence[_Answer]:
+    return [entry async for entry in entries]
+
+
+def _refusal(path: str, status: int, said: str) -> ArmRefusal:
+    scope, right = _needed_right(path)
+    match status:
+        case 401:
+            advice = "the credential is not accepted there: check its tenant, client and cloud"
+        case 403:
+            advice = f"grant its identity Reader, or a role with {right}, at {scope}"
+        case 404:
+            advice = "check the id"
+        case 429:
+            advice = "Azure is throttling: poll less often"
+        case _:
+            advice = "the next poll tries again"
+    return ArmRefusal(f"{path}: Azure answered {status}: {said}; {advice}", status=status)
+
+
+def _needed_right(path: str) -> tuple[str, str]:
+    """The scope and the action that reading `path` takes: `…/providers/NAMESPACE/TYPE[/NAME]` below the scope."""
+    scope, _, rest = path.rpartition("/providers/")
+    segments = rest.split("/")
+    action = "/".join([*segments[:2], "read"])
+    own = segments[0] in {"Microsoft.Authorization", "Microsoft.PolicyInsights"}
+    return (scope or "the tenant") if own else path, action
+
+
+def _one_line(error: Exception) -> str:
+    text = error.message if isinstance(error, AzureError) else str(error)
+    line = " ".join(text.split()) or type(error).__name__
+    return line if len(line) <= _LONGEST_REASON else line[:_LONGEST_REASON] + "…"

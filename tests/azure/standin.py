@@ -1,0 +1,255 @@
+"""An Azure Resource Manager for tests: TLS on 127.0.0.1, the real SDK on the other side, faults on demand.
+
+    with Standin(load(folder)) as arm:
+        settings = arm.settings(cluster_id)      # for ArmReader(settings, credential=arm.credential())
+        arm.fail(FaultKind.FORBIDDEN, "policyAssignments")
+
+It runs in a thread of its own, so that synchronous tests and whole programs can be driven against it. It issues tokens
+too, so that azure-identity itself can be part of a test: `arm.cloud.authority`, client `CLIENT_ID`, secret `SECRET`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+
+from aiohttp import web
+from azure.core.credentials import AccessToken
+
+from controller.azure.access import ArmSettings, Limits
+from controller.azure.clouds import Cloud, custom_cloud
+from controller.azure.credentials import CredentialKind, CredentialSettings
+from tests.azure.documents import Document, Documents
+from tests.azure.faults import REFUSALS, TRANSPORT_FAULTS, Fault, FaultKind, break_connection, error
+from tests.azure.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+    from typing import Self
+
+TENANT_ID: Final = "7e4a0000-0000-0000-0000-000000000001"
+CLIENT_ID: Final = "7e4a0000-0000-0000-0000-000000000002"
+SECRET: Final = "known-to-the-stand-in"
+
+_VERSIONS: Final = re.compile(r"(?P<head>.+)/versions(?:/(?P<version>[^/]+))?", re.IGNORECASE)
+_LIST: Final = re.compile(r"(?P<scope>.*)/providers/Microsoft\.Authorization/(?P<kind>policy\w+)", re.IGNORECASE)
+_STATES: Final = re.compile(
+    r"(?P<resource>.+)/providers/Microsoft\.PolicyInsights/policyStates/latest/queryResults", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it came in."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    status: int
+
+
+@dataclass(slots=True)
+class _Hook:
+    where: re.Pattern[str]
+    act: Callable[[], None] | None
+
+
+@dataclass(slots=True)
+class _Tokens:
+    """The tokens that are good now."""
+
+    numbers: count[int] = field(default_factory=count)
+    valid: set[str] = field(default_factory=set)
+
+    def issue(self) -> str:
+        token = f"token-{next(self.numbers)}"
+        self.valid.add(token)
+        return token
+
+
+class StandinCredential:
+    """A credential that gets the stand-in's tokens without HTTP, and keeps one as azure-identity would."""
+
+    def __init__(self, tokens: _Tokens) -> None:
+        self._tokens = tokens
+        self._kept = ""
+        self.asked_scopes: list[str] = []
+
+    async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        self.asked_scopes += scopes
+        if self._kept not in self._tokens.valid:
+            self._kept = self._tokens.issue()
+        return AccessToken(self._kept, int(time.time()) + 3600)
+
+    async def close(self) -> None:
+        pass
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+class Standin:
+    """ARM over a few documents. `requests` has every request to ARM, `documents` what it knows, `states` compliance."""
+
+    def __init__(self, documents: Iterable[Document] = (), *, page_size: int = 100) -> None:
+        self.documents = Documents(documents)
+        self.states: list[Document] = []
+        self.requests: list[Request] = []
+        self.page_size = page_size
+        self.expands = True
+        self.remaining_reads = 250
+        self._tokens = _Tokens()
+        self._faults: list[Fault] = []
+        self._hooks: list[_Hook] = []
+        self._server = Server(self._answer)
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.stop()
+
+    @property
+    def cloud(self) -> Cloud:
+        """The cloud that this is: endpoint, authority and CA."""
+        url = self._server.url
+        return custom_cloud(url, audience="https://arm.test", authority=url, ca_file=str(self._server.certificate))
+
+    def settings(self, cluster_id: str, limits: Limits | None = None) -> ArmSettings:
+        """Settings that read a cluster here, by client secret unless a credential is handed in."""
+        credential = CredentialSettings(
+            CredentialKind.CLIENT_SECRET, tenant_id=TENANT_ID, client_id=CLIENT_ID, client_secret=SECRET
+        )
+        return ArmSettings(cluster_id, self.cloud, credential, limits=limits or Limits())
+
+    def credential(self) -> StandinCredential:
+        """A credential that needs no request."""
+        return StandinCredential(self._tokens)
+
+    def expire_tokens(self) -> None:
+        """From now on every token issued so far is refused with 401."""
+        self._tokens.valid.clear()
+
+    def fail(self, kind: FaultKind, where: str = "", *, times: int = 1, after: int = 0, wait: float = 7) -> None:
+        """The next `times` requests that match the regular expression fail, the first `after` of them excepted."""
+        self._faults.append(Fault(kind, re.compile(where, re.IGNORECASE), times, after, wait))
+
+    def heal(self) -> None:
+        """No fault is left."""
+        self._faults.clear()
+
+    def before(self, where: str, act: Callable[[], None]) -> None:
+        """Runs `act` once, just before the first request that matches is answered."""
+        self._hooks.append(_Hook(re.compile(where, re.IGNORECASE), act))
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path.startswith(f"/{TENANT_ID}/"):
+            return await self._authority(request)
+        self._run_hooks(request)
+        fault = self._fault(request)
+        response = self._refused(request, fault) or self._found(request, fault)
+        self._note(request, response)
+        if fault is not None and fault.kind in TRANSPORT_FAULTS:
+            return await break_connection(request, response, fault.kind, self._server.stopping)
+        return response
+
+    def _note(self, request: web.BaseRequest, response: web.Response) -> None:
+        self.requests.append(Request(request.method, request.path, dict(request.query), response.status))
+        self.remaining_reads -= 1
+        kind = "subscription" if request.path.startswith("/subscriptions/") else "tenant"
+        response.headers[f"x-ms-ratelimit-remaining-{kind}-reads"] = str(self.remaining_reads)
+
+    def _run_hooks(self, request: web.BaseRequest) -> None:
+        for hook in self._hooks:
+            if hook.act is not None and hook.where.search(str(request.rel_url)):
+                act, hook.act = hook.act, None
+                act()
+
+    def _fault(self, request: web.BaseRequest) -> Fault | None:
+        for fault in self._faults:
+            if not fault.where.search(request.rel_url.raw_path_qs) and not fault.where.search(str(request.rel_url)):
+                continue
+            if fault.after:
+                fault.after -= 1
+            elif fault.times:
+                fault.times -= 1
+                return fault
+        return None
+
+    def _refused(self, request: web.BaseRequest, fault: Fault | None) -> web.Response | None:
+        if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self._tokens.valid:
+            return error(401, "ExpiredAuthenticationToken", "The access token has expired.")
+        if "api-version" not in request.query:
+            return error(400, "MissingApiVersionParameter", "The api-version query parameter is required.")
+        refuse = None if fault is None else REFUSALS.get(fault.kind)
+        return None if fault is None or refuse is None else refuse(fault)
+
+    def _found(self, request: web.BaseRequest, fault: Fault | None) -> web.Response:
+        path = request.path.rstrip("/")
+        expanded = self.expands and "EffectiveDefinitionVersion" in request.query.get("$expand", "")
+        if found := _STATES.fullmatch(path):
+            return self._paged(request, self._policy_states(request, found["resource"]), "@odata.nextLink", fault)
+        if found := _LIST.fullmatch(path):
+            query_filter = request.query.get("$filter", "")
+            entries = self.documents.collection(found["scope"], found["kind"], query_filter, expanded=expanded)
+            return self._paged(request, entries, "nextLink", fault)
+        if (found := _VERSIONS.fullmatch(path)) and not found["version"]:
+            versions = self.documents.versions(found["head"], expanded=expanded)
+            return _absent(path) if versions is None else self._paged(request, versions, "nextLink", fault)
+        if found:
+            return _one(path, self.documents.version(found["head"], found["version"], expanded=expanded))
+        return _one(path, self.documents.newest(path, expanded=expanded))
+
+    def _policy_states(self, request: web.BaseRequest, resource: str) -> list[Document]:
+        here = [each for each in self.states if each["resourceId"].casefold() == resource.casefold()]
+        if request.query.get("$expand", "").startswith("components"):
+            return here
+        return [{key: value for key, value in each.items() if key != "components"} for each in here]
+
+    def _paged(self, request: web.BaseRequest, entries: list[Document], link: str, fault: Fault | None) -> web.Response:
+        start = int(request.query.get("$skiptoken", "0"))
+        end = start + self.page_size
+        page: Document = {"value": entries[start:end]}
+        kind = None if fault is None else fault.kind
+        following = {**request.query, "$skiptoken": str(start if kind is FaultKind.LOOP else end)}
+        if (end < len(entries) and kind is not FaultKind.LAST_PAGE) or kind in (FaultKind.LOOP, FaultKind.ASTRAY):
+            host = "https://elsewhere.test" if kind is FaultKind.ASTRAY else self._server.url
+            page[link] = f"{host}{request.path}?{urlencode(following)}"
+        if kind is FaultKind.NO_VALUE:
+            del page["value"]
+        return web.json_response(page)
+
+    async def _authority(self, request: web.BaseRequest) -> web.Response:
+        """The little of an identity provider that azure-identity asks for."""
+        base = f"{self._server.url}/{TENANT_ID}"
+        if request.path.endswith("/.well-known/openid-configuration"):
+            return web.json_response(
+                {
+                    "issuer": f"{base}/v2.0",
+                    "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
+                    "token_endpoint": f"{base}/oauth2/v2.0/token",
+                }
+            )
+        form = await request.post()
+        if form.get("client_id") != CLIENT_ID or (form.get("client_secret") or form.get("client_assertion")) != SECRET:
+            return web.json_response({"error": "invalid_client", "error_description": "not known here"}, status=401)
+        return web.json_response({"access_token": self._tokens.issue(), "expires_in": 3600, "token_type": "Bearer"})
+
+
+def _absent(path: str) -> web.Response:
+    return error(404, "ResourceNotFound", f"{path} is not here.")
+
+
+def _one(path: str, document: Document | None) -> web.Response:
+    return _absent(path) if document is None else web.json_response(document)
