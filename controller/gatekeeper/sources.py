@@ -10,7 +10,9 @@ import asyncio
 import base64
 import binascii
 import re
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
@@ -34,7 +36,7 @@ from controller.policy.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from controller.policy.model import Resolution
 
@@ -61,7 +63,7 @@ class Unavailable:
 
 
 Documents: TypeAlias = "Mapping[Wanted, Document | Unavailable]"
-Parse: TypeAlias = "Callable[[DocumentKind, bytes, Origin], Document]"
+Check: TypeAlias = "Callable[[bytes], Document]"
 
 
 class TemplateProvider(Protocol):
@@ -71,11 +73,16 @@ class TemplateProvider(Protocol):
         """One answer per wanted document."""
 
 
-class Store(Protocol):
-    """A place that holds documents by their public URL."""
+class Place(Protocol):
+    """Somewhere that holds documents by their public URL."""
 
-    async def read(self, url: str, kind: DocumentKind, parse: Parse) -> Document | Unavailable:
-        """The document, parsed; DocumentError of `parse` becomes Unavailable."""
+    origin: Origin
+
+    def opened(self) -> AbstractAsyncContextManager[object]:
+        """What has to stay open while documents are read."""
+
+    async def read(self, url: str, check: Check) -> Document:
+        """What `check` makes of the content; raises DocumentError where there is none or `check` refuses it."""
 
 
 def wanted_documents(resolutions: Iterable[Resolution]) -> frozenset[Wanted]:
@@ -112,42 +119,52 @@ def bundle_root() -> Path:
     return inside if inside.is_dir() else package.parent / "templates"
 
 
-class FolderStore:
+class Folder:
     """A folder laid out as Azure's template store below `/kubernetes/`: the bundle, or one of the user's own."""
 
     def __init__(self, root: Path, origin: Origin) -> None:
         if not root.is_dir():
-            raise InputError(f"template folder {root} is no folder: name one laid out as <name>/<vN>/template.yaml")
+            raise InputError(f"template folder {root} is no folder: name one that holds <name>/<vN>/template.yaml")
+        self.origin = origin
         self._root = root
-        self._origin = origin
 
-    async def read(self, url: str, kind: DocumentKind, parse: Parse) -> Document | Unavailable:
-        """The document of this URL, read anew each time: a folder of the user's may change."""
+    def opened(self) -> AbstractAsyncContextManager[object]:
+        """Nothing."""
+        return nullcontext()
+
+    async def read(self, url: str, check: Check) -> Document:
+        """The document, read anew each time: a folder of the user's may change."""
         path = store_path(url)
         if path is None:
-            return Unavailable(f"{url}: not on Azure's template store, so not in the {self._origin}")
+            raise DocumentError(f"the {self.origin} holds only what is on Azure's template stores")
         try:
             content = await asyncio.to_thread(_read_file, self._root / path)
-            return parse(kind, content, self._origin)
         except FileNotFoundError:
-            return Unavailable(f"{url}: the {self._origin} has no {path}")
+            raise DocumentError(f"the {self.origin} has no {path}") from None
         except OSError as error:
-            return Unavailable(f"{url}: {self._root / path} cannot be read: {error.strerror}")
+            raise DocumentError(f"{self._root / path} cannot be read: {error.strerror}") from error
+        try:
+            return check(content)
         except DocumentError as error:
-            return Unavailable(f"{url}: {self._root / path}: {error}")
+            raise DocumentError(f"{self._root / path}: {error}") from error
 
 
-class StoreProvider:
-    """Answers from one store, and decodes what definitions carry themselves. Text seen before is not parsed again."""
+class PlacesProvider:
+    """Asks places in their order, and decodes what definitions carry themselves. Known text is not parsed again."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, places: Sequence[Place], pins: Mapping[str, str] | None = None) -> None:
+        """`pins` maps URLs to the only digest (hex) that is good for them."""
+        self._places = places
+        self._pins = pins or {}
         self._parsed: dict[tuple[DocumentKind, Origin, bytes], Document] = {}
 
     async def fetch(self, wanted: Iterable[Wanted]) -> Documents:
         """One answer per wanted document; what is no longer wanted is forgotten."""
         distinct = sorted(set(wanted), key=str)
-        answers = await asyncio.gather(*(self._answer(one) for one in distinct))
+        async with AsyncExitStack() as stack:
+            for place in self._places:
+                await stack.enter_async_context(place.opened())
+            answers = await asyncio.gather(*(self._answer(one) for one in distinct))
         used = {id(answer) for answer in answers}
         self._parsed = {key: document for key, document in self._parsed.items() if id(document) in used}
         return dict(zip(distinct, answers, strict=True))
@@ -155,14 +172,30 @@ class StoreProvider:
     async def _answer(self, wanted: Wanted) -> Document | Unavailable:
         match wanted.source:
             case PublicUrl(url):
-                return await self._store.read(url, wanted.kind, self._parse)
+                return await self._public(url, wanted.kind)
             case Base64Content(content):
                 try:
-                    return self._parse(wanted.kind, decode(content), Origin.BASE64)
+                    return self._parse(wanted.kind, Origin.BASE64, decode(content))
                 except DocumentError as error:
                     return Unavailable(f"the base64 {wanted.kind} in the definition: {error}")
 
-    def _parse(self, kind: DocumentKind, content: bytes, origin: Origin) -> Document:
+    async def _public(self, url: str, kind: DocumentKind) -> Document | Unavailable:
+        reasons = []
+        for place in self._places:
+            try:
+                return await place.read(url, partial(self._check, url, kind, place.origin))
+            except DocumentError as error:
+                reasons.append(str(error))
+        return Unavailable(f"{url}: {'; '.join(reasons)}")
+
+    def _check(self, url: str, kind: DocumentKind, origin: Origin, content: bytes) -> Document:
+        document = self._parse(kind, origin, content)
+        pin = self._pins.get(url, document.digest)
+        if document.digest != pin:
+            raise DocumentError(f"digest {document.digest} is not the pinned {pin}")
+        return document
+
+    def _parse(self, kind: DocumentKind, origin: Origin, content: bytes) -> Document:
         key = (kind, origin, content)
         if key not in self._parsed:
             self._parsed[key] = read_document(kind, content, origin)

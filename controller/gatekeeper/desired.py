@@ -1,0 +1,46 @@
+"""From what Azure says to what the cluster should hold: resolve, fetch, translate, in this order and nowhere else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from controller.azure.model import fold
+from controller.gatekeeper.sources import wanted_documents
+from controller.gatekeeper.translate import translate
+from controller.policy.resolve import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from controller.azure.model import AzureState
+    from controller.gatekeeper.model import DesiredState
+    from controller.gatekeeper.naming import Marks, RunningTemplate
+    from controller.gatekeeper.sources import TemplateProvider
+
+_ASSIGNMENT: Final = "/policyassignments/"
+
+
+async def desired_state(
+    state: AzureState,
+    provider: TemplateProvider,
+    *,
+    now: datetime,
+    marks: Marks,
+    excluded_namespaces: tuple[str, ...] = (),
+    running: Mapping[str, RunningTemplate] | None = None,
+) -> DesiredState:
+    """The desired state at `now` (aware UTC). Only fetching waits; other arguments are those of `translate`."""
+    resolutions = resolve(state, now)
+    documents = await provider.fetch(wanted_documents(resolutions))
+    unreadable = {resource_id for resource_id in state.unreadable if _ASSIGNMENT in resource_id}
+    return translate(
+        resolutions,
+        documents,
+        cluster_id=state.cluster.id,
+        marks=marks,
+        excluded_namespaces=excluded_namespaces,
+        listed=frozenset({fold(assignment.id) for assignment in state.assignments} | unreadable),
+        gone=state.gone,
+        running=running,
+    )
