@@ -242,14 +242,15 @@ def test_a_terminated_parent_stops_its_cluster_and_removes_it(tmp_path: Path) ->
 
 
 GO_STAND_IN = """#!/bin/sh
-# Stands in for the Go toolchain: `build` notes that it was called and writes the file after -o.
+# Stands in for the Go toolchain: `build` notes that it was called, waits for the gate, and writes the file after -o.
 case "$1" in
 version) echo "go version go$GO_VERSION linux/amd64" ;;
 build)
   echo called >> "$GO_CALLS"
-  [ -z "$GO_FAILS" ] || { echo "main.go:1: no such thing"; exit 1; }
+  while [ ! -e "$GO_GATE" ]; do sleep 0.05; done
   while [ "$1" != "-o" ]; do shift; done
-  echo program > "$2" ;;
+  echo program > "$2"
+  [ -z "$GO_FAILS" ] || { echo "main.go:1: no such thing"; exit 1; } ;;
 esac
 """
 
@@ -259,6 +260,7 @@ class Builder:
 
     def __init__(self, folder: Path) -> None:
         self.calls = folder / "calls"
+        self.gate = folder / "gate"
         self.cache = folder / "cache"
         self._bin = folder / "bin"
         self._bin.mkdir()
@@ -273,6 +275,7 @@ class Builder:
             "PATH": f"{self._bin}:/usr/bin:/bin",
             "AZPOLICY_CACHE": str(self.cache),
             "GO_CALLS": str(self.calls),
+            "GO_GATE": str(self.gate),
             "GO_VERSION": version,
             "GO_FAILS": fails,
         }
@@ -282,6 +285,7 @@ class Builder:
         )
 
     def run(self, version: str = "1.26.8", fails: str = "") -> tuple[int, str, str]:
+        self.gate.touch()
         with self.start(version, fails) as process:
             out, err = process.communicate()
         return process.returncode, out.strip(), err
@@ -323,10 +327,17 @@ def test_a_tool_is_built_once_and_again_for_another_go(builder: Builder) -> None
 
 def test_processes_that_need_the_same_tool_build_it_once(builder: Builder) -> None:
     builder.install_go()
-    both = [builder.start(), builder.start()]
+    with builder.start() as first:
+        eventually(builder.calls.exists, what="the first build")
+        with builder.start() as second:
+            assert second.stderr is not None
+            told = second.stderr.readline()
 
-    paths = {process.communicate()[0] for process in both}
+            builder.gate.touch()
 
+            paths = {first.communicate()[0], second.communicate()[0]}
+
+    assert told == "test cluster: waiting for another process that builds gator\n"
     assert len(paths) == 1
     assert builder.calls.read_text().count("called") == 1
 
