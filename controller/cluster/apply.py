@@ -148,8 +148,8 @@ class Applier:
         self._memory = memory
         self._ready_timeout = ready_timeout
 
-    async def answer(self, change: Unsure | Create) -> Answer | None:
-        """Asks the server by a dry run what it would store; None when it cannot say (403, or the kind not served)."""
+    async def answer(self, change: Unsure | Create) -> Answer:
+        """Asks the server by a dry run what it would store, which absorbs its defaulting (property 6)."""
         kind = _kind_for(change.desired)
         if isinstance(change, Create):
             response = await self._client.create(kind, change.desired.manifest, dry_run=True)
@@ -158,8 +158,8 @@ class Applier:
         if response.ok:
             return Answer(LiveObject.of(kind, response.body))
         if response.status in (403, _NOT_FOUND, _CONFLICT) and not _denied(response):
-            return None
-        return Answer(None, response.message)
+            return Answer(None, unknown=response.message)
+        return Answer(None, refusal=response.message)
 
     async def apply(self, plan: Plan, done: Callable[[Result], None] = lambda _: None) -> ChangeSet:
         """Carries out every change at once, each waiting for what it needs; calls `done` as each one ends."""
@@ -206,7 +206,7 @@ class _Run:
             case Delete():
                 return await self._delete(change)
             case _:
-                return _unwritten(change)
+                return unwritten(change)
 
     # --- writes --------------------------------------------------------------------------------------------------
 
@@ -222,7 +222,7 @@ class _Run:
                 case Replace() | Unsure():
                     response = await self.client.replace(_kind_for(desired), current.target)
                 case _:
-                    return _unwritten(current)
+                    return unwritten(current)
             if response.ok:
                 return await self._written(current, LiveObject.of(_kind_for(desired), response.body))
             if response.status != _CONFLICT and not (response.status == _NOT_FOUND and not isinstance(current, Create)):
@@ -376,7 +376,8 @@ def editors(live: LiveObject) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(e.get("manager")) for e in entries if e.get("manager") != FIELD_MANAGER))
 
 
-def _unwritten(change: Unwritten) -> Result:
+def unwritten(change: Unwritten) -> Result:
+    """What a change that writes nothing amounts to; the same words in a plan and in an outcome."""
     dropped: tuple[str, ...] = ()
     match change:
         case Keep():

@@ -94,6 +94,7 @@ class Replace:
     differences: tuple[Difference, ...]
     after: Mapping[str, Any] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +200,11 @@ def ref_of(change: Change) -> ObjectRef:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a dry run answered: the object as it would be stored, or the refusal's words."""
+    """What a dry run answered: the object as it would be stored, the refusal's words, or why there is no answer."""
 
     stored: LiveObject | None
     refusal: str = ""
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,14 +303,18 @@ def _compare(
 ) -> Decision:
     before = live.projection()
     target = target_for(desired, live)
-    wanted = LiveObject(live.ref, target).projection()
-    if wanted == before:
+    wanted = LiveObject(live.ref, target)
+    if wanted.projection() == before:
         return Keep(desired, live)
     known = settled.get(live.uid)
     if known is not None and known == Settled(live.generation, live.digest(), desired.digest, known.dropped):
         return Keep(desired, live, known.dropped)
-    if answer is None or answer.stored is None:
+    if answer is None:
         return Unsure(desired, live, target)
+    if answer.stored is None:
+        after = wanted.projection()
+        note = f"compared as written, defaults may show as differences: {answer.unknown}"
+        return Replace(desired, live, target, tuple(differences(before, after)), after, note=note)
     after = answer.stored.projection()
     dropped = missing(desired.manifest.get("spec"), after["spec"])
     if after == before:

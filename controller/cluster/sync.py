@@ -1,0 +1,94 @@
+"""A plan of the whole cluster, and a plan of the few objects that a watch event named: one decision, two scopes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from controller.cluster.inventory import take_inventory
+from controller.cluster.kinds import TEMPLATE, kind_of
+from controller.cluster.ownership import Ownership, ownership
+from controller.cluster.plan import Answer, Create, Inventory, Keep, Plan, PruneLimit, Unsure, decide, make_plan, ref_of
+from controller.gatekeeper.model import Role
+from controller.gatekeeper.naming import CONSTRAINT_GROUP, RunningTemplate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from controller.cluster.apply import Applier, Memory
+    from controller.cluster.client import KubeClient
+    from controller.cluster.kinds import LiveObject
+    from controller.cluster.plan import Decision
+    from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef
+    from controller.gatekeeper.naming import Marks
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Makes plans against one cluster; reads and dry runs only."""
+
+    client: KubeClient
+    applier: Applier
+    memory: Memory
+    marks: Marks
+
+    async def running_templates(self) -> Mapping[str, RunningTemplate]:
+        """Where our templates in the cluster came from, by name: what runs wins over a newcomer."""
+        listed = await self.client.list_live(TEMPLATE)
+        return {
+            live.ref.name: RunningTemplate.of(live.annotations)
+            for live in (listed[0] if listed else ())
+            if ownership(live, self.marks) is Ownership.OURS
+        }
+
+    async def full(
+        self, desired: DesiredState, limit: PruneLimit, *, ask_creates: bool = False
+    ) -> tuple[Plan, Inventory]:
+        """A plan from a complete inventory; `ask_creates` asks the server about new objects too, for a preview."""
+        inventory = await take_inventory(self.client, desired)
+        first = make_plan(desired, inventory, self.marks, limit=limit, settled=self.memory.settled)
+        answers = await self._ask(first, inventory, ask_creates=ask_creates)
+        if not answers:
+            return first, inventory
+        plan = make_plan(desired, inventory, self.marks, limit=limit, settled=self.memory.settled, answers=answers)
+        self._remember(plan)
+        return plan, inventory
+
+    async def _ask(self, plan: Plan, inventory: Inventory, *, ask_creates: bool) -> dict[ObjectRef, Answer]:
+        questions = [
+            change
+            for change in plan.changes
+            if isinstance(change, Unsure)
+            or (ask_creates and isinstance(change, Create) and _askable(change.desired, inventory))
+        ]
+        answers = await asyncio.gather(*(self.applier.answer(change) for change in questions))
+        return {ref_of(change): answer for change, answer in zip(questions, answers, strict=True)}
+
+    def _remember(self, plan: Plan) -> None:
+        for change in plan.changes:
+            if isinstance(change, Keep):
+                self.memory.settle(change.live, change.desired, change.dropped)
+
+    async def some(self, cluster_id: str, wanted: Sequence[tuple[DesiredObject, LiveObject | None]]) -> Plan:
+        """A plan for some desired objects, given as the watch saw them."""
+        changes = await asyncio.gather(*(self._one(desired, live) for desired, live in wanted))
+        return Plan(cluster_id, tuple(changes))
+
+    async def _one(self, desired: DesiredObject, live: LiveObject | None) -> Decision:
+        if live is not None and live.manifest["apiVersion"] != desired.manifest["apiVersion"]:
+            own = kind_of(desired.ref).at(str(desired.manifest["apiVersion"]))
+            live = await self.client.get_live(own, live.ref.name)
+        change = decide(desired, live, self.marks, self.memory.settled)
+        if isinstance(change, Unsure):
+            change = decide(desired, live, self.marks, self.memory.settled, await self.applier.answer(change))
+            if isinstance(change, Keep):
+                self.memory.settle(change.live, change.desired, change.dropped)
+        return change
+
+
+def _askable(desired: DesiredObject, inventory: Inventory) -> bool:
+    """A constraint of a kind that its template has yet to make cannot be asked about."""
+    return desired.role is not Role.CONSTRAINT or (
+        desired.ref.group == CONSTRAINT_GROUP and desired.ref.kind in inventory.served
+    )

@@ -1,0 +1,131 @@
+"""One small watcher per managed kind: tells which objects changed, never decides.
+
+An accelerator only (design property 11): whatever it misses, the next full compare finds. Status-only events are
+dropped here, before any decision, because every audit rewrites every constraint's status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final
+
+from controller.cluster.kinds import FIXED_KINDS, Kind, LiveObject, constraint_kind
+from controller.errors import ClusterError
+from controller.gatekeeper.model import ObjectRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from controller.cluster.client import KubeClient
+    from controller.cluster.plan import Inventory
+
+log = logging.getLogger(__name__)
+_FIRST_PAUSE: Final = 0.2
+_LONGEST_PAUSE: Final = 5.0
+_CHANGES: Final = {"ADDED", "MODIFIED"}
+
+
+class Watches:
+    """The watchers of one cluster; `changed` gets an object's ref and what is there now (None: nothing)."""
+
+    def __init__(self, client: KubeClient, changed: Callable[[ObjectRef, LiveObject | None], None]) -> None:
+        self._client = client
+        self._changed = changed
+        self._watchers: dict[tuple[str, str], tuple[_Watcher, asyncio.Task[None]]] = {}
+
+    def follow(self, inventory: Inventory) -> None:
+        """Watches every kind of the inventory from where its list ended; watchers of kinds that are gone end."""
+        for key in self._watchers.keys() - inventory.positions.keys():
+            self._watchers.pop(key)[1].cancel()
+        fixed = {(kind.group, kind.kind): kind for kind in FIXED_KINDS}
+        for key, position in inventory.positions.items():
+            watcher = self._watchers.get(key)
+            if watcher is not None and not watcher[1].done():
+                continue
+            kind = fixed.get(key) or constraint_kind(key[1])
+            seen = {ref.name: live.digest() for ref, live in inventory.objects.items() if (ref.group, ref.kind) == key}
+            started = _Watcher(self._client, kind, self._changed, position, seen)
+            self._watchers[key] = (started, asyncio.create_task(started.run()))
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds are being watched."""
+        return sum(not task.done() for _, task in self._watchers.values())
+
+    async def close(self) -> None:
+        """Ends every watcher."""
+        tasks = [task for _, task in self._watchers.values()]
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._watchers.clear()
+
+
+class _Watcher:
+    """Lists and watches one kind for ever; a kind that vanishes is news about its objects, not an end."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        kind: Kind,
+        changed: Callable[[ObjectRef, LiveObject | None], None],
+        position: str,
+        seen: Mapping[str, str],
+    ) -> None:
+        self._client = client
+        self._kind = kind
+        self._changed = changed
+        self._position = position
+        self._seen = dict(seen)
+
+    async def run(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                if not self._position:
+                    await self._list()
+                async for event in self._client.watch(self._kind, self._position):
+                    self._take(event)
+                    pause = _FIRST_PAUSE
+            except ClusterError as error:
+                # 410: too old; 404: the kind is gone. Whatever else it was, a list tells what was missed meanwhile.
+                log.debug("watch ended kind=%s error=%s", self._kind.kind, error)
+                self._position = ""
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _take(self, event: Mapping[str, object]) -> None:
+        document = event["object"]
+        assert isinstance(document, dict)
+        self._position = str(document["metadata"]["resourceVersion"])
+        if event["type"] == "DELETED":
+            self._tell(document["metadata"]["name"], None)
+        elif event["type"] in _CHANGES:
+            live = LiveObject.of(self._kind, document)
+            self._tell(live.ref.name, live)
+
+    def _tell(self, name: str, live: LiveObject | None) -> None:
+        digest = live.digest() if live and not live.deleting else None
+        if digest is None:
+            self._seen.pop(name, None)
+        elif self._seen.get(name) == digest:
+            return
+        else:
+            self._seen[name] = digest
+        self._changed(ObjectRef(self._kind.group, self._kind.kind, name), live)
+
+    async def _list(self) -> None:
+        listed = await self._client.list_live(self._kind)
+        items, position = listed or ((), "")
+        there = {live.ref.name for live in items}
+        for name in self._seen.keys() - there:
+            self._tell(name, None)
+        for live in items:
+            self._tell(live.ref.name, live)
+        if listed is None:
+            raise ClusterError(f"{self._kind.kind} is not served", status=404)
+        self._position = position

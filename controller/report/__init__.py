@@ -1,0 +1,1 @@
+"""Telling people and machines what happened; a failing report never fails a sync."""
