@@ -1,0 +1,270 @@
+"""Assignments to what they mean for this cluster: every member as EffectivePolicy, NotApplied or Unresolved.
+
+Decisions where Azure's documents leave room:
+- Enroll: "not enforced until enrolled", and enrolments cannot be read. The cluster counts as not enrolled: policies are
+  audited, never denied, and mutations are not made. An audit is right either way, a denial might be wrong.
+- A mutation under DoNotEnforce is not made: a change to an object cannot be evaluated without being made.
+- Of several overrides that are for a member, the first decides.
+- A definition without any version counts as 1.0.0, as Azure numbers custom definitions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from controller.azure.model import EnforcementMode, Initiative, PolicyDefinition, fold
+from controller.policy.assigned import (
+    effect_override,
+    enforcement_mode,
+    exemption_of,
+    exemptions_by_assignment,
+    not_applied,
+    unreached,
+    unresolved,
+    version_override,
+)
+from controller.policy.expressions import ExpressionError, Scope, evaluate
+from controller.policy.members import Case, Given, Prepared
+from controller.policy.model import Effect, Member, NotAppliedReason, UnresolvedReason
+from controller.policy.parameters import Binding, Declarations, bind, parameters_in
+from controller.policy.problem import Problem
+from controller.policy.versions import choose_version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from controller.azure.model import Assignment, AzureState, DefinitionReference, Exemption, Unreadable
+    from controller.json import Json
+    from controller.policy.model import Resolution, Unresolved
+
+T = TypeVar("T", PolicyDefinition, Initiative)
+
+_SET_DEFINITIONS: Final = "/policysetdefinitions/"
+
+
+def resolve(state: AzureState, now: datetime) -> tuple[Resolution, ...]:
+    """What every member of every assignment means for the cluster, by assignment id, then in the initiative's order.
+
+    `now` is the poll's clock, with a zone. What is not understood is Unresolved, and the rest goes on.
+    """
+    resolver = _Resolver(state, now)
+    found: list[tuple[str, Iterator[Resolution]]] = [
+        *((fold(each.id), resolver.assignment(each)) for each in state.assignments),
+        *((key, iter([_unreadable(each)])) for key, each in state.unreadable.items() if "/policyassignments/" in key),
+    ]
+    return tuple(each for _, resolutions in sorted(found, key=lambda pair: pair[0]) for each in resolutions)
+
+
+def _unreadable(assignment: Unreadable) -> Unresolved:
+    member = Member(assignment.id, "", whole=True)
+    return unresolved(member, Problem(UnresolvedReason.UNREADABLE, assignment.reason))
+
+
+@dataclass(frozen=True, slots=True)
+class _Assigned:
+    """An assignment that reaches the cluster."""
+
+    assignment: Assignment
+    mode: EnforcementMode
+    exemptions: list[Exemption]
+
+
+@dataclass(frozen=True, slots=True)
+class _AssignedInitiative:
+    """An assigned initiative with its parameters bound; `origins` says where each value is from."""
+
+    assigned: _Assigned
+    initiative: Initiative
+    binding: Binding
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolver:
+    """One run over one state, with what assignments share worked out once."""
+
+    state: AzureState
+    now: datetime
+    exemptions: dict[str, list[Exemption]] = field(default_factory=dict)
+    prepared: dict[int, Prepared] = field(default_factory=dict)
+    declared: dict[int, Declarations] = field(default_factory=dict)
+    chosen: dict[tuple[str, str, str], Prepared | Problem] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.exemptions.update(exemptions_by_assignment(self.state.exemptions))
+
+    def assignment(self, assignment: Assignment) -> Iterator[Resolution]:
+        """Every member of one assignment, or one result that speaks for all of them."""
+        whole = _member(assignment, whole=True)
+        exemptions = self.exemptions.get(fold(assignment.id), [])
+        ended = unreached(assignment, exemptions, self.state, self.now, whole) or self._doubted(assignment, whole)
+        if ended is not None:
+            yield ended
+            return
+        try:
+            assigned = _Assigned(assignment, enforcement_mode(assignment), exemptions)
+            together = self._initiative(assigned) if assignment.is_initiative else None
+        except Problem as problem:
+            yield unresolved(whole, problem)
+            return
+        if together is None:
+            yield self._single(assigned)
+            return
+        for reference in together.initiative.references:
+            yield self._referenced(together, reference)
+
+    def _doubted(self, assignment: Assignment, whole: Member) -> Unresolved | None:
+        """An exemption that does not parse may be for this assignment: then it is not known whether it applies."""
+        for key, each in self.state.unreadable.items():
+            if "/policyexemptions/" in key and (not each.concerns or fold(each.concerns) == fold(assignment.id)):
+                message = f"the exemption {each.id} does not parse: {each.reason}"
+                return unresolved(whole, Problem(UnresolvedReason.UNREADABLE, message))
+        return None
+
+    def _initiative(self, assigned: _Assigned) -> _AssignedInitiative:
+        assignment = assigned.assignment
+        versions = self._at_hand(assignment.definition_id, self.state.initiatives, "initiative")
+        initiative = choose_version(versions, *self._asked(assignment))
+        declared = self.declared.get(id(initiative))
+        if declared is None:
+            declared = self.declared[id(initiative)] = Declarations.of(initiative.parameters)
+        binding = bind(declared, assignment.parameters)
+        return _AssignedInitiative(assigned, initiative, binding, Scope(binding.values, self.now))
+
+    def _asked(self, assignment: Assignment) -> tuple[str, str]:
+        """The version of what is assigned that is asked for, and the one that Azure says is effective."""
+        override = version_override(assignment, "", self.state)
+        return (override, "") if override else (assignment.definition_version, assignment.effective_version)
+
+    def _at_hand(self, wanted: str, shelf: Mapping[str, tuple[T, ...]], what: str) -> tuple[T, ...]:
+        """Every version of what an id names; a Problem where there is none, or one that does not parse."""
+        key = fold(wanted)
+        broken = self.state.unreadable.get(key)
+        if broken is not None:
+            raise Problem(UnresolvedReason.UNREADABLE, f"the {what} {wanted} does not parse: {broken.reason}")
+        found = shelf.get(key)
+        if not found:
+            message = f"the {what} {wanted} is not there: add it to the snapshot, or check that it exists in Azure"
+            raise Problem(UnresolvedReason.DEFINITION_MISSING, message)
+        return found
+
+    def _definition(self, definition_id: str, asked: str, effective: str) -> Prepared:
+        """The version that is meant of a definition, prepared; both are remembered."""
+        key = (definition_id, asked, effective)
+        found = self.chosen.get(key)
+        if found is None:
+            found = self.chosen[key] = self._choose(*key)
+        if isinstance(found, Problem):
+            raise Problem(found.reason, found.message)
+        return found
+
+    def _choose(self, definition_id: str, asked: str, effective: str) -> Prepared | Problem:
+        if _SET_DEFINITIONS in fold(definition_id):
+            message = f"{definition_id} is an initiative, and Azure knows none within another: name its definitions"
+            return Problem(UnresolvedReason.DEFINITION_MISSING, message)
+        try:
+            versions = self._at_hand(definition_id, self.state.definitions, "definition")
+            definition = choose_version(versions, asked, effective)
+        except Problem as problem:
+            return problem
+        prepared = self.prepared.get(id(definition))
+        if prepared is None:
+            prepared = self.prepared[id(definition)] = Prepared.of(definition, self.state.cluster, self.now)
+        return prepared
+
+    def _single(self, assigned: _Assigned) -> Resolution:
+        """An assignment of one definition."""
+        assignment = assigned.assignment
+        member = _member(assignment)
+        try:
+            asked, effective = self._asked(assignment)
+            member = replace(member, version_asked=asked)
+            override = effect_override(assignment, "", self.state)
+            if _disables(override):
+                return not_applied(member, NotAppliedReason.DISABLED, "its effect is disabled (override)")
+            prepared = self._definition(assignment.definition_id, asked, effective)
+            member = replace(member, definition_name=prepared.definition.display_name, version=prepared.version)
+            given = Given(assignment.parameters, {}, dict.fromkeys(assignment.parameters, "assignment parameter"))
+            return Case(member, prepared, given, assigned.mode, override, self.state.cluster, self.now).decide()
+        except Problem as problem:
+            return unresolved(member, problem)
+
+    def _referenced(self, together: _AssignedInitiative, reference: DefinitionReference) -> Resolution:
+        """One member of an assigned initiative."""
+        assigned, assignment = together.assigned, together.assigned.assignment
+        member = _referenced_member(together, reference)
+        if assigned.exemptions:
+            exempt = exemption_of(assigned.exemptions, reference.reference_id, self.state, self.now, member)
+            if exempt is not None:
+                return exempt
+        if reference.fault:
+            return unresolved(member, Problem(UnresolvedReason.UNREADABLE, reference.fault))
+        try:
+            override = effect_override(assignment, reference.reference_id, self.state) if assignment.overrides else ""
+            if _disables(override):
+                return not_applied(member, NotAppliedReason.DISABLED, "its effect is disabled (override)")
+            version = version_override(assignment, reference.reference_id, self.state) if assignment.overrides else ""
+            asked, effective = (version, "") if version else (reference.version, reference.effective_version)
+            prepared = self._definition(reference.definition_id, asked, effective)
+            member = _referenced_member(together, reference, asked, prepared)
+            given = _mapped(together, reference)
+            return Case(member, prepared, given, assigned.mode, override, self.state.cluster, self.now).decide()
+        except Problem as problem:
+            return unresolved(member, problem)
+
+
+def _disables(effect: str) -> bool:
+    return effect.casefold() == Effect.DISABLED
+
+
+def _member(assignment: Assignment, *, whole: bool = False) -> Member:
+    return Member(
+        assignment_id=assignment.id,
+        definition_id="" if assignment.is_initiative else assignment.definition_id,
+        initiative_id=assignment.definition_id if assignment.is_initiative else "",
+        assignment_name=assignment.display_name,
+        version_asked=assignment.definition_version,
+        whole=whole,
+    )
+
+
+def _referenced_member(
+    together: _AssignedInitiative, reference: DefinitionReference, asked: str = "", prepared: Prepared | None = None
+) -> Member:
+    assignment = together.assigned.assignment
+    return Member(
+        assignment_id=assignment.id,
+        definition_id=reference.definition_id,
+        initiative_id=assignment.definition_id,
+        reference_id=reference.reference_id,
+        assignment_name=assignment.display_name,
+        definition_name=prepared.definition.display_name if prepared else "",
+        version=prepared.version if prepared else "",
+        version_asked=asked or reference.version,
+    )
+
+
+def _mapped(together: _AssignedInitiative, reference: DefinitionReference) -> Given:
+    """What the initiative's mapping gives a member, worked out with the initiative's own parameters."""
+    values: dict[str, Json] = {}
+    unusable: dict[str, str] = {}
+    origins: dict[str, str] = {}
+    for name, raw in reference.parameters.items():
+        try:
+            values[name] = evaluate(raw, together.scope)
+        except ExpressionError as error:
+            problem = together.binding.problem(error, raw)
+            unusable[name] = f"the initiative's value for parameter '{name}': {problem.message}"
+        origins[name] = _origin(together, raw)
+    return Given(values, unusable, origins, together.binding.notes)
+
+
+def _origin(together: _AssignedInitiative, raw: Json) -> str:
+    """Whether a mapped value is the assignment's, the initiative's default or written into the initiative."""
+    names = parameters_in(raw)
+    if not names:
+        return "initiative"
+    given = {name.casefold() for name in together.assigned.assignment.parameters}
+    return "assignment parameter" if any(name.casefold() in given for name in names) else "initiative default"
