@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _MANAGED_CLUSTERS: Final = "microsoft.containerservice/managedclusters"
 _AT_SCOPE: Final = "atScope()"
+_VERSION_KINDS: Final = frozenset({"definitionversion", "policyversion"})
+_MEMBERS: Final = "policydefinitionreferenceid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +170,18 @@ class ArmReader:
 
 
 def _versions(assignment: Assignment) -> Iterator[str]:
-    """The versions of the assigned definition that the assignment may mean."""
+    """The versions of the assigned definition or initiative that the assignment may mean."""
     yield assignment.effective_version or assignment.definition_version
-    if not assignment.is_initiative:
-        yield from (each.value for each in _version_overrides(assignment))
+    yield from (each.value for each in _version_overrides(assignment) if not _tells_members_apart(each))
 
 
 def _version_overrides(assignment: Assignment) -> Iterator[Override]:
-    return (each for each in assignment.overrides if each.kind.casefold() == "definitionversion")
+    return (each for each in assignment.overrides if each.kind.casefold() in _VERSION_KINDS)
+
+
+def _tells_members_apart(override: Override) -> bool:
+    """Only such an override of a version is one of members; any other is one of what is assigned."""
+    return any(each.kind.casefold() == _MEMBERS for each in override.selectors)
 
 
 def _references(initiatives: Iterable[Fetched]) -> dict[str, list[DefinitionReference]]:
@@ -195,7 +201,7 @@ def _wanted_definitions(
     for member in references.get(fold(assignment.definition_id), ()):
         yield Wanted(member.definition_id, member.effective_version or member.version)
         for override in _version_overrides(assignment):
-            if _may_select(override, member.reference_id):
+            if _tells_members_apart(override) and _may_select(override, member.reference_id):
                 yield Wanted(member.definition_id, override.value)
 
 
@@ -203,7 +209,7 @@ def _may_select(override: Override, reference_id: str) -> bool:
     """Whether an override can mean this member; where the cluster is does not count here."""
     member = reference_id.casefold()
     for selector in override.selectors:
-        if selector.kind.casefold() != "policydefinitionreferenceid":
+        if selector.kind.casefold() != _MEMBERS:
             continue
         if selector.within is not None and member not in map(str.casefold, selector.within):
             return False

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from tests.azure.documents import Document
+if TYPE_CHECKING:
+    from tests.azure.documents import Document
 
 SUBSCRIPTION: Final = "/subscriptions/5b000000-0000-0000-0000-000000000001"
 GROUP: Final = f"{SUBSCRIPTION}/resourceGroups/shop"

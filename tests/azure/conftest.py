@@ -1,0 +1,77 @@
+"""What the tests of this folder share: a stand-in, readers of it, and waits that take no time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import pytest
+
+from controller.azure.access import Limits
+from controller.azure.arm import ArmReader
+from tests.azure.standin import Standin
+from tests.azure.world import (
+    CLUSTER_ID,
+    MANAGEMENT_GROUP,
+    SUBSCRIPTION,
+    assignment_id,
+    definition_id,
+    initiative_id,
+    make_assignment,
+    make_cluster,
+    make_definition,
+    make_exemption,
+    make_initiative,
+)
+
+OpenReader: TypeAlias = Callable[..., AbstractAsyncContextManager[ArmReader]]
+
+
+class Waits(list[float]):
+    """Stands in for `asyncio.sleep`: notes each wait, in seconds, and does not wait."""
+
+    async def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+@pytest.fixture
+def waits() -> Waits:
+    """The waits of the reader under test."""
+    return Waits()
+
+
+@pytest.fixture
+def arm() -> Iterator[Standin]:
+    """A cluster with an assignment of each sort: built-in, custom, an initiative at a management group, exempt."""
+    documents = [
+        make_cluster(),
+        make_definition("probes", "1.0.0"),
+        make_definition("probes", "1.2.0"),
+        make_definition("images", scope=SUBSCRIPTION),
+        make_initiative("baseline", {definition_id("probes"): "1.*.*", definition_id("images", SUBSCRIPTION): ""}),
+        make_assignment("alpha", definition_id("probes"), definitionVersion="1.*.*"),
+        make_assignment("beta", definition_id("images", SUBSCRIPTION), scope=SUBSCRIPTION),
+        make_assignment("gamma", initiative_id("baseline"), scope=MANAGEMENT_GROUP),
+        make_exemption("waiver", assignment_id("alpha")),
+    ]
+    with Standin(documents, page_size=2) as standin:
+        yield standin
+
+
+@pytest.fixture
+def open_reader(arm: Standin, waits: Waits) -> OpenReader:
+    """Opens a reader of the stand-in's cluster; keywords are its clock and its limits."""
+
+    @asynccontextmanager
+    async def opened(
+        *, clock: Callable[[], float] | None = None, real: bool = False, **limits: Any
+    ) -> AsyncIterator[ArmReader]:
+        settings = replace(arm.settings(CLUSTER_ID), limits=Limits(**limits))
+        options: dict[str, Any] = {} if clock is None else {"clock": clock}
+        credential = None if real else arm.credential()
+        async with ArmReader(settings, credential=credential, sleep=waits, **options) as reader:
+            yield reader
+
+    return opened
