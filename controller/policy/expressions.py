@@ -14,15 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from controller.json import Json
 from controller.policy.dotnet import ROUND_TRIP, format_moment
-from controller.policy.functions import (
-    FUNCTIONS,
-    Function,
-    check_count,
-    check_kind,
-    check_size,
-    find_key,
-    type_name,
-)
+from controller.policy.functions import FUNCTIONS, check_size, find_key
 from controller.policy.grammar import (
     Access,
     Call,
@@ -34,6 +26,7 @@ from controller.policy.grammar import (
     parse,
     shown,
 )
+from controller.policy.signatures import Function, check_count, check_kind, type_name
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -335,6 +335,20 @@ def test_nested_calls_cannot_multiply_without_end(call: str) -> None:
         evaluate(f"[{text}]", make_scope())
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param("replace(parameters('big'), 'a', parameters('big'))", id="replace"),
+        pytest.param(f"format('{'{0}' * 20_000}', parameters('big'))", id="format"),
+        pytest.param("join(split(parameters('big'), 'a'), parameters('big'))", id="join"),
+        pytest.param("concat(parameters('big'), parameters('big'), parameters('big'))", id="concat"),
+    ],
+)
+def test_a_result_that_no_memory_could_hold_is_refused_before_it_is_made(call: str) -> None:
+    with pytest.raises(ExpressionError, match="more than 4,194,304 characters"):
+        evaluate(f"[{call}]", make_scope({"big": "a" * 2_000_000}))
+
+
 def test_parameter_names_are_those_that_expressions_refer_to() -> None:
     value: Json = {
         "a": "[if(equals(PARAMETERS('Effect'), 'x'), parameters('one').two[parameters('three')], 1)]",

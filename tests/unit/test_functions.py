@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.policy.dotnet import ROUND_TRIP, format_moment
 from controller.policy.expressions import ExpressionError, Scope, evaluate
 from controller.policy.functions import FUNCTIONS, as_text, same
 
@@ -128,6 +129,7 @@ VALUES: list[tuple[str, Json]] = [
     ("split('one,two,,three', ',')", ["one", "two", "", "three"]),
     ("split('one;two,three', createArray(',', ';'))", ["one", "two", "three"]),
     ("split('a.b', '')", ["a.b"]),
+    ("split('a.b', createArray('', '.'))", ["a", "b"]),
     ("split('', ',')", [""]),
     ("split('a.b|c', '.')", ["a", "b|c"]),
     ("join(createArray('a', 'b', 1), ', ')", "a, b, 1"),
@@ -394,6 +396,17 @@ def test_call_is_refused(call: str, reason: str) -> None:
 
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("hour", "expected"), [(0, "12 AM"), (1, "1 AM"), (12, "12 PM"), (13, "1 PM")])
+def test_noon_and_midnight_are_twelve(hour: int, expected: str) -> None:
+    assert format_moment(NOW.replace(hour=hour), "h tt") == expected
+
+
+def test_a_moment_of_another_zone_is_written_in_utc() -> None:
+    there = NOW.astimezone(timezone(timedelta(hours=9)))
+
+    assert format_moment(there, ROUND_TRIP) == "2026-03-05T17:04:09.1200000Z"
 
 
 def test_every_function_has_a_case() -> None:
