@@ -1,0 +1,55 @@
+"""What the commands that talk to a cluster do, free of the command line's own concerns."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from controller.cluster.apply import Applier, ChangeSet, Memory, Result
+from controller.cluster.client import Connection, KubeClient
+from controller.cluster.record import ClusterRecord
+from controller.cluster.sync import Planner
+from controller.sources import SnapshotSource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from controller.cluster.plan import Plan, PruneLimit
+    from controller.gatekeeper.model import DesiredState
+    from controller.options import ClusterOptions, SourceOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One command's connection to one cluster."""
+
+    applier: Applier
+    planner: Planner
+    record: ClusterRecord
+    desired: DesiredState
+
+    async def plan(self, limit: PruneLimit, *, preview: bool) -> Plan:
+        """The plan for the whole cluster; a preview asks the server about new objects too."""
+        plan, _ = await self.planner.full(self.desired, limit, ask_creates=preview)
+        return plan
+
+    async def apply(self, plan: Plan, done: Callable[[Result], None]) -> ChangeSet:
+        """Carries the plan out; the cluster id is recorded before the first write."""
+        if plan.writes:
+            await self.record.make(self.desired.cluster_id)
+        return await self.applier.apply(plan, done)
+
+
+@asynccontextmanager
+async def session(source: SourceOptions, cluster: ClusterOptions) -> AsyncIterator[Session]:
+    """Reads the source and opens the cluster; Refused when the cluster is recorded as another one."""
+    connection = Connection(cluster.kubeconfig, cluster.context)
+    async with KubeClient(connection) as client:
+        memory = Memory()
+        applier = Applier(client, source.marks, memory)
+        planner = Planner(client, applier, memory, source.marks)
+        record = ClusterRecord(client, source.marks)
+        desired = await SnapshotSource(source).read(await planner.running_templates())
+        await record.check(desired.cluster_id)
+        yield Session(applier, planner, record, desired)
