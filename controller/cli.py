@@ -15,11 +15,19 @@ from typing import TYPE_CHECKING
 import click
 
 from controller.errors import AzpolicyError, InputError
-from controller.options import SourceOptions, source_options, strict_option
+from controller.options import (
+    ClusterOptions,
+    SourceOptions,
+    cluster_options,
+    prune_options,
+    source_options,
+    strict_option,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from controller.cluster.plan import PruneLimit
     from controller.gatekeeper.model import DesiredState
 
 ERROR = 2
@@ -60,6 +68,139 @@ def render(*, source: SourceOptions, output: Path | None, strict: bool) -> int:
     else:
         rendering.write_folder(output, desired.objects)
     return report_unresolved(desired, strict=strict)
+
+
+@cli.command()
+@source_options
+@cluster_options
+@prune_options
+@click.option("-o", "output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("-v", "--verbose", is_flag=True, help="Show objects that stay as they are, too.")
+@strict_option
+def plan(
+    *, source: SourceOptions, cluster: ClusterOptions, limit: PruneLimit, output: str, verbose: bool, strict: bool
+) -> int:
+    """Show what apply would change in the cluster, with a diff per object. Writes nothing.
+
+    Exits with 0 when the cluster is in sync, 1 when there are changes, 2 on an error, a conflict or a refused deletion.
+    """
+    return asyncio.run(_plan(source, cluster, limit, output, verbose=verbose, strict=strict))
+
+
+async def _plan(
+    source: SourceOptions, cluster: ClusterOptions, limit: PruneLimit, output: str, *, verbose: bool, strict: bool
+) -> int:
+    from controller import commands, planview  # noqa: PLC0415
+
+    async with commands.session(source, cluster) as session:
+        made = await session.plan(limit, preview=True)
+    if output == "json":
+        click.echo(planview.as_json(made, session.desired), nl=False)
+    else:
+        for line in planview.as_text(made, session.desired, colour=sys.stdout.isatty(), verbose=verbose):
+            click.echo(line)
+    unresolved = report_unresolved(session.desired, strict=strict)
+    return unresolved or (ERROR if made.problems else int(bool(made.writes)))
+
+
+@cli.command()
+@source_options
+@cluster_options
+@prune_options
+@click.option("--dry-run", is_flag=True, help="The same as azpolicy plan.")
+@strict_option
+def apply(*, source: SourceOptions, cluster: ClusterOptions, limit: PruneLimit, dry_run: bool, strict: bool) -> int:
+    """Make the cluster as Azure says, once, and say what was done.
+
+    Exits with 2 when anything failed, is in conflict or was refused; the rest is done all the same.
+    """
+    if dry_run:
+        return asyncio.run(_plan(source, cluster, limit, "text", verbose=False, strict=strict))
+    return asyncio.run(_apply(source, cluster, limit, strict=strict))
+
+
+async def _apply(source: SourceOptions, cluster: ClusterOptions, limit: PruneLimit, *, strict: bool) -> int:
+    from controller import commands, planview  # noqa: PLC0415
+
+    async with commands.session(source, cluster) as session:
+        made = await session.plan(limit, preview=False)
+        outcome = await session.apply(made, planview.Progress(len(made.writes)).done)
+    click.echo(planview.summary(outcome.results, session.desired, head="apply"))
+    unresolved = report_unresolved(session.desired, strict=strict)
+    return unresolved or (ERROR if outcome.problems else 0)
+
+
+@cli.command()
+@source_options
+@cluster_options
+@prune_options
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.2),
+    default=900.0,
+    show_default=True,
+    metavar="SECONDS",
+    envvar="AZPOLICY_INTERVAL",
+    help="Time between polls of the source. A changed snapshot is read at once.",
+)
+@click.option(
+    "--resync",
+    type=click.FloatRange(min=0.2),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    envvar="AZPOLICY_RESYNC",
+    help="Time between full compares without any cause.",
+)
+@click.option(
+    "--listen",
+    default="127.0.0.1:8080",
+    show_default=True,
+    metavar="HOST:PORT",
+    envvar="AZPOLICY_LISTEN",
+    help="Where /healthz, /readyz and /metrics are served.",
+)
+@click.option("--dry-run", is_flag=True, envvar="AZPOLICY_DRY_RUN", help="Poll, log and report, but write nothing.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    envvar="AZPOLICY_LOG_LEVEL",
+)
+def run(
+    *,
+    source: SourceOptions,
+    cluster: ClusterOptions,
+    limit: PruneLimit,
+    interval: float,
+    resync: float,
+    listen: str,
+    dry_run: bool,
+    log_level: str,
+) -> int:
+    """Keep the cluster as Azure says until told to stop: the operator.
+
+    Polls the source, repairs whatever somebody changes as it happens, and compares everything at every resync.
+    """
+    from controller.cluster.client import Connection  # noqa: PLC0415
+    from controller.logs import start_logging  # noqa: PLC0415
+    from controller.operator import OperatorSettings, operate  # noqa: PLC0415
+    from controller.reconcile import Pace  # noqa: PLC0415
+    from controller.sources import SnapshotSource  # noqa: PLC0415
+
+    start_logging(log_level)
+    settings = OperatorSettings(
+        connection=Connection(cluster.kubeconfig, cluster.context),
+        source=SnapshotSource(source),
+        marks=source.marks,
+        pace=Pace(interval, resync),
+        limit=limit,
+        listen=listen,
+        dry_run=dry_run,
+    )
+    asyncio.run(operate(settings))
+    return 0
 
 
 async def read_desired_state(source: SourceOptions) -> DesiredState:

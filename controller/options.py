@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from controller.cluster.plan import PruneLimit
 from controller.gatekeeper.naming import MANAGED_BY, Marks
 
 if TYPE_CHECKING:
@@ -114,6 +115,26 @@ _CLUSTER = (
     click.option("--context", metavar="NAME", help="Context in the kubeconfig file. Without it: its current one."),
 )
 
+_PRUNE = (
+    click.option(
+        "--prune-limit",
+        "percent",
+        type=click.IntRange(0, 100),
+        default=30,
+        show_default=True,
+        metavar="PERCENT",
+        envvar="AZPOLICY_PRUNE_LIMIT",
+        help="Refuse deletions that Azure does not prove when they are more than this part of the managed objects "
+        "(10 objects or more).",
+    ),
+    click.option(
+        "--force-prune",
+        "forced",
+        is_flag=True,
+        help="Do refused deletions, this once.",
+    ),
+)
+
 strict_option = click.option("--strict", is_flag=True, help="Exit with 2 if anything stays unresolved.")
 
 
@@ -135,6 +156,15 @@ def cluster_options(command: Command) -> Command:
         return ClusterOptions(values.pop("kubeconfig"), values.pop("context"))
 
     return _gathered(command, "cluster", _CLUSTER, gather)
+
+
+def prune_options(command: Command) -> Command:
+    """Gives a command the argument `limit`, a PruneLimit."""
+
+    def gather(values: dict[str, Any]) -> PruneLimit:
+        return PruneLimit(percent=values.pop("percent"), forced=values.pop("forced"))
+
+    return _gathered(command, "limit", _PRUNE, gather)
 
 
 def _gathered(

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.cluster.apply import Action, Result, unwritten
+from controller.cluster.apply import WRITE_ACTIONS, Action, Result, unwritten
 from controller.cluster.plan import (
     ABSENT,
     Create,
@@ -107,15 +107,35 @@ def _painted(line: str, *, colour: bool, bold: bool = False) -> str:
     return f"\x1b[{'1;' if bold else ''}{code}m{line}\x1b[0m"
 
 
-def summary(results: Iterable[Result], desired: DesiredState) -> str:
+def summary(results: Iterable[Result], desired: DesiredState, *, head: str = "plan") -> str:
     """One line of counts: by action, then what of Azure's members is not enforced."""
     counts = Counter(result.action for result in results)
     parts = [f"{counts[action]} {verb}" for action, (verb, _) in _VERBS.items() if counts[action]]
     members = Counter(type(outcome).__name__ for outcome in desired.outcomes)
     return (
-        f"plan: {', '.join(parts) or 'nothing managed'}; members: {members['Rendered']} enforced, "
+        f"{head}: {', '.join(parts) or 'nothing managed'}; members: {members['Rendered']} enforced, "
         f"{members['NotApplied']} not applied, {members['Unresolved']} unresolved"
     )
+
+
+class Progress:
+    """Prints a line per finished change, numbered, as `apply` goes along."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._finished = 0
+
+    def done(self, result: Result) -> None:
+        """Takes one result; what stays as it is says nothing."""
+        if result.action is Action.UNCHANGED and not result.reason:
+            return
+        counted = ""
+        if result.action in WRITE_ACTIONS or result.action is Action.FAILED:
+            self._finished += 1
+            counted = f"[{self._finished}/{self._total}] "
+        differed = f" ({', '.join(map(str, result.differences[:4]))})" if result.differences else ""
+        why = f": {result.message}" if result.message else ""
+        print(f"{counted}{result.action} {result.ref}{differed}{why}", flush=True)  # noqa: T201 - this is the command's output
 
 
 def as_json(plan: Plan, desired: DesiredState) -> str:
