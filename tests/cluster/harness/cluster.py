@@ -177,6 +177,7 @@ class TestCluster:
         """Start the API server and wait until it is ready."""
         self._apiserver.start()
         self._until(self._apiserver, self._apiserver_ready, "the API server to be ready")
+        self._restart_controllers()
 
     def restart_apiserver(self) -> None:
         """Stop and start the API server: every watch breaks, no data is lost."""
@@ -200,10 +201,7 @@ class TestCluster:
             if manifest["kind"] == "Pod":
                 eventually(self._crds_established, what="Gatekeeper's CRDs to be established")
             self._create(manifest)
-        # The garbage collector looks for new kinds every 30 seconds only, and until it knows templates it does not
-        # delete what belongs to them (seen: a CRD that stayed for 41 s). One that starts now knows them.
-        self._controllers.stop()
-        self._controllers.start()
+        self._restart_controllers()
         self._gatekeeper.start()
         self._until(self._gatekeeper, self._gatekeeper_ready, "Gatekeeper to be ready")
         for manifest in self._webhooks():
@@ -246,6 +244,15 @@ class TestCluster:
         self._controllers.start()
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         self._until(self._controllers, lambda: self.request("GET", account)[0] == 200, "the default service account")
+
+    def _restart_controllers(self) -> None:
+        """Let the garbage collector see all kinds at once.
+
+        It looks for new kinds every 30 seconds, and waits longer and longer for an API server that is away. A deleted
+        template's CRD stayed for 41 s after Gatekeeper was installed under it, as long after an outage of 75 s.
+        """
+        self._controllers.stop()
+        self._controllers.start()
 
     def _until(self, server: Server, check: Callable[[], bool], what: str) -> None:
         """Wait for a server, but not for one that has ended."""
