@@ -22,6 +22,7 @@ class ApiVersions:
     managed_clusters: str = "2025-01-01"
     connected_clusters: str = "2024-01-01"
     policy_states: str = "2019-10-01"
+    management_groups: str = "2020-05-01"
 
 
 @dataclass(frozen=True, slots=True)

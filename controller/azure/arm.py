@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
 
+from controller.azure.ancestors import MANAGEMENT_GROUPS, Ancestors, find_ancestors
 from controller.azure.catalogue import EXPAND, Catalogue, Fetched, Kind, Wanted, fetched, together
-from controller.azure.client import FORBIDDEN, NOT_FOUND, ArmClient, ArmRefusal
+from controller.azure.client import ArmClient, ArmRefusal
 from controller.azure.credentials import make_credential
 from controller.azure.model import Assignment, Initiative, fold
 from controller.azure.parse import build_state, cluster_of
 from controller.errors import InputError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -88,24 +91,42 @@ class ArmReader:
 
     async def read(self, known_assignments: Collection[str] = ()) -> Reading:
         """Everything, or SourceError with the one reason. `known_assignments`: ids that the cluster's objects carry."""
-        limit, before = self._settings.limits.poll, self.client.requests
+        before = self.client.requests
+        try:
+            async with self._in_time():
+                found, gone, ancestors = await self._read(known_assignments)
+            state = build_state(((each.resource.id, each.resource) for each in found), self._cluster.id, gone)
+        except InputError as exc:
+            raise SourceError(f"{self._cluster.id}: Azure's answer cannot be used: {exc}") from exc
+        documents = (*(each.document for each in found), ancestors.document)
+        return Reading(
+            state=replace(state, management_groups=ancestors.groups),
+            documents=tuple(each for each in documents if each is not None),
+            requests=self.client.requests - before,
+            remaining_reads=dict(self.client.remaining),
+        )
+
+    async def policy_states(self) -> Sequence[Any]:
+        """The latest policy states of the cluster, as the SDK's models, whole; SourceError otherwise."""
+        async with self._in_time():
+            return await self.client.policy_states(self._cluster.id, self._settings.api_versions.policy_states)
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        limit = self._settings.limits.poll
         try:
             async with asyncio.timeout(limit):
-                found, gone = await self._read(known_assignments)
-            state = build_state(((each.resource.id, each.resource) for each in found), self._cluster.id, gone)
+                yield
         except TimeoutError as exc:
             raise SourceError(
                 f"{self._cluster.id}: Azure was not read within {limit:g} s: look for throttling, or allow more time"
             ) from exc
-        except InputError as exc:
-            raise SourceError(f"{self._cluster.id}: Azure's answer cannot be used: {exc}") from exc
-        documents = tuple(each.document for each in found if each.document is not None)
-        return Reading(state, documents, self.client.requests - before, dict(self.client.remaining))
 
-    async def _read(self, known_assignments: Collection[str]) -> tuple[list[Fetched], frozenset[str]]:
+    async def _read(self, known_assignments: Collection[str]) -> tuple[list[Fetched], frozenset[str], Ancestors]:
         cluster, listed, exemptions = await together((self._resource(), self._assignments(), self._exemptions()))
         gone = await self._gone(known_assignments, listed)
         assignments = [each.resource for each in listed if isinstance(each.resource, Assignment)]
+        ancestors = await self._ancestors(assignments)
         initiatives = await self._initiatives.bring(
             Wanted(each.definition_id, version) for each in assignments for version in _versions(each)
         )
@@ -113,7 +134,13 @@ class ArmReader:
         definitions = await self._definitions.bring(
             wanted for each in assignments for wanted in _wanted_definitions(each, references)
         )
-        return sorted([*cluster, *listed, *exemptions, *initiatives, *definitions], key=_order), gone
+        return sorted([*cluster, *listed, *exemptions, *initiatives, *definitions], key=_order), gone, ancestors
+
+    async def _ancestors(self, assignments: Iterable[Assignment]) -> Ancestors:
+        excluded = (fold(scope) for each in assignments for scope in each.not_scopes)
+        if not any(scope.startswith(MANAGEMENT_GROUPS) for scope in excluded):
+            return Ancestors()
+        return await find_ancestors(self.client, self._cluster.id, self._settings.api_versions.management_groups)
 
     async def _resource(self) -> list[Fetched]:
         versions = self._settings.api_versions
@@ -152,9 +179,9 @@ class ArmReader:
         try:
             document = await self.client.get(assignment_id, {"api-version": self._query["api-version"]})
         except ArmRefusal as refusal:
-            if refusal.status not in (FORBIDDEN, NOT_FOUND):
+            if refusal.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
                 raise
-            return refusal.status == NOT_FOUND
+            return refusal.status == HTTPStatus.NOT_FOUND
         if fold(assignment_id) in await self._ids_by_definition(document):
             raise SourceError(
                 f"{self._cluster.id}: the list of assignments lacks {assignment_id}, which still applies:"

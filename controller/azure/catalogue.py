@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from enum import StrEnum
+from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from controller.azure.client import FORBIDDEN, NOT_FOUND, ArmRefusal
+from controller.azure.client import ArmRefusal
 from controller.azure.model import Initiative, PolicyDefinition, Unreadable, Version, VersionPattern, fold
 from controller.azure.parse import parse_resource
 
@@ -110,9 +111,9 @@ class Catalogue:
         try:
             documents = await self._arm.list(path, {**self._query, "$filter": "atExactScope()"})
         except ArmRefusal as refusal:
-            if refusal.status not in (FORBIDDEN, NOT_FOUND):
+            if refusal.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
                 raise
-            return {} if refusal.status == NOT_FOUND else refusal
+            return {} if refusal.status == HTTPStatus.NOT_FOUND else refusal
         return {fold(str(each.get("id"))): fetched(each) for each in documents}
 
     async def _find(self, wanted: Wanted, held: dict[str, _Held]) -> Collection[Fetched]:
@@ -147,9 +148,9 @@ class Catalogue:
             versions = [fetched(each) for each in await self._arm.list(f"{path}/versions", self._query)]
             return [each for each in versions if _fits(each.resource, version)]
         except ArmRefusal as refusal:
-            if refusal.status == FORBIDDEN:
+            if refusal.status == HTTPStatus.FORBIDDEN:
                 return [Fetched(Unreadable(wanted.definition_id, str(refusal)), None)]
-            if refusal.status == NOT_FOUND:
+            if refusal.status == HTTPStatus.NOT_FOUND:
                 return []
             raise
 

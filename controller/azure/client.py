@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from azure.core.credentials import AccessToken
     from azure.core.credentials_async import AsyncTokenCredential
     from azure.core.pipeline import PipelineRequest, PipelineResponse
 
@@ -41,9 +43,6 @@ _Response: TypeAlias = "PipelineResponse[HttpRequest, AsyncHttpResponse]"
 _Policy: TypeAlias = AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]
 _Answer = TypeVar("_Answer")
 
-UNAUTHORIZED: Final = 401
-FORBIDDEN: Final = 403
-NOT_FOUND: Final = 404
 _RETRIED: Final = frozenset({408, 429, 500, 502, 503, 504})
 _REMAINING: Final = "x-ms-ratelimit-remaining-"
 _LONGEST_REASON: Final = 300
@@ -70,7 +69,7 @@ class ArmClient:
     ) -> None:
         self.requests = 0
         self.remaining: dict[str, int] = {}
-        self._credential = credential
+        self._tokens = _Tokens(credential)
         self._endpoint = cloud.endpoint
         self._turns = asyncio.Semaphore(limits.parallel)
         self._transport = AioHttpTransport(session=_session(cloud))
@@ -78,7 +77,7 @@ class ArmClient:
         options: dict[str, Any] = {
             "base_url": cloud.endpoint,
             "transport": self._transport,
-            "authentication_policy": AsyncARMChallengeAuthenticationPolicy(credential, cloud.token_scope),
+            "authentication_policy": AsyncARMChallengeAuthenticationPolicy(self._tokens, cloud.token_scope),
             "retry_policy": _Retries(limits, sleep),
             "per_call_policies": [_SecondToken()],
             "per_retry_policies": [_Gate(cloud.endpoint, self._count)],
@@ -88,7 +87,11 @@ class ArmClient:
         self._policy = PolicyClient(credential, "-", **options)
         self._resources = ResourceManagementClient(credential, "-", **options)
         self._insights = PolicyInsightsClient(credential, "-", **options)
-        self._patience: dict[str, Any] = {"connection_timeout": limits.connect, "read_timeout": limits.answer}
+        self._patience: dict[str, Any] = {
+            "connection_timeout": limits.connect,
+            "read_timeout": limits.answer,
+            "retry_on_methods": ["GET", "POST"],
+        }
 
     async def __aenter__(self) -> Self:
         await self._transport.open()
@@ -98,13 +101,13 @@ class ArmClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._transport.close()
-        await self._credential.close()
+        await self._tokens.close()
 
     async def get(self, path: str, query: Mapping[str, str]) -> Document:
         """The JSON object at `path`; ArmRefusal for an error status, SourceError for no answer or a malformed one."""
-        return await self._get(path, _url(path, query))
+        return await self._answer(path, self._fetch(path, _url(path, query), "GET"))
 
-    async def list(self, path: str, query: Mapping[str, str]) -> list[Document]:
+    async def list(self, path: str, query: Mapping[str, str], *, method: str = "GET") -> list[Document]:
         """Every entry of every page at `path`; a page that is missing or malformed is an error, never the end."""
         found: list[Document] = []
         url, seen = _url(path, query), set[str]()
@@ -112,7 +115,7 @@ class ArmClient:
             if url in seen:
                 raise SourceError(f"{path}: a page leads back to one before it, so the answer is not whole")
             seen.add(url)
-            page = await self._get(path, url)
+            page = await self._answer(path, self._fetch(path, url, method))
             found += _entries(path, page)
             url = _next_page(path, page)
         return found
@@ -131,18 +134,14 @@ class ArmClient:
             quote(resource_id.strip("/")),
             QueryOptions(expand="components"),
             api_version=api_version,
-            retry_on_methods=["POST"],
             **self._patience,
         )
         path = f"{resource_id}/providers/Microsoft.PolicyInsights/policyStates"
         return await self._answer(path, _collected(states))
 
-    async def _get(self, path: str, url: str) -> Document:
-        return await self._answer(path, self._fetch(path, url))
-
-    async def _fetch(self, path: str, url: str) -> Document:
-        response = await self._policy.send_request(HttpRequest("GET", url), **self._patience)
-        if response.status_code != 200:  # noqa: PLR2004 - a redirect or an empty 204 is no answer either
+    async def _fetch(self, path: str, url: str, method: str) -> Document:
+        response = await self._policy.send_request(HttpRequest(method, url), **self._patience)
+        if response.status_code != HTTPStatus.OK:  # a redirect is no answer either
             raise HttpResponseError(response=response)
         document = response.json()
         if not isinstance(document, dict):
@@ -153,12 +152,21 @@ class ArmClient:
         try:
             async with self._turns:
                 return await call
+        except _NoTokenError as exc:
+            reason = f"no token could be had for {self._endpoint}: {_one_line(exc)}; check the credential's settings"
+            raise SourceError(reason) from exc.__cause__
         except HttpResponseError as exc:
-            if exc.status_code is None or exc.response is None:
-                raise SourceError(f"{path}: {_one_line(exc)}: no token could be had for {self._endpoint}") from exc
-            raise _refusal(path, exc.status_code, _one_line(exc)) from exc
+            status = exc.status_code or 0
+            if status < HTTPStatus.MULTIPLE_CHOICES:  # cut off, or no JSON
+                raise self._not_whole(path, exc) from exc
+            raise _refusal(path, status, _one_line(exc)) from exc
         except (AzureError, ValueError) as exc:
-            raise SourceError(f"{path}: no whole answer from {self._endpoint}: {_one_line(exc)}") from exc
+            raise self._not_whole(path, exc) from exc
+
+    def _not_whole(self, path: str, error: Exception) -> SourceError:
+        return SourceError(
+            f"{path}: no whole answer from {self._endpoint}: {_one_line(error)}; the next poll tries again"
+        )
 
     def _count(self, headers: Mapping[str, str] | None) -> None:
         if headers is None:
@@ -169,12 +177,38 @@ class ArmClient:
                 self.remaining[name.lower().removeprefix(_REMAINING)] = int(value)
 
 
+class _NoTokenError(Exception):
+    """The credential gave no token: not ARM's doing, and no reason to ask ARM again."""
+
+
+class _Tokens:
+    """A credential whose failures can be told from ARM's; azure-identity has retried by itself by then."""
+
+    def __init__(self, credential: AsyncTokenCredential) -> None:
+        self._credential = credential
+
+    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        try:
+            return await self._credential.get_token(*scopes, **options)
+        except (AzureError, OSError, ValueError) as exc:
+            raise _NoTokenError(_one_line(exc)) from exc
+
+    async def close(self) -> None:
+        await self._credential.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
 class _SecondToken(_Policy):
     """Asks once more after a 401: the SDK drops the token it had, and a new one may be good."""
 
     async def send(self, request: _Request) -> _Response:
         response = await self.next.send(request)
-        if response.http_response.status_code == UNAUTHORIZED:
+        if response.http_response.status_code == HTTPStatus.UNAUTHORIZED:
             response = await self.next.send(request)
         return response
 
@@ -259,19 +293,22 @@ def _as_json(response: Any, _model: object, _headers: object) -> Document:
 
 
 async def _collected(entries: AsyncIterable[_Answer]) -> Sequence[_Answer]:
-    return [entry async for entry in entries]
+    try:
+        return [entry async for entry in entries]
+    except TypeError as exc:  # how the SDK meets a page without a list
+        raise ValueError("a page has no list in `value`") from exc
 
 
 def _refusal(path: str, status: int, said: str) -> ArmRefusal:
     scope, right = _needed_right(path)
     match status:
-        case 401:
+        case HTTPStatus.UNAUTHORIZED:
             advice = "the credential is not accepted there: check its tenant, client and cloud"
-        case 403:
+        case HTTPStatus.FORBIDDEN:
             advice = f"grant its identity Reader, or a role with {right}, at {scope}"
-        case 404:
+        case HTTPStatus.NOT_FOUND:
             advice = "check the id"
-        case 429:
+        case HTTPStatus.TOO_MANY_REQUESTS:
             advice = "Azure is throttling: poll less often"
         case _:
             advice = "the next poll tries again"
@@ -288,6 +325,8 @@ def _needed_right(path: str) -> tuple[str, str]:
 
 
 def _one_line(error: Exception) -> str:
-    text = error.message if isinstance(error, AzureError) else str(error)
+    text = str(error.message if isinstance(error, AzureError) else error).strip()
+    if isinstance(error, HttpResponseError):  # the SDK says the same again in the lines below
+        text = text.partition("\n")[0]
     line = " ".join(text.split()) or type(error).__name__
     return line if len(line) <= _LONGEST_REASON else line[:_LONGEST_REASON] + "…"

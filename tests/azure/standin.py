@@ -105,6 +105,7 @@ class Standin:
         self.requests: list[Request] = []
         self.page_size = page_size
         self.expands = True
+        self.shows_root = True
         self.remaining_reads = 250
         self._tokens = _Tokens()
         self._faults: list[Fault] = []
@@ -198,6 +199,8 @@ class Standin:
     def _found(self, request: web.BaseRequest, fault: Fault | None) -> web.Response:
         path = request.path.rstrip("/")
         expanded = self.expands and "EffectiveDefinitionVersion" in request.query.get("$expand", "")
+        if path == "/providers/Microsoft.Management/getEntities":
+            return self._paged(request, self._entities(request), "nextLink", fault)
         if found := _STATES.fullmatch(path):
             return self._paged(request, self._policy_states(request, found["resource"]), "@odata.nextLink", fault)
         if found := _LIST.fullmatch(path):
@@ -210,6 +213,17 @@ class Standin:
         if found:
             return _one(path, self.documents.version(found["head"], found["version"], expanded=expanded))
         return _one(path, self.documents.newest(path, expanded=expanded))
+
+    def _entities(self, request: web.BaseRequest) -> list[Document]:
+        """The subscription with the groups above it: none where the test does not say which those are."""
+        groups, asked = self.documents.management_groups, re.fullmatch("name eq '(.+)'", request.query["$filter"])
+        if request.method != "POST" or groups is None or asked is None:
+            return []
+        chain = [TENANT_ID, *sorted(groups)] if self.shows_root else sorted(groups)
+        properties = {"tenantId": TENANT_ID, "parentNameChain": chain}
+        return [
+            {"id": f"/subscriptions/{asked[1]}", "type": "/subscriptions", "name": asked[1], "properties": properties}
+        ]
 
     def _policy_states(self, request: web.BaseRequest, resource: str) -> list[Document]:
         here = [each for each in self.states if each["resourceId"].casefold() == resource.casefold()]

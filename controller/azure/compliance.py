@@ -1,0 +1,69 @@
+"""What Azure holds about the cluster's compliance, so that it can be compared with what Gatekeeper found itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.azure.model import fold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from controller.azure.arm import ArmReader
+
+_NON_COMPLIANT: Final = "noncompliant"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Component:
+    """A Kubernetes object as Azure names it."""
+
+    id: str
+    type: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberCompliance:
+    """What Azure says of one assignment member; `compliant` is None where it has not judged (exempt, not started…).
+
+    Ids as Azure spells them; `reference_id` is empty for an assigned definition. `components` are those at fault.
+    """
+
+    assignment_id: str
+    reference_id: str
+    definition_id: str
+    compliant: bool | None
+    state: str
+    components: tuple[Component, ...] = ()
+
+
+async def read_compliance(reader: ArmReader) -> tuple[MemberCompliance, ...]:
+    """The latest policy states of the reader's cluster, whole, by assignment and member; SourceError otherwise."""
+    states = await reader.policy_states()
+    return tuple(sorted((_member(state) for state in states), key=_order))
+
+
+def _member(state: Any) -> MemberCompliance:
+    """From the SDK's PolicyState, all of whose attributes may be None."""
+    told = state.compliance_state or ""
+    return MemberCompliance(
+        assignment_id=state.policy_assignment_id or "",
+        reference_id=state.policy_definition_reference_id or "",
+        definition_id=state.policy_definition_id or "",
+        compliant={"compliant": True, _NON_COMPLIANT: False}.get(told.casefold()),
+        state=told,
+        components=tuple(sorted(_at_fault(state.components or ()))) if told.casefold() == _NON_COMPLIANT else (),
+    )
+
+
+def _at_fault(components: Iterable[Any]) -> Iterable[Component]:
+    """The components that are not compliant; one without a state of its own shares its member's."""
+    for each in components:
+        if (each.compliance_state or _NON_COMPLIANT).casefold() == _NON_COMPLIANT:
+            yield Component(each.id or "", each.type or "", each.name or "")
+
+
+def _order(member: MemberCompliance) -> tuple[str, str, str]:
+    return fold(member.assignment_id), member.reference_id.casefold(), fold(member.definition_id)

@@ -1,0 +1,141 @@
+"""Who reads Azure: chosen by a setting, told clearly when it cannot be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from controller.azure.arm import ArmReader
+from controller.azure.clouds import CLOUDS, CloudName, custom_cloud
+from controller.azure.credentials import CredentialKind, CredentialSettings, credential_settings, make_credential
+from controller.errors import InputError, SourceError
+from tests.azure.server import write_certificate
+from tests.azure.standin import CLIENT_ID, SECRET, TENANT_ID
+from tests.azure.world import CLUSTER_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from controller.azure.access import ArmSettings
+    from tests.azure.conftest import Waits
+    from tests.azure.standin import Standin
+
+IDENTITY = {"AZURE_TENANT_ID": TENANT_ID, "AZURE_CLIENT_ID": CLIENT_ID}
+
+
+async def read_as(settings: ArmSettings, credential: CredentialSettings, waits: Waits) -> int:
+    """The number of assignments that a credential gets to see."""
+    async with ArmReader(replace(settings, credential=credential), sleep=waits) as reader:
+        return len((await reader.read()).state.assignments)
+
+
+async def test_a_client_secret_reads_azure(arm: Standin, waits: Waits) -> None:
+    settings = credential_settings("client-secret", IDENTITY | {"AZURE_CLIENT_SECRET": SECRET})
+
+    assert await read_as(arm.settings(CLUSTER_ID), settings, waits) == 3
+
+
+async def test_workload_identity_reads_azure_with_the_token_of_its_file(
+    arm: Standin, waits: Waits, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(SECRET)
+    settings = credential_settings("workload-identity", IDENTITY | {"AZURE_FEDERATED_TOKEN_FILE": str(token)})
+
+    assert await read_as(arm.settings(CLUSTER_ID), settings, waits) == 3
+
+
+async def test_a_credential_that_gets_no_token_is_a_source_error_of_one_line(arm: Standin, waits: Waits) -> None:
+    settings = credential_settings("client-secret", IDENTITY | {"AZURE_CLIENT_SECRET": "wrong-one"})
+
+    with pytest.raises(SourceError, match="no token could be had") as failure:
+        await read_as(arm.settings(CLUSTER_ID), settings, waits)
+
+    assert "\n" not in str(failure.value)
+    assert "wrong-one" not in str(failure.value)
+    assert arm.requests == []
+
+
+async def test_a_missing_token_file_is_a_source_error(arm: Standin, waits: Waits, tmp_path: Path) -> None:
+    token = str(tmp_path / "none")
+    settings = credential_settings("workload-identity", IDENTITY | {"AZURE_FEDERATED_TOKEN_FILE": token})
+
+    with pytest.raises(SourceError, match="none"):
+        await read_as(arm.settings(CLUSTER_ID), settings, waits)
+
+
+@pytest.mark.parametrize(
+    ("kind", "environ", "missing"),
+    [
+        ("workload-identity", {}, "AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_FEDERATED_TOKEN_FILE"),
+        ("client-secret", IDENTITY, "AZURE_CLIENT_SECRET"),
+        ("client-secret", IDENTITY | {"AZURE_CLIENT_SECRET": ""}, "AZURE_CLIENT_SECRET"),
+        ("client-certificate", IDENTITY, "AZURE_CLIENT_CERTIFICATE_PATH"),
+    ],
+)
+def test_what_a_kind_lacks_is_named(kind: str, environ: Mapping[str, str], missing: str) -> None:
+    with pytest.raises(InputError, match=f"^credential {kind} needs {missing} in the environment$"):
+        credential_settings(kind, environ)
+
+
+def test_an_unknown_kind_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match="'default' is not known: choose one of workload-identity, managed-identity"):
+        credential_settings("default", {})
+
+
+async def test_every_kind_becomes_the_credential_of_that_name(tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path)
+    both = tmp_path / "both.pem"
+    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+    environ = IDENTITY | {
+        "AZURE_CLIENT_SECRET": SECRET,
+        "AZURE_FEDERATED_TOKEN_FILE": str(tmp_path / "token"),
+        "AZURE_CLIENT_CERTIFICATE_PATH": str(certificate),
+    }
+    names: dict[CredentialKind, str] = {}
+    for kind in CredentialKind:
+        if kind is CredentialKind.CLIENT_CERTIFICATE:
+            continue
+        async with make_credential(credential_settings(kind, environ), CLOUDS[CloudName.CHINA]) as credential:
+            names[kind] = type(credential).__name__
+
+    assert names == {
+        CredentialKind.WORKLOAD_IDENTITY: "WorkloadIdentityCredential",
+        CredentialKind.MANAGED_IDENTITY: "ManagedIdentityCredential",
+        CredentialKind.CLIENT_SECRET: "ClientSecretCredential",
+        CredentialKind.AZURE_CLI: "AzureCliCredential",
+    }
+
+
+def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "none.pem"
+    settings = credential_settings("client-certificate", IDENTITY | {"AZURE_CLIENT_CERTIFICATE_PATH": str(file)})
+
+    with pytest.raises(InputError, match=r"credential client-certificate .*none\.pem"):
+        make_credential(settings, CLOUDS[CloudName.PUBLIC])
+
+
+def test_secrets_are_in_no_text() -> None:
+    settings = credential_settings("client-secret", IDENTITY | {"AZURE_CLIENT_SECRET": SECRET})
+
+    assert SECRET not in f"{settings} {settings!r}"
+
+
+@pytest.mark.parametrize("address", ["http://arm.test", "arm.test", "", "https://"])
+def test_a_cloud_without_tls_is_refused(address: str) -> None:
+    with pytest.raises(InputError, match="give an address that starts with https://"):
+        custom_cloud(address)
+
+
+def test_settings_and_snapshots_do_not_import_the_sdk() -> None:
+    modules = "access, clouds, credentials, model, parse, snapshot"
+    code = f"import sys; from controller.azure import {modules}; print([m for m in sys.modules if m[:6] == 'azure.'])"
+
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert found.stdout.strip() == "[]"
