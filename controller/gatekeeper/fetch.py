@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import aiohttp
 
@@ -139,7 +139,8 @@ class Web:
         """`hosts` (with a port where it is not 443) are allowed besides Azure's stores; `timeout` in seconds."""
         self.origin = Origin.MIRROR if mirror else Origin.URL
         self._mirror = mirror.rstrip("/")
-        own = (urlsplit(mirror).netloc,) if mirror else STORE_HOSTS
+        at = _split(mirror)
+        own = (at.netloc,) if mirror and at else STORE_HOSTS
         self._hosts = frozenset(host.lower().removesuffix(f":{_HTTPS_PORT}") for host in (*own, *hosts))
         if mirror:
             self._refuse_address(mirror, InputError)
@@ -191,8 +192,14 @@ class Web:
         return f"{self._mirror}/{path}"
 
     def _refuse_address(self, url: str, error: type[Exception] = DocumentError) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "https" or parts.username is not None or parts.password is not None:
+        parts = _split(url)
+        if (
+            parts is None
+            or parts.scheme != "https"
+            or not parts.netloc
+            or parts.username is not None
+            or parts.password is not None
+        ):
             raise error(f"{url} is no plain https address")
         if parts.netloc.lower().removesuffix(f":{_HTTPS_PORT}") not in self._hosts:
             raise error(f"host {parts.netloc} is not allowed (--template-host)")
@@ -230,6 +237,13 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
         if len(body) > MAX_BYTES:
             raise DocumentError(f"it is larger than {MAX_BYTES // 1024} KiB")
     return bytes(body)
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
 
 
 def _digest(content: bytes) -> str:

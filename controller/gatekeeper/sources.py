@@ -103,7 +103,10 @@ def wanted_documents(resolutions: Iterable[Resolution]) -> frozenset[Wanted]:
 
 def store_path(url: str) -> str | None:
     """Where a document lies below the root of a store, `<name>/<vN>/template.yaml`, or None: not on Azure's stores."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
     host = (parts.hostname or "").lower()
     folder = _STORE_FOLDER if host in STORE_HOSTS else _OLD_FOLDER if host == _OLD_HOST else None
     if folder is None or not parts.path.startswith(folder):
