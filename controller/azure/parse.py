@@ -165,13 +165,13 @@ def parse_resource(document: Mapping[str, Json], place: str) -> Resource | None:
     if not resource_id or not resource_id.isprintable() or not resource_id.startswith("/"):
         raise InputError(f"{place}: {kind} needs its full resource id as 'id', it has {resource_id!r}")
     if fault:
-        return Unreadable(_head(resource_id) or resource_id, f"{place}: {fault}")
+        return _unreadable(resource_id, f"{place}: {fault}", document)
     if parser is None:
-        return cluster_of(resource_id, document)
+        return cluster_of(resource_id, document, place)
     try:
         return parser(_envelope(document), resource_id)
     except _Malformed as error:
-        return Unreadable(_head(resource_id) or resource_id, f"{place}: {error}", concerns=_concerned(document))
+        return _unreadable(resource_id, f"{place}: {error}", document)
 
 
 def type_of(resource_id: str) -> str:
@@ -189,11 +189,12 @@ def _envelope(document: Mapping[str, Json]) -> _Node:
     return _Node({"name": document.get("name"), **properties}, "properties")
 
 
-def _concerned(document: Mapping[str, Json]) -> str:
-    """The assignment that a malformed exemption names, where that much can be read."""
+def _unreadable(resource_id: str, reason: str, document: Mapping[str, Json]) -> Unreadable:
+    """A version that does not parse spoils its definition; an exemption says whom it concerns, where it can."""
     properties = document.get("properties", document)
     named = properties.get("policyAssignmentId") if isinstance(properties, dict) else None
-    return named if isinstance(named, str) else ""
+    concerns = named if isinstance(named, str) else ""
+    return Unreadable(_head(resource_id) or resource_id, reason, concerns)
 
 
 def _unusable(document: Mapping[str, Json]) -> str:
@@ -253,7 +254,7 @@ def _assignment(node: _Node, resource_id: str) -> Assignment:
         display_name=node.text("displayName") or name,
         scope=_scope(node.text("scope"), resource_id),
         definition_id=definition_id,
-        not_scopes=node.texts("notScopes"),
+        not_scopes=_not_scopes(node),
         parameters=_values(node.node("parameters")),
         enforcement_mode=node.text("enforcementMode", EnforcementMode.DEFAULT),
         definition_version=node.text("definitionVersion"),
@@ -262,6 +263,15 @@ def _assignment(node: _Node, resource_id: str) -> Assignment:
         resource_selectors=_resource_selectors(node),
         is_initiative=kind.endswith("policysetdefinitions"),
     )
+
+
+def _not_scopes(node: _Node) -> tuple[str, ...]:
+    scopes = node.texts("notScopes")
+    for scope in scopes:
+        # An empty one would stand above everything.
+        if not fold(scope).startswith("/"):
+            raise _Malformed(f"properties.notScopes must be resource ids, {scope!r} is none")
+    return scopes
 
 
 def _values(parameters: _Node) -> dict[str, Json]:
@@ -447,15 +457,13 @@ _PARSERS: Final[Mapping[str, Callable[[_Node, str], Resource]]] = {
 }
 
 
-def cluster_of(cluster_id: str, document: Mapping[str, Json] | None = None) -> ClusterResource:
-    """The cluster that an id names, with its document where there is one; InputError where the id is no cluster's."""
+def cluster_of(cluster_id: str, document: Mapping[str, Json] | None = None, place: str = "") -> ClusterResource:
+    """The cluster that an id names, with its document and place where there is one; InputError for another's id."""
     found = _CLUSTER_ID.fullmatch(cluster_id.rstrip("/"))
     cluster_type = _CLUSTER_TYPES.get(found["type"].casefold()) if found else None
     if found is None or cluster_type is None:
-        raise InputError(
-            f"{cluster_id!r} is no cluster's id: it must read /subscriptions/.../resourceGroups/.../providers/"
-            f"{CLUSTER_TYPES[0]}/NAME, or {CLUSTER_TYPES[1]}"
-        )
+        forms = " or ".join(f"/subscriptions/.../resourceGroups/.../providers/{name}/NAME" for name in CLUSTER_TYPES)
+        raise InputError(f"{f'{place}: ' if place else ''}{cluster_id!r} is no cluster's id, which reads {forms}")
     return ClusterResource(cluster_id.rstrip("/"), cluster_type, found["name"], document)
 
 

@@ -29,6 +29,10 @@ _WRITTEN: Final = re.compile(r".+-[0-9a-f]{12}\.json")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
+class _BadJsonError(ValueError):
+    """Python would read it, but it is no JSON that means one thing."""
+
+
 def read_snapshot(path: Path, cluster_id: str | None) -> AzureState:
     """The state that a file or folder holds; the cluster is the one given, else the only one in it.
 
@@ -139,8 +143,10 @@ def _load(file: Path) -> Json:
         raise InputError(f"{file}: line {error.lineno}, column {error.colno}: {error.msg}") from error
     except RecursionError as error:
         raise InputError(f"{file}: is nested too deeply") from error
-    except ValueError as error:
+    except _BadJsonError as error:
         raise InputError(f"{file}: {error}") from error
+    except ValueError as error:
+        raise InputError(f"{file}: holds a number with too many digits") from error
     return loaded
 
 
@@ -158,12 +164,12 @@ def _without_doubles(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     if len(content) != len(pairs):
         names = [name for name, _ in pairs]
         double = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {double!r} comes twice in one object")
+        raise _BadJsonError(f"the key {double!r} comes twice in one object")
     return content
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
+    raise _BadJsonError(f"{text} is no JSON number")
 
 
 def write_snapshot(folder: Path, documents: Iterable[Mapping[str, Json]]) -> tuple[Path, ...]:
@@ -195,8 +201,10 @@ def _file_name(document: Mapping[str, Json]) -> Path:
     properties = document.get("properties")
     version = str(properties.get("version") or "") if isinstance(properties, dict) else ""
     kind = (str(document.get("type") or "") or type_of(resource_id)).partition("/")[2]
-    digits = hashlib.sha256(f"{fold(resource_id)}\n{version.casefold()}".encode()).hexdigest()[:12]
-    words = [resource_id.rstrip("/").rpartition("/")[2], *([version] if version else []), digits]
+    identity = f"{fold(resource_id)}\n{version.casefold()}"
+    digits = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    # Lower case, for file systems that ignore it: an id in another case is the same resource and the same file.
+    words = [fold(resource_id).rpartition("/")[2], *([version] if version else []), digits]
     name = "-".join(_UNSAFE.sub("-", word)[:80] for word in words)
     return Path(_UNSAFE.sub("-", kind) or "resources", f"{name}.json")
 

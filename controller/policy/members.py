@@ -6,7 +6,7 @@ wrong with it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from controller.azure.model import DATA_MODE, EnforcementMode
@@ -86,13 +86,28 @@ def _details(raw: Json) -> Details | Problem:
 class Given:
     """What an assignment, or an initiative's mapping, gives a member's parameters.
 
-    `unusable` says which values could not be worked out and why, `origins` where a value is from, by parameter name.
+    `unusable` says which values could not be worked out and why, `assigned` which parameters the assignment sets
+    (folded names), `mapping` what an initiative makes of them, None where there is no initiative.
     """
 
     values: Mapping[str, Json]
-    unusable: Mapping[str, str]
-    origins: Mapping[str, str]
+    assigned: frozenset[str]
+    mapping: Mapping[str, Json] | None = None
+    unusable: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def origin(self, name: str) -> str:
+        """Where the value of a parameter is from, in a user's words."""
+        folded = name.casefold()
+        if self.mapping is None:
+            return "assignment parameter" if folded in self.assigned else "definition default"
+        mapped = [raw for known, raw in self.mapping.items() if known.casefold() == folded]
+        if not mapped:
+            return "definition default"
+        names = parameters_in(mapped[0])
+        if not names:
+            return "initiative"
+        return "assignment parameter" if {each.casefold() for each in names} & self.assigned else "initiative default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +206,4 @@ class Case:
         names = parameters_in(self.prepared.effect)
         if not names:
             return "definition"
-        (name, *_) = sorted(names)
-        folded = name.casefold()
-        given = next((origin for known, origin in self.given.origins.items() if known.casefold() == folded), "")
-        return given or "definition default"
+        return self.given.origin(min(names))

@@ -6,6 +6,7 @@ apply, whatever else is wrong with it.
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -39,6 +40,10 @@ _TYPES: Mapping[str, Callable[[Json], bool]] = {
     "float": _is_number,
     "datetime": lambda value: isinstance(value, str) and parse_moment(value) is not None,
 }
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 3, 80, 40, 40
 
 
 def kind_of(value: Json) -> str:
@@ -134,7 +139,7 @@ def bind(
             faults[known.name] = fault
             values.pop(known.name, None)
     for name, value in given.items():
-        parameter = declared.by_spelling.get(name) or declared.find(name)
+        parameter = declared.find(name)
         if parameter is None:
             notes.append(f"parameter '{name}' is not declared, its value is ignored")
             continue
@@ -145,7 +150,7 @@ def bind(
             continue
         faults.pop(parameter.name, None)
         values[parameter.name] = value
-        if parameter.allowed_values is not None and not _allowed(parameter.allowed_values, value):
+        if not _allowed(parameter.allowed_values, value):
             notes.append(
                 f"parameter '{parameter.name}' has a value that is not among its allowedValues: {shown(value)}"
             )
@@ -154,11 +159,7 @@ def bind(
 
 def shown(value: Json) -> str:
     """A value short enough for a message."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "..."
-
-
-_LONGEST_SHOWN = 80
+    return _SHORT.repr(value)
 
 
 def _mismatch(parameter: Parameter, value: Json, what: str = "") -> str:
@@ -171,8 +172,8 @@ def _mismatch(parameter: Parameter, value: Json, what: str = "") -> str:
     return f"{what}parameter '{parameter.name}' must be of type {parameter.type}, is {kind_of(value)}: {shown(value)}"
 
 
-def _allowed(allowed: tuple[Json, ...], value: Json) -> bool:
-    if value in allowed:
+def _allowed(allowed: tuple[Json, ...] | None, value: Json) -> bool:
+    if allowed is None or value in allowed:
         return True
     # Initiatives pass `deny` where only `Deny` is allowed, and it works: effects compare case-insensitively.
     return isinstance(value, str) and value.casefold() in {each.casefold() for each in allowed if isinstance(each, str)}

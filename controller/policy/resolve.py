@@ -27,12 +27,12 @@ from controller.policy.assigned import (
 from controller.policy.expressions import ExpressionError, Scope, evaluate
 from controller.policy.members import Case, Given, Prepared
 from controller.policy.model import Effect, Member, NotAppliedReason, UnresolvedReason
-from controller.policy.parameters import Binding, Declarations, bind, parameters_in
+from controller.policy.parameters import Binding, Declarations, bind
 from controller.policy.problem import Problem
 from controller.policy.versions import choose_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
     from controller.azure.model import Assignment, AzureState, DefinitionReference, Exemption, Unreadable
@@ -73,12 +73,37 @@ class _Assigned:
 
 @dataclass(frozen=True, slots=True)
 class _AssignedInitiative:
-    """An assigned initiative with its parameters bound; `origins` says where each value is from."""
+    """An assigned initiative with its parameters bound.
+
+    `names` are the parameters that the assignment sets, folded. `mapped` remembers what expressions in the mappings
+    yield: most members are given the same few.
+    """
 
     assigned: _Assigned
     initiative: Initiative
     binding: Binding
     scope: Scope
+    names: frozenset[str]
+    mapped: dict[str, Json] = field(default_factory=dict)
+
+    def given(self, reference: DefinitionReference) -> Given:
+        """What the initiative's mapping gives a member, worked out with the initiative's own parameters."""
+        values: dict[str, Json] = {}
+        unusable: dict[str, str] = {}
+        for name, raw in reference.parameters.items():
+            try:
+                values[name] = self._value(raw)
+            except ExpressionError as error:
+                problem = self.binding.problem(error, raw)
+                unusable[name] = f"the initiative's value for parameter '{name}': {problem.message}"
+        return Given(values, self.names, reference.parameters, unusable, self.binding.notes)
+
+    def _value(self, raw: Json) -> Json:
+        if not isinstance(raw, str):
+            return evaluate(raw, self.scope)
+        if raw not in self.mapped:
+            self.mapped[raw] = evaluate(raw, self.scope)
+        return self.mapped[raw]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +156,8 @@ class _Resolver:
         if declared is None:
             declared = self.declared[id(initiative)] = Declarations.of(initiative.parameters)
         binding = bind(declared, assignment.parameters)
-        return _AssignedInitiative(assigned, initiative, binding, Scope(binding.values, self.now))
+        names = _folded(assignment.parameters)
+        return _AssignedInitiative(assigned, initiative, binding, Scope(binding.values, self.now), names)
 
     def _asked(self, assignment: Assignment) -> tuple[str, str]:
         """The version of what is assigned that is asked for, and the one that Azure says is effective."""
@@ -150,14 +176,12 @@ class _Resolver:
             raise Problem(UnresolvedReason.DEFINITION_MISSING, message)
         return found
 
-    def _definition(self, definition_id: str, asked: str, effective: str) -> Prepared:
-        """The version that is meant of a definition, prepared; both are remembered."""
+    def _definition(self, definition_id: str, asked: str, effective: str) -> Prepared | Problem:
+        """The version that is meant of a definition, prepared, or why there is none; remembered for other members."""
         key = (definition_id, asked, effective)
         found = self.chosen.get(key)
         if found is None:
             found = self.chosen[key] = self._choose(*key)
-        if isinstance(found, Problem):
-            raise Problem(found.reason, found.message)
         return found
 
     def _choose(self, definition_id: str, asked: str, effective: str) -> Prepared | Problem:
@@ -185,34 +209,44 @@ class _Resolver:
             if _disables(override):
                 return not_applied(member, NotAppliedReason.DISABLED, "its effect is disabled (override)")
             prepared = self._definition(assignment.definition_id, asked, effective)
+            if isinstance(prepared, Problem):
+                return unresolved(member, prepared)
             member = replace(member, definition_name=prepared.definition.display_name, version=prepared.version)
-            given = Given(assignment.parameters, {}, dict.fromkeys(assignment.parameters, "assignment parameter"))
+            given = Given(assignment.parameters, _folded(assignment.parameters))
             return Case(member, prepared, given, assigned.mode, override, self.state.cluster, self.now).decide()
         except Problem as problem:
             return unresolved(member, problem)
 
     def _referenced(self, together: _AssignedInitiative, reference: DefinitionReference) -> Resolution:
         """One member of an assigned initiative."""
-        assigned, assignment = together.assigned, together.assigned.assignment
-        member = _referenced_member(together, reference)
+        assigned = together.assigned
+        prepared = self._of_reference(assigned.assignment, reference)
+        member = _referenced_member(assigned.assignment, reference, prepared)
         if assigned.exemptions:
             exempt = exemption_of(assigned.exemptions, reference.reference_id, self.state, self.now, member)
             if exempt is not None:
                 return exempt
-        if reference.fault:
-            return unresolved(member, Problem(UnresolvedReason.UNREADABLE, reference.fault))
         try:
-            override = effect_override(assignment, reference.reference_id, self.state) if assignment.overrides else ""
+            override = effect_override(assigned.assignment, reference.reference_id, self.state)
             if _disables(override):
                 return not_applied(member, NotAppliedReason.DISABLED, "its effect is disabled (override)")
-            version = version_override(assignment, reference.reference_id, self.state) if assignment.overrides else ""
-            asked, effective = (version, "") if version else (reference.version, reference.effective_version)
-            prepared = self._definition(reference.definition_id, asked, effective)
-            member = _referenced_member(together, reference, asked, prepared)
-            given = _mapped(together, reference)
+            if isinstance(prepared, Problem):
+                return unresolved(member, prepared)
+            given = together.given(reference)
             return Case(member, prepared, given, assigned.mode, override, self.state.cluster, self.now).decide()
         except Problem as problem:
             return unresolved(member, problem)
+
+    def _of_reference(self, assignment: Assignment, reference: DefinitionReference) -> Prepared | Problem:
+        if reference.fault:
+            return Problem(UnresolvedReason.UNREADABLE, reference.fault)
+        try:
+            override = version_override(assignment, reference.reference_id, self.state) if assignment.overrides else ""
+        except Problem as problem:
+            return problem
+        if override:
+            return self._definition(reference.definition_id, override, "")
+        return self._definition(reference.definition_id, reference.version, reference.effective_version)
 
 
 def _disables(effect: str) -> bool:
@@ -230,41 +264,19 @@ def _member(assignment: Assignment, *, whole: bool = False) -> Member:
     )
 
 
-def _referenced_member(
-    together: _AssignedInitiative, reference: DefinitionReference, asked: str = "", prepared: Prepared | None = None
-) -> Member:
-    assignment = together.assigned.assignment
+def _referenced_member(assignment: Assignment, reference: DefinitionReference, prepared: Prepared | Problem) -> Member:
+    found = prepared if isinstance(prepared, Prepared) else None
     return Member(
         assignment_id=assignment.id,
         definition_id=reference.definition_id,
         initiative_id=assignment.definition_id,
         reference_id=reference.reference_id,
         assignment_name=assignment.display_name,
-        definition_name=prepared.definition.display_name if prepared else "",
-        version=prepared.version if prepared else "",
-        version_asked=asked or reference.version,
+        definition_name=found.definition.display_name if found else "",
+        version=found.version if found else "",
+        version_asked=reference.version,
     )
 
 
-def _mapped(together: _AssignedInitiative, reference: DefinitionReference) -> Given:
-    """What the initiative's mapping gives a member, worked out with the initiative's own parameters."""
-    values: dict[str, Json] = {}
-    unusable: dict[str, str] = {}
-    origins: dict[str, str] = {}
-    for name, raw in reference.parameters.items():
-        try:
-            values[name] = evaluate(raw, together.scope)
-        except ExpressionError as error:
-            problem = together.binding.problem(error, raw)
-            unusable[name] = f"the initiative's value for parameter '{name}': {problem.message}"
-        origins[name] = _origin(together, raw)
-    return Given(values, unusable, origins, together.binding.notes)
-
-
-def _origin(together: _AssignedInitiative, raw: Json) -> str:
-    """Whether a mapped value is the assignment's, the initiative's default or written into the initiative."""
-    names = parameters_in(raw)
-    if not names:
-        return "initiative"
-    given = {name.casefold() for name in together.assigned.assignment.parameters}
-    return "assignment parameter" if any(name.casefold() in given for name in names) else "initiative default"
+def _folded(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name.casefold() for name in names)
