@@ -16,6 +16,21 @@ checked = [entry |
   not excluded(entry.container)
 ]
 
+# Of those, the ones that run as long as the pod: only they may have probes and hooks.
+lasting = [entry |
+  entry := checked[_]
+  lasts(entry)
+]
+
+lasts(entry) {
+  entry.field == "containers"
+}
+
+lasts(entry) {
+  entry.field == "initContainers"
+  entry.container.restartPolicy == "Always"
+}
+
 # What the whole pod shares is exempt only if each of its containers is.
 pod_excluded {
   count(listed) > 0

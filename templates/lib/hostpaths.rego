@@ -2,13 +2,14 @@ package lib.hostpaths
 
 import data.lib.containers
 import data.lib.pod
+import data.lib.volumes
 
-# Volumes outside of the allowed paths, by name. A volume that only containers with excluded images mount is let be.
+# Volumes outside of the allowed paths, by name.
 outside(allowed) = {volume.name: volume.hostPath.path |
   volume := pod.spec.volumes[_]
   volume.hostPath
   not allowed_somehow(volume, allowed)
-  not let_be(volume.name)
+  not volumes.let_be(volume.name)
 }
 
 # Mounts that may write although their volume is allowed for reading only, as {container, volume}.
@@ -30,12 +31,6 @@ allowed_for_writing(volume, allowed) {
   entry := allowed[_]
   not entry.readOnly == true
   within(volume.hostPath.path, entry.pathPrefix)
-}
-
-let_be(name) {
-  mounting := [entry.container | entry := containers.listed[_]; entry.container.volumeMounts[_].name == name]
-  count(mounting) > 0
-  count([container | container := mounting[_]; containers.excluded_image(container)]) == count(mounting)
 }
 
 within(path, prefix) {

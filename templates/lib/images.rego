@@ -23,3 +23,15 @@ parts(image) = named {
 }
 
 reference = `^(?:([^/@]*[.:][^/@]*|localhost)/)?([^:@]*)(?::([^@]*))?(?:@(.*))?$`
+
+# Whether the image names the tag latest, or neither tag nor digest, which means latest.
+latest(image) {
+  parts(image).tag == "latest"
+}
+
+latest(image) {
+  named := parts(image)
+  named.repository != ""
+  named.tag == ""
+  named.digest == ""
+}

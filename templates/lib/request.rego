@@ -5,3 +5,12 @@ object = value {
   value := input.review.object
   not input.review.operation == "DELETE"
 }
+
+# A request names the namespace even where the object does not; none at all means default (API reference).
+namespace = value {
+  value := object.metadata.namespace
+  value != null
+} else = value {
+  value := input.review.namespace
+  value != ""
+} else = "default"

@@ -7,7 +7,7 @@ kept = {["Service", "kubernetes"], ["ServiceAccount", "default"], ["ConfigMap", 
 
 violation[{"msg": msg}] {
   object := request.object
-  namespace == "default"
+  request.namespace == "default"
   not kept[[object.kind, name]]
   msg := sprintf("%v %v must not be in the default namespace.", [object.kind, name])
 }
@@ -17,12 +17,3 @@ name = request.object.metadata.name {
 } else = request.object.metadata.generateName {
   true
 } else = ""
-
-# A request names the namespace even where the object does not; none at all means default (API reference).
-namespace = value {
-  value := request.object.metadata.namespace
-  value != null
-} else = value {
-  value := input.review.namespace
-  value != ""
-} else = "default"

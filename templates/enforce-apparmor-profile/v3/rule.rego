@@ -3,6 +3,7 @@ package enforce_apparmor_profile
 import data.lib.containers
 import data.lib.images
 import data.lib.pod
+import data.lib.profiles
 
 violation[{"msg": msg}] {
   not pod.windows
@@ -22,18 +23,10 @@ allowed(profile) {
 
 # The kubelet's order; a container that says nothing gets the runtime's default profile.
 profile_of(container) = profile {
-  profile := written(container.securityContext.appArmorProfile)
+  profile := profiles.written(container.securityContext.appArmorProfile)
 } else = profile {
   profile := pod.annotation(concat("/", ["container.apparmor.security.beta.kubernetes.io", container.name]))
   profile != ""
 } else = profile {
-  profile := written(pod.spec.securityContext.appArmorProfile)
+  profile := profiles.written(pod.spec.securityContext.appArmorProfile)
 } else = "runtime/default"
-
-# The field as an annotation writes it.
-written(field) = {"RuntimeDefault": "runtime/default", "Unconfined": "unconfined"}[field.type]
-
-written(field) = profile {
-  field.type == "Localhost"
-  profile := concat("/", ["localhost", field.localhostProfile])
-}

@@ -1,0 +1,14 @@
+package block_resource
+
+import data.lib.request
+
+violation[{"msg": msg}] {
+  object := request.object
+  msg := sprintf("%v %v must not be created: this kind of object is blocked.", [object.kind, name])
+}
+
+name = request.object.metadata.name {
+  true
+} else = request.object.metadata.generateName {
+  true
+} else = ""

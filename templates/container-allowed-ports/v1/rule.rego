@@ -1,0 +1,22 @@
+package container_allowed_ports
+
+import data.lib.containers
+
+# As text, as the list may have numbers or text.
+allowed = {sprintf("%v", [port]) |
+  entry := input.parameters[["allowedContainerPorts", "allowedPorts"][_]][_]
+  port := ports(entry)[_]
+}
+
+# constraint.yaml has to be YAML before the values are in it too, so they come as text.
+ports(entry) = list {
+  startswith(entry, "[")
+  list := json.unmarshal(entry)
+} else = [entry]
+
+violation[{"msg": msg}] {
+  container := containers.checked[_].container
+  port := container.ports[_].containerPort
+  not allowed[sprintf("%v", [port])]
+  msg := sprintf("Container %v must not listen on port %v; allowed: %v.", [container.name, port, sort(allowed)])
+}
