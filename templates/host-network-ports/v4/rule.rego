@@ -18,18 +18,13 @@ violation[{"msg": msg}] {
 }
 
 # On the host's network Kubernetes makes each container port a host port, unless another is set.
-host_port(port) = number {
+host_port(port) = port.hostPort {
+  is_number(port.hostPort)
+  port.hostPort != 0
+} else = port.containerPort {
   pod.spec.hostNetwork == true
-  not other(port.hostPort)
-  number := port.containerPort
-} else = number {
-  number := port.hostPort
-  is_number(number)
-}
-
-other(number) {
-  is_number(number)
-  number != 0
+} else = 0 {
+  port.hostPort == 0
 }
 
 # 0, though it asks for nothing, is no port that the list can allow.
