@@ -79,7 +79,7 @@ async def _run_beside_kopf(settings: OperatorSettings, reconciler: Reconciler) -
     async with asyncio.TaskGroup() as group:
         # Ours first: kopf cancels, on its way out, every task that is younger than itself.
         loops = group.create_task(reconciler.run())
-        registry = _registry(settings.connection, reconciler)
+        registry = _registry(settings.connection, reconciler, loops)
         operator = group.create_task(
             kopf.operator(registry=registry, settings=_kopf_settings(), clusterwide=True, standalone=True)
         )
@@ -101,7 +101,7 @@ def _first_error() -> Any:
         raise first from group
 
 
-def _registry(connection: Connection, reconciler: Reconciler) -> kopf.OperatorRegistry:
+def _registry(connection: Connection, reconciler: Reconciler, loops: asyncio.Task[None]) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
@@ -113,6 +113,12 @@ def _registry(connection: Connection, reconciler: Reconciler) -> kopf.OperatorRe
         # The first listing (no type) tells nothing that the first sync does not see itself.
         if type is not None and (body.get("spec") or {}).get("group") in _WATCHED_GROUPS:
             reconciler.wake()
+
+    @kopf.on.cleanup(registry=registry)
+    async def end_loops(**_: Any) -> None:
+        # kopf waits five seconds for tasks that are younger than itself, and our watchers are.
+        loops.cancel()
+        await asyncio.wait([loops], timeout=_STOP_SECONDS)
 
     return registry
 

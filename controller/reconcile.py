@@ -187,7 +187,6 @@ class Reconciler:
             tools.metrics.failed()
             log.error("sync failed error=%r", str(error))  # noqa: TRY400
             return False
-        self._tell(outcome)
         self._carried = {ref: wanted.digest for ref, wanted in self._index.items()}
         tools.metrics.synced(desired, outcome)
         tools.metrics.good()
@@ -196,10 +195,13 @@ class Reconciler:
 
     async def _carry_out(self, plan: Plan, desired: DesiredState) -> ChangeSet:
         if self.tools.dry_run:
-            return ChangeSet(tuple(map(planned, plan.changes)))
+            results = tuple(map(planned, plan.changes))
+            for result in results:
+                self._tell(result)
+            return ChangeSet(results)
         if plan.writes:
             await self.tools.record.make(desired.cluster_id)
-        outcome = await self.tools.applier.apply(plan, lambda _: self._beat("sync"))
+        outcome = await self.tools.applier.apply(plan, self._tell)
         self._forced = False
         return outcome
 
@@ -255,7 +257,6 @@ class Reconciler:
             log.warning("repair failed, the next sync tries again error=%r", str(error))
             self.wake()
         else:
-            self._tell(outcome)
             if any(r.reason in ("ClusterUnreachable", "Contended", "TemplateNotReady") for r in outcome.problems):
                 self.wake()
         finally:
@@ -270,6 +271,7 @@ class Reconciler:
         return live is not None and prunable and ownership(live, self.tools.marks) is Ownership.OURS
 
     def _repaired(self, result: Result, batch: Mapping[ObjectRef, tuple[LiveObject | None, float]]) -> None:
+        self._tell(result)
         if result.action in WRITE_ACTIONS:
             now = time.monotonic()
             self._fights.repaired(result.ref, now)
@@ -277,28 +279,25 @@ class Reconciler:
 
     # --- telling ---------------------------------------------------------------------------------------------------
 
-    def _beat(self, loop: str) -> None:
-        self._beats[loop] = time.monotonic()
-
     def _cause(self, ref: ObjectRef) -> str:
         """Drift is what changed although Azure asks for the same as when it was last carried out."""
         wanted = self._index.get(ref)
         return "drift" if wanted is not None and self._carried.get(ref) == wanted.digest else "azure"
 
-    def _tell(self, outcome: ChangeSet) -> None:
+    def _tell(self, result: Result) -> None:
         """One line per change, saying what differed; what does not change is told once, not at every sync."""
-        for result in outcome.results:
-            wrote = result.action in WRITE_ACTIONS
-            if self._told.get(result.ref) == result:
-                continue
-            if wrote and not self.tools.dry_run:
-                self._told.pop(result.ref, None)
-                self.tools.metrics.changed(result, cause=self._cause(result.ref))
-            else:
-                self._told[result.ref] = result
-            if wrote or result.reason:
-                level = logging.INFO if wrote else logging.WARNING
-                log.log(level, "%s", _line(result, self._cause(result.ref), dry_run=self.tools.dry_run))
+        self._beats["sync"] = time.monotonic()
+        wrote = result.action in WRITE_ACTIONS
+        if self._told.get(result.ref) == result:
+            return
+        if wrote and not self.tools.dry_run:
+            self._told.pop(result.ref, None)
+            self.tools.metrics.changed(result, cause=self._cause(result.ref))
+        else:
+            self._told[result.ref] = result
+        if wrote or result.reason:
+            level = logging.INFO if wrote else logging.WARNING
+            log.log(level, "%s", _line(result, self._cause(result.ref), dry_run=self.tools.dry_run))
 
     def _report_fights(self) -> None:
         fighting = frozenset(self._fights.fighting(time.monotonic()))

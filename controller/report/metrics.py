@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections import Counter as Tally
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from controller.cluster.apply import Action
 from controller.policy.model import NotApplied, Unresolved
@@ -15,6 +23,10 @@ if TYPE_CHECKING:
 
     from controller.cluster.apply import ChangeSet, Result
     from controller.gatekeeper.model import DesiredState
+
+
+# The `_created` series double the page and say nothing here.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:

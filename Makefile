@@ -1,0 +1,61 @@
+# Every command that this project has; `make help` lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help venv run cluster test test-unit lint format bench templates lock wheel clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(READY) ## Create .venv with azpolicy in it, from the lock file
+
+$(READY): requirements-dev.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is missing: install Python 3.11 or newer, or set PYTHON=" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) --version) is too old: install Python 3.11 or newer, or set PYTHON=" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) has no venv module: install your system's python3-venv package" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(READY) ## A cluster on this machine with azpolicy at work in it, until Ctrl-C
+	@$(BIN)/python -m tests.cluster.demo
+
+cluster: $(READY) ## The test cluster alone, until Ctrl-C; prints its kubeconfig
+	@$(BIN)/python -m tests.cluster.harness up
+
+test: $(READY) ## Every test, those on a real cluster too
+	$(BIN)/pytest
+
+test-unit: $(READY) ## The tests that need no cluster
+	$(BIN)/pytest -m "not cluster" tests/unit tests/azure
+
+lint: $(READY) ## ruff, mypy --strict, the order of the rooms, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m templates.generate --check
+
+format: $(READY) ## Mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## The figures that the README quotes, measured here
+	@$(BIN)/python -m tests.bench
+
+templates: $(READY) ## Generate templates/*/template.yaml from their sources
+	$(BIN)/python -m templates.generate
+
+lock: $(READY) ## Resolve the lock files anew (needs uv on PATH)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements-dev.lock
+
+wheel: $(READY) ## Build dist/*.whl
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean: ## Remove what the commands above made in this folder
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
