@@ -14,3 +14,10 @@ namespace = value {
   value := input.review.namespace
   value != ""
 } else = "default"
+
+# What messages call the object: a new one may have only the start of a name.
+name = value {
+  value := object.metadata.name
+} else = value {
+  value := object.metadata.generateName
+} else = ""

@@ -8,12 +8,6 @@ kept = {["Service", "kubernetes"], ["ServiceAccount", "default"], ["ConfigMap", 
 violation[{"msg": msg}] {
   object := request.object
   request.namespace == "default"
-  not kept[[object.kind, name]]
-  msg := sprintf("%v %v must not be in the default namespace.", [object.kind, name])
+  not kept[[object.kind, request.name]]
+  msg := sprintf("%v %v must not be in the default namespace.", [object.kind, request.name])
 }
-
-name = request.object.metadata.name {
-  true
-} else = request.object.metadata.generateName {
-  true
-} else = ""

@@ -5,15 +5,9 @@ import data.lib.request
 violation[{"msg": msg}] {
   pod := request.object
   not controlled(pod)
-  msg := sprintf("Pod %v must be owned by a controller, such as a Deployment's ReplicaSet, a DaemonSet or a Job.", [name])
+  msg := sprintf("Pod %v must be owned by a controller, such as a Deployment's ReplicaSet, a DaemonSet or a Job.", [request.name])
 }
 
 controlled(pod) {
   pod.metadata.ownerReferences[_].controller == true
 }
-
-name = request.object.metadata.name {
-  true
-} else = request.object.metadata.generateName {
-  true
-} else = ""

@@ -4,11 +4,5 @@ import data.lib.request
 
 violation[{"msg": msg}] {
   object := request.object
-  msg := sprintf("%v %v must not be created: this kind of object is blocked.", [object.kind, name])
+  msg := sprintf("%v %v must not be created: this kind of object is blocked.", [object.kind, request.name])
 }
-
-name = request.object.metadata.name {
-  true
-} else = request.object.metadata.generateName {
-  true
-} else = ""

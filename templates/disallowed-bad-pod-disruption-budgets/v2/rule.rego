@@ -27,8 +27,8 @@ replicas = sum([wanted |
   wanted := wanted_by(workload)
 ])
 
-labels(workload) = workload.spec.template.metadata.labels {
-  true
+labels(workload) = value {
+  value := workload.spec.template.metadata.labels
 } else = {}
 
 wanted_by(workload) = number {
