@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.azpolicy import wipe
 from tests.cluster.harness import HarnessError, TestCluster, tools
 
 HERE = Path(__file__).parent
@@ -47,6 +48,20 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[TestCluster]:
         running.stop(keep=failed)
         if failed:
             request.config.stash[KEPT_LOGS] = running.logs
+
+
+@pytest.fixture
+def tidy(cluster: TestCluster) -> Iterator[TestCluster]:
+    """The shared cluster for a test that makes policies: what it leaves behind is taken away."""
+    yield cluster
+    wipe(cluster)
+
+
+@pytest.fixture(scope="module")
+def tidy_module(cluster: TestCluster) -> Iterator[TestCluster]:
+    """As `tidy`, for tests that share one state."""
+    yield cluster
+    wipe(cluster)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

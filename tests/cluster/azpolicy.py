@@ -1,0 +1,301 @@
+"""The command `azpolicy` as its users run it: a process, with the kubeconfig of a user of its own.
+
+The audit log tells what that user wrote, so nothing that the command says of itself has to be believed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.cluster.harness import eventually
+from tests.cluster.harness.processes import free_port, spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tests.cluster.harness import AuditEvent, TestCluster
+
+COMMAND = Path(sys.executable).with_name("azpolicy")
+RUN_TIMEOUT = 180.0
+STOP_TIMEOUT = 15.0
+
+TEMPLATES = "/apis/templates.gatekeeper.sh/v1/constrainttemplates"
+CONSTRAINTS = "/apis/constraints.gatekeeper.sh/v1beta1"
+MUTATORS = "/apis/mutations.gatekeeper.sh/v1"
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+RECORD = "/api/v1/namespaces/gatekeeper-system/configmaps/azure-policy-sync"
+PODS = "/api/v1/namespaces/default/pods"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def document(self) -> dict[str, Any]:
+        """What it printed, as JSON."""
+        document: dict[str, Any] = json.loads(self.out)
+        return document
+
+    def changes(self) -> dict[str, str]:
+        """The plan that it printed as JSON: Kind/name to action, without what is kept."""
+        return {
+            f"{change['object']['kind']}/{change['object']['name']}": change["action"]
+            for change in self.document()["changes"]
+            if change["action"] != "keep"
+        }
+
+
+class Azpolicy:
+    """The command with its options bound: a cluster, a user of its own, a snapshot, templates."""
+
+    def __init__(
+        self,
+        cluster: TestCluster,
+        snapshot: Path,
+        *,
+        user: str,
+        groups: Sequence[str] = ("system:masters",),
+        templates: Path | None = None,
+    ) -> None:
+        self.cluster = cluster
+        self.user = user
+        self.kubeconfig = cluster.kubeconfig_for(user, groups)
+        self._options = ["--kubeconfig", str(self.kubeconfig), "--snapshot", str(snapshot)]
+        if templates is not None:
+            self._options += ["--templates", str(templates)]
+
+    def __call__(self, command: str, *arguments: str) -> Ended:
+        """Runs a command to its end."""
+        ended = subprocess.run(
+            [COMMAND, command, *self._options, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=RUN_TIMEOUT,
+            check=False,
+            env=environ(),
+        )
+        return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+    def apply(self, *arguments: str) -> Ended:
+        """`azpolicy apply`."""
+        return self("apply", *arguments)
+
+    def plan(self, *arguments: str) -> Ended:
+        """`azpolicy plan -o json`."""
+        return self("plan", "-o", "json", *arguments)
+
+    def writes(self, since: int, *, dry: bool = False) -> list[AuditEvent]:
+        """What this user wrote since an audit mark; with `dry`, dry runs too."""
+        return [event for event in self.cluster.writes(self.user, since) if dry or not event.dry_run]
+
+    @contextlib.contextmanager
+    def operating(self, *arguments: str, ready: bool = True) -> Iterator[Operator]:
+        """`azpolicy run` while the block runs; without a wait for its first inventory unless `ready`."""
+        operator = Operator([str(COMMAND), "run", *self._options, *arguments], self.cluster.logs, self.user)
+        try:
+            if ready:
+                operator.wait_ready()
+            yield operator
+        finally:
+            operator.kill()
+
+
+class Operator:
+    """A running `azpolicy run`."""
+
+    def __init__(self, command: list[str], logs: Path, user: str) -> None:
+        self.port = free_port()
+        self.log = logs / f"azpolicy-{user}-{self.port}.log"
+        with self.log.open("ab") as log:
+            self._process = spawn(
+                [*command, "--listen", f"127.0.0.1:{self.port}"], log=log, folder=logs, environ=environ(bare=True)
+            )
+
+    @property
+    def text(self) -> str:
+        """What it has logged."""
+        return self.log.read_text(errors="replace")
+
+    @property
+    def code(self) -> int | None:
+        """How it ended, None while it runs."""
+        return self._process.poll()
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """GET of its own web server: status and text."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def wait_ready(self) -> None:
+        """Waits for /readyz; AssertionError with the log when it ends before."""
+        ready = eventually(
+            lambda: "ended" if self.code is not None else self.ask("/readyz")[0] == 200 and "ready",
+            timeout=60,
+            what=f"the operator to be ready ({self.log})",
+        )
+        assert ready == "ready", self.text
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of a metric, all its series that have these labels added up."""
+        families = text_string_to_metric_families(self.ask("/metrics")[1])
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    @property
+    def syncs(self) -> float:
+        """How many full compares have ended, well or not."""
+        return self.metric("azpolicy_syncs_total")
+
+    def wait_syncs(self, more: int = 2) -> None:
+        """Waits for full compares that began after the call: the first to end may have begun before."""
+        wanted = self.syncs + more
+        eventually(lambda: self.syncs >= wanted, timeout=60, what=f"{more} more syncs ({self.log})")
+
+    def wait_log(self, text: str, timeout: float = 60) -> None:
+        """Waits for a text in its log."""
+        eventually(lambda: text in self.text, timeout=timeout, what=f"{text!r} in {self.log}")
+
+    def stop(self) -> int:
+        """SIGTERM, and its exit code."""
+        self._process.terminate()
+        return self._process.wait(STOP_TIMEOUT)
+
+    def wait(self) -> int:
+        """Waits for it to end by itself: its exit code."""
+        return self._process.wait(60)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+        self._process.wait()
+
+
+def environ(*, bare: bool = False) -> dict[str, str]:
+    """The environment without what the shell of whoever runs the tests may have set; `bare`: only what to unset."""
+    unset = {name for name in os.environ if name.startswith("AZPOLICY_") or name == "KUBECONFIG"}
+    if bare:
+        return dict.fromkeys(unset - {"AZPOLICY_CACHE"}, "")
+    return {name: value for name, value in os.environ.items() if name not in unset}
+
+
+# --- the cluster as the tests look at it -----------------------------------------------------------------------------
+
+
+def constraints_of(cluster: TestCluster, kind: str) -> dict[str, dict[str, Any]]:
+    """The live constraints of a kind by name; none where the kind is not served."""
+    status, listed = cluster.request("GET", f"{CONSTRAINTS}/{kind.lower()}")
+    return {item["metadata"]["name"]: item for item in listed["items"]} if status == 200 else {}
+
+
+def templates(cluster: TestCluster) -> dict[str, dict[str, Any]]:
+    """The live templates by name."""
+    return {item["metadata"]["name"]: item for item in cluster.get(TEMPLATES)["items"]}
+
+
+def all_constraints(cluster: TestCluster) -> dict[str, dict[str, Any]]:
+    """Every live constraint by path."""
+    status, kinds = cluster.request("GET", CONSTRAINTS)
+    found: dict[str, dict[str, Any]] = {}
+    for kind in kinds["resources"] if status == 200 else []:
+        if "/" not in kind["name"]:
+            items = constraints_of(cluster, kind["name"])
+            found |= {f"{CONSTRAINTS}/{kind['name']}/{name}": live for name, live in items.items()}
+    return found
+
+
+def managed(cluster: TestCluster) -> dict[str, dict[str, Any]]:
+    """The projection of every template, constraint and label mutator by path: what has to be as it was."""
+    found = {f"{TEMPLATES}/{name}": live for name, live in templates(cluster).items()}
+    found |= all_constraints(cluster)
+    mutators = cluster.get(f"{MUTATORS}/assignmetadata")["items"]
+    found |= {f"{MUTATORS}/assignmetadata/{live['metadata']['name']}": live for live in mutators}
+    return {path: projection(live) for path, live in found.items()}
+
+
+def projection(live: dict[str, Any]) -> dict[str, Any]:
+    """All of an object but what the server and Gatekeeper keep in it."""
+    ours = ("labels", "annotations", "finalizers", "ownerReferences")
+    metadata = {key: value for key, value in live["metadata"].items() if key in ours and value}
+    return copy.deepcopy({"metadata": metadata, "spec": live.get("spec", {})})
+
+
+def edit(
+    cluster: TestCluster, path: str, change: Callable[[dict[str, Any]], object], manager: str = "kubectl-edit"
+) -> dict[str, Any]:
+    """Reads, changes and PUTs an object as an admin with another field manager; what the server made of it."""
+
+    def attempt() -> dict[str, Any] | None:
+        live = cluster.get(path)
+        change(live)
+        status, answer = cluster.request("PUT", f"{path}?fieldManager={manager}", live)
+        assert status in {200, 409}, answer
+        return answer if status == 200 else None
+
+    return eventually(attempt, what=f"an edit of {path}")
+
+
+def pod(image: str = "nginx", **labels: str) -> dict[str, Any]:
+    """A pod."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "tried", "labels": labels},
+        "spec": {"containers": [{"name": "webserver", "image": image}]},
+    }
+
+
+def refusal(cluster: TestCluster, manifest: dict[str, Any], namespace: str = "default") -> str:
+    """The message with which a pod is refused (a dry run asks), empty where it is admitted."""
+    status, answer = cluster.request("POST", f"/api/v1/namespaces/{namespace}/pods?dryRun=All", manifest)
+    if status == 201:
+        return ""
+    assert status == 403, answer
+    return str(answer["message"])
+
+
+def enforced(cluster: TestCluster, path: str) -> bool:
+    """Whether Gatekeeper says that it enforces a constraint as it is now."""
+    status, live = cluster.request("GET", path)
+    pods = live.get("status", {}).get("byPod", []) if status == 200 else []
+    generation = live["metadata"]["generation"] if pods else 0
+    return bool(pods) and all(p.get("enforced") and p.get("observedGeneration") == generation for p in pods)
+
+
+def wipe(cluster: TestCluster) -> None:
+    """Takes every template, constraint and mutator away, and the record of the cluster's id."""
+    cluster.request("DELETE", RECORD)
+    for path, live in managed(cluster).items():
+        if CONSTRAINTS in path and "finalizers" in live["metadata"]:
+            cluster.request("PATCH", path, {"metadata": {"finalizers": None}})
+        cluster.request("DELETE", path)
+    eventually(lambda: not managed(cluster), timeout=60, what="every managed object to go")
+    eventually(lambda: not _constraint_crds(cluster), timeout=60, what="every constraint kind to go")
+
+
+def _constraint_crds(cluster: TestCluster) -> list[str]:
+    names = [crd["metadata"]["name"] for crd in cluster.get(CRDS)["items"]]
+    return [name for name in names if name.endswith("constraints.gatekeeper.sh")]
