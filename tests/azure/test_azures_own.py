@@ -15,6 +15,7 @@ from tests.azure.world import CLUSTER_ID, make_assignment, make_cluster
 
 if TYPE_CHECKING:
     from controller.azure.arm import Reading
+    from controller.azure.model import AzureState, Initiative, PolicyDefinition
     from tests.azure.documents import Document
 
 PUBLISHED = Path(__file__).parents[2].parent / "shared" / "azure-policy"
@@ -48,9 +49,7 @@ def version_of(document: Document) -> str:
 async def test_every_version_of_every_definition_and_initiative_arrives(published: list[Document]) -> None:
     state = (await read_assigned(published)).state
 
-    found = [*state.definitions.values(), *state.initiatives.values()]
-    brought = {(each.id.casefold(), str(each.version)) for versions in found for each in versions}
-    assert {(each["id"].casefold(), version_of(each).casefold()) for each in published} <= brought
+    assert {(each["id"].casefold(), version_of(each).casefold()) for each in published} <= by_version(state).keys()
     assert not state.unreadable
     assert len(state.assignments) == len(published)
 
@@ -61,7 +60,12 @@ async def test_an_export_of_all_of_it_reads_back_whole(published: list[Document]
     write_snapshot(tmp_path, reading.documents)
 
     again = read_snapshot(tmp_path, CLUSTER_ID)
-    for key, versions in {**reading.state.definitions, **reading.state.initiatives}.items():
-        found = again.definitions.get(key) or again.initiatives[key]
-        assert {str(each.version): each for each in found} == {str(each.version): each for each in versions}
+    assert by_version(again) == by_version(reading.state)
     assert {each.id: each for each in again.assignments} == {each.id: each for each in reading.state.assignments}
+
+
+def by_version(state: AzureState) -> dict[tuple[str, str], PolicyDefinition | Initiative]:
+    """All definitions and initiatives of a state, by folded id and version."""
+    definitions = {(key, str(each.version)): each for key, found in state.definitions.items() for each in found}
+    initiatives = {(key, str(each.version)): each for key, found in state.initiatives.items() for each in found}
+    return {**definitions, **initiatives}
