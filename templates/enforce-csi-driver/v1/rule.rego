@@ -6,7 +6,7 @@ violation[{"msg": msg}] {
   provisioner := request.object.provisioner
   startswith(provisioner, "kubernetes.io/")
   not provisioner == "kubernetes.io/no-provisioner"
-  named := [request.object.metadata.name, provisioner, object.get(drivers, provisioner, "the driver of that storage")]
+  named := [request.name, provisioner, object.get(drivers, provisioner, "the driver of that storage")]
   msg := sprintf("StorageClass %v must not use the in-tree provisioner %v but a CSI driver: %v.", named)
 }
 

@@ -7,7 +7,7 @@ import data.lib.request
 violation[{"msg": msg}] {
   request.object.spec.replicas > 1
   not spread
-  named := [request.object.kind, request.object.metadata.name, request.object.spec.replicas]
+  named := [request.object.kind, request.name, request.object.spec.replicas]
   msg := sprintf("%v %v must keep its %v pods apart: set podAntiAffinity or topologySpreadConstraints.", named)
 }
 

@@ -8,7 +8,7 @@ violation[{"msg": msg}] {
   requester.restricted
   edited := sort([place | places[place]; not same[place]])
   count(edited) > 0
-  msg := sprintf("User %v must not edit %v of node %v: change its node pool.", [input.review.userInfo.username, concat(" and ", edited), request.object.metadata.name])
+  msg := sprintf("User %v must not edit %v of node %v: change its node pool.", [input.review.userInfo.username, concat(" and ", edited), request.name])
 }
 
 # What a node pool decides; the rest of a node is the business of the kubelet.

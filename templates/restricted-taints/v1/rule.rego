@@ -9,7 +9,7 @@ violation[{"msg": msg}] {
   taint := request.object.spec.taints[_]
   reserved(taint)
   not had(taint)
-  named := [request.object.metadata.name, taint.key, text(taint, "value"), text(taint, "effect")]
+  named := [request.name, taint.key, text(taint, "value"), text(taint, "effect")]
   msg := sprintf("Node %v must not get the taint %v=%v:%v: it is for nodes with the label kubernetes.azure.com/mode: system.", named)
 }
 

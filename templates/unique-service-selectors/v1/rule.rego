@@ -6,11 +6,11 @@ violation[{"msg": msg}] {
   selector := selector_of(request.object)
   same := [name |
     other := data.inventory.namespace[request.namespace]["v1"].Service[name]
-    not name == request.object.metadata.name
+    not name == request.name
     selector_of(other) == selector
   ]
   count(same) > 0
-  named := [request.object.metadata.name, concat(", ", sort(same)), request.namespace]
+  named := [request.name, concat(", ", sort(same)), request.namespace]
   msg := sprintf("Service %v must have a selector of its own: it is that of %v in namespace %v.", named)
 }
 
