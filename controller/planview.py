@@ -76,25 +76,39 @@ def as_text(plan: Plan, desired: DesiredState, *, colour: bool = False, verbose:
 def _head(result: Result, *, colour: bool) -> Iterator[str]:
     verb, sign = _VERBS[result.action]
     why = f" ({result.reason})" if result.reason else ""
-    yield _painted(f"{sign} {verb} {result.ref}{why}", colour=colour, bold=True)
+    yield _painted(plain(f"{sign} {verb} {result.ref}{why}"), colour=colour, bold=True)
     if result.message:
-        yield f"    {result.message}"
+        yield plain(f"    {result.message}")
     if result.dropped and result.reason != "FieldsDropped":
-        yield f"    the kind's schema does not have {', '.join(result.dropped)}: not enforced"
+        yield plain(f"    the kind's schema does not have {', '.join(result.dropped)}: not enforced")
 
 
 def _diff(change: Change) -> Iterator[str]:
     """A unified diff of what a decision compares, as YAML; a new object in full, a deleted one not at all."""
     match change:
         case Create():
-            yield from (f"  + {line}" for line in write_yaml([change.desired.manifest]).splitlines()[1:])
+            yield from (f"  + {line}" for line in _yaml(change.desired.manifest))
         case Replace():
-            before = write_yaml([change.live.projection()]).splitlines()[1:]
-            after = write_yaml([change.after]).splitlines()[1:]
+            before, after = _yaml(_in_order(change.live.projection())), _yaml(_in_order(change.after))
             for line in list(difflib.unified_diff(before, after, lineterm="", n=2))[2:]:
                 yield f"  {line[:1]} {line[1:]}" if line[:1] in "+- " else f"  {line}"
         case _:
             return
+
+
+def _yaml(document: Mapping[str, Any]) -> list[str]:
+    return [plain(line) for line in write_yaml([document]).rstrip("\n").split("\n")[1:]]
+
+
+def _in_order(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The document with sorted keys, as the server answers it: an order is no difference."""
+    ordered: Mapping[str, Any] = json.loads(json.dumps(document, sort_keys=True))
+    return ordered
+
+
+def plain(text: str) -> str:
+    """The text on one line, without anything that a terminal obeys: names and messages come from elsewhere."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 _COLOURS: Final = {"+": "32", "-": "31", "~": "33", "!": "35", "@": "36"}
@@ -135,11 +149,12 @@ class Progress:
             counted = f"[{self._finished}/{self._total}] "
         differed = f" ({', '.join(map(str, result.differences[:4]))})" if result.differences else ""
         why = f": {result.message}" if result.message else ""
-        print(f"{counted}{result.action} {result.ref}{differed}{why}", flush=True)  # noqa: T201 - this is the command's output
+        line = plain(f"{counted}{result.action} {result.ref}{differed}{why}")
+        print(line, flush=True)  # noqa: T201 - this is the command's output
 
 
 def as_json(plan: Plan, desired: DesiredState) -> str:
-    """The plan as one JSON document, keys sorted, ending in a newline; docs/plan.md says what each key is."""
+    """The plan as one JSON document, keys sorted, ASCII alone, ending in a newline; docs/plan.md has the keys."""
     results = [(change, planned(change)) for change in plan.changes]
     document = {
         "schema": SCHEMA,
@@ -148,7 +163,7 @@ def as_json(plan: Plan, desired: DesiredState) -> str:
         "counts": dict(sorted(Counter(_VERBS[result.action][0] for _, result in results).items())),
         "members": [_member(outcome) for outcome in desired.outcomes],
     }
-    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
 
 def _change(change: Change, result: Result) -> Mapping[str, Any]:

@@ -11,9 +11,10 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from controller.cluster.kinds import CRD_PATH, LiveObject, constraint_kind, kind_of
+from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.plan import (
     REJECTED_DIGEST,
     Answer,
@@ -26,9 +27,11 @@ from controller.cluster.plan import (
     InUse,
     Invalid,
     Keep,
+    Learnt,
     Plan,
     Refuse,
     Rejected,
+    Rejection,
     Replace,
     Retain,
     Settled,
@@ -54,7 +57,7 @@ from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, FIELD_MANAGER, TEMPLATE_GROUP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from controller.cluster.client import KubeClient, Response
     from controller.cluster.kinds import Kind
@@ -129,8 +132,8 @@ class _Stopped(Exception):  # noqa: N818 - ends one change, not the plan
 class Memory:
     """What one process remembers between plans: answers of dry runs, and templates as they last compiled."""
 
-    settled: dict[str, Settled] = field(default_factory=dict)
-    good_templates: dict[ObjectRef, Mapping[str, Any]] = field(default_factory=dict)
+    settled: dict[str, Learnt] = field(default_factory=dict)
+    good_templates: dict[str, LiveObject] = field(default_factory=dict)
 
     def settle(self, live: LiveObject, desired: DesiredObject, dropped: tuple[str, ...]) -> None:
         """Remembers that this live object is what the server makes of this desired one."""
@@ -240,6 +243,7 @@ class _Run:
         self.memory.settle(stored, desired, dropped)
         if desired.role is Role.TEMPLATE:
             await self._verdict(change, stored)
+            self.memory.good_templates.pop(stored.uid, None)
         note = ("FieldsDropped", _dropped(dropped)) if dropped else ("", "")
         if isinstance(change, Create):
             return Result(desired.ref, Action.CREATED, *note, dropped=dropped)
@@ -261,7 +265,8 @@ class _Run:
         ref = ObjectRef(TEMPLATE_GROUP, "ConstraintTemplate", kind.lower())
         change = self._changes.get(ref)
         task = self._tasks.get(ref)
-        if task is not None and not isinstance(change, Keep):
+        # Where the new version is not taken, the last good one stays, and constraints are enforced with it.
+        if task is not None and not isinstance(change, Keep | Rejected | Invalid):
             result = await asyncio.shield(task)
             if result.action not in (Action.CREATED, Action.REPLACED, Action.UNCHANGED):
                 raise _Stopped("TemplateNotReady", f"its template {kind.lower()}: {result.message}", Action.BLOCKED)
@@ -287,6 +292,8 @@ class _Run:
         kind = _kind_at(ref, stored)
         while True:
             live = await self.client.get_live(kind, ref.name)
+            if live and ownership(live, self.marks) is Ownership.FOREIGN:
+                raise _Stopped("Blocked", "its ConstraintTemplate is not ours", Action.BLOCKED)
             verdict = await self._judge(live) if live else Pending("the template is not there")
             now = time.monotonic()
             if isinstance(verdict, Ready):
@@ -310,17 +317,24 @@ class _Run:
         return verdict if response.ok else Pending(f"the API server does not serve {kind} yet")
 
     async def _put_back(self, change: Replace | Unsure) -> bool:
-        """Puts the template's earlier spec back and notes the digest that failed, so that it is not tried again."""
+        """Puts the last good spec back and remembers what failed, so that it is not tried again.
+
+        The first spec that was put back stays the good one: a later edit by somebody else must not become it.
+        """
         kind = _kind_for(change.desired)
+        before = self.memory.good_templates.setdefault(change.live.uid, change.live)
         for _ in range(_ROUNDS):
             live = await self.client.get_live(kind, change.desired.ref.name)
             if live is None:
                 return False
-            good = {k: v for k, v in change.live.manifest.items() if k != "status"}
-            annotations = {**change.live.annotations, REJECTED_DIGEST: spec_digest(change.desired)}
-            metadata = {k: v for k, v in change.live.metadata.items() if k != "managedFields"}
+            good = {k: v for k, v in before.manifest.items() if k != "status"}
+            annotations = {**before.annotations, REJECTED_DIGEST: spec_digest(change.desired)}
+            metadata = {k: v for k, v in before.metadata.items() if k != "managedFields"}
             metadata |= {"annotations": annotations, "resourceVersion": live.metadata["resourceVersion"]}
             response = await self.client.replace(kind, {**good, "metadata": metadata})
+            if response.ok:
+                stored = LiveObject.of(kind, response.body)
+                self.memory.settled[stored.uid] = Rejection(spec_digest(stored), spec_digest(change.desired))
             if response.status != _CONFLICT:
                 return response.ok
         return False
@@ -345,13 +359,20 @@ class _Run:
                 raise _kept(f"its successor {successor}: {result.message}")
             await self._enforced(successor)
         if change.live.ref.group == TEMPLATE_GROUP:
-            await self._constraints_deleted(template_kind(change.live.manifest))
+            await self._constraints_deleted(change.live)
 
-    async def _constraints_deleted(self, kind: str) -> None:
-        users = [task for ref, task in self._tasks.items() if ref.group == CONSTRAINT_GROUP and ref.kind == kind]
-        for result in [await asyncio.shield(task) for task in users]:
+    async def _constraints_deleted(self, template: LiveObject) -> None:
+        """Returns once nobody uses the template; _Stopped where somebody does, also since the plan was made."""
+        name = template.ref.name
+        users = [(ref, task) for ref, task in self._tasks.items() if _uses(ref, name)]
+        for result in [await asyncio.shield(task) for _, task in users]:
             if result.action is not Action.DELETED:
                 raise _Stopped("InUse", f"kept: its constraint {result.ref.name} is still there", Action.BLOCKED)
+        kinds = {template_kind(template.manifest), *(ref.kind for ref, _ in users)} - {""}
+        for kind in sorted(kinds):
+            items, _ = await self.client.list_live(constraint_kind(kind)) or ((), "")
+            if staying := [live.ref for live in items if not live.deleting]:
+                raise _Stopped("InUse", f"kept: {staying[0]} uses it", Action.BLOCKED)
 
     async def _enforced(self, ref: ObjectRef) -> None:
         if ref.group != CONSTRAINT_GROUP:
@@ -416,6 +437,10 @@ def _kind_at(ref: ObjectRef, stored: LiveObject | None) -> Kind:
 
 def _dropped(paths: tuple[str, ...]) -> str:
     return f"the kind's schema does not have {', '.join(paths)}: not enforced"
+
+
+def _uses(ref: ObjectRef, template_name: str) -> bool:
+    return ref.group == CONSTRAINT_GROUP and ref.kind.lower() == template_name
 
 
 def _denied(response: Response) -> bool:

@@ -5,7 +5,6 @@ Repairs are delayed more and more, so that two controllers do not wear the API s
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -17,38 +16,34 @@ LONGEST_HOLD: Final = 15.0
 
 
 class FightDetector:
-    """Counts repairs per object within the last WINDOW seconds; times are the caller's clock."""
+    """Counts repairs per object until WINDOW seconds pass without one; times are the caller's clock."""
 
     def __init__(self) -> None:
-        self._repairs: dict[ObjectRef, deque[float]] = {}
+        self._repairs: dict[ObjectRef, tuple[int, float]] = {}
 
     def repaired(self, ref: ObjectRef, now: float) -> None:
         """Notes a repair."""
-        times = self._repairs.setdefault(ref, deque(maxlen=FREE_REPAIRS + 8))
-        times.append(now)
+        self._repairs[ref] = (self._count(ref, now) + 1, now)
 
     def delay(self, ref: ObjectRef, now: float) -> float:
         """Seconds to wait before the next repair of an object.
 
-        None until it was repaired FREE_REPAIRS times within the window; from then on 1, 2, 4, 8 and at most 15 seconds
-        after the last repair: rare enough for a rival controller, soon enough against who only wants a gap.
+        None until it was repaired FREE_REPAIRS times, each within WINDOW of the one before; from then on 1, 2, 4, 8 and
+        at most 15 seconds after the last: rare enough for a rival controller, soon enough against who only wants a gap.
         """
-        recent = self._recent(ref, now)
-        if recent < FREE_REPAIRS:
+        extra = self._count(ref, now) - FREE_REPAIRS
+        if extra < 0:
             return 0.0
-        hold = min(2.0 ** (recent - FREE_REPAIRS), LONGEST_HOLD)
-        return max(0.0, self._repairs[ref][-1] + hold - now)
+        hold = min(2.0 ** min(extra, 8), LONGEST_HOLD)
+        return max(0.0, self._repairs[ref][1] + hold - now)
 
     def fighting(self, now: float) -> tuple[ObjectRef, ...]:
         """The objects that are being fought over."""
-        return tuple(ref for ref in list(self._repairs) if self._recent(ref, now) >= FREE_REPAIRS)
+        return tuple(ref for ref in list(self._repairs) if self._count(ref, now) >= FREE_REPAIRS)
 
-    def _recent(self, ref: ObjectRef, now: float) -> int:
-        times = self._repairs.get(ref)
-        if times is None:
-            return 0
-        while times and now - times[0] > WINDOW:
-            times.popleft()
-        if not times:
+    def _count(self, ref: ObjectRef, now: float) -> int:
+        count, last = self._repairs.get(ref, (0, now))
+        if now - last > WINDOW:
             del self._repairs[ref]
-        return len(times)
+            return 0
+        return count

@@ -6,8 +6,8 @@ One function decides for the poll and for a watch event, for a dry run and for r
 |---------|-------------------------------------|--------------------------------------------|
 | yes     | none                                | Create                                     |
 | yes     | foreign                             | Conflict, and Blocked for what needs it    |
-| yes     | ours, being deleted                 | Create once it is gone                     |
-| yes     | ours, template known not to compile | Rejected                                   |
+| yes     | ours, being deleted                 | Blocked: made again once it is gone        |
+| yes     | ours, template that does not compile| Rejected                                   |
 | yes     | ours, equal, or equal after server  | Keep                                       |
 | yes     | ours, differs, server not asked yet | Unsure: a dry-run PUT answers              |
 | yes     | ours, differs                       | Replace                                    |
@@ -21,12 +21,15 @@ One function decides for the poll and for a watch event, for a dry run and for r
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from controller.cluster.kinds import LiveObject
 from controller.cluster.ownership import Ownership, member_of, ownership
+from controller.cluster.readiness import Broken, template_verdict
 from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef, Role, digest
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP, is_managed_name, owned_key
 from controller.policy.model import MemberKey, NotApplied, Unresolved
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
 REJECTED_DIGEST: Final = "azpolicy.dev/rejected-digest"
 WHOLE: Final = "*"
+_PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_/-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ ABSENT: Final = Absent()
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One place where live and desired differ: a path such as `spec.match.kinds[0].kinds`."""
+    """One place where live and desired differ: a path such as `spec.match.kinds[0].kinds` or `labels["a.b"]`."""
 
     path: str
     before: Any
@@ -218,6 +222,20 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejection:
+    """A template version that Gatekeeper did not take; the digests of the spec that was put back and of the bad one.
+
+    Known to this process alone, by uid: an annotation that said so could be forged to keep an edited template.
+    """
+
+    live_spec: str
+    desired_spec: str
+
+
+Learnt: TypeAlias = Settled | Rejection
+
+
+@dataclass(frozen=True, slots=True)
 class Inventory:
     """Every object of every managed kind, ours or not, and which constraint kinds are served. Complete or not made."""
 
@@ -263,7 +281,7 @@ def make_plan(
     marks: Marks,
     *,
     limit: PruneLimit = PruneLimit(),
-    settled: Mapping[str, Settled] | None = None,
+    settled: Mapping[str, Learnt] | None = None,
     answers: Mapping[ObjectRef, Answer] | None = None,
 ) -> Plan:
     """The plan for everything; Unsure changes in it ask for a dry run, whose answer goes into a second call."""
@@ -271,7 +289,7 @@ def make_plan(
         decide(wanted, inventory.objects.get(wanted.ref), marks, settled or {}, (answers or {}).get(wanted.ref))
         for wanted in desired.objects
     ]
-    kept = _block(kept)
+    kept = _block(kept, inventory)
     return Plan(desired.cluster_id, (*kept, *_prune(desired, inventory, marks, limit)))
 
 
@@ -279,7 +297,7 @@ def decide(
     desired: DesiredObject,
     live: LiveObject | None,
     marks: Marks,
-    settled: Mapping[str, Settled],
+    settled: Mapping[str, Learnt],
     answer: Answer | None = None,
 ) -> Decision:
     """The change for one desired object; see the table above."""
@@ -292,23 +310,23 @@ def decide(
         return Conflict(desired, _conflict_message(live, marks))
     if live.deleting:
         return Blocked(desired, "is being deleted; it is made again once it is gone")
-    if desired.role is Role.TEMPLATE and live.annotations.get(REJECTED_DIGEST) == spec_digest(desired):
+    if settled.get(live.uid) == Rejection(spec_digest(live), spec_digest(desired)):
         message = "Gatekeeper does not take this version of the template; the last good one stays"
         return Rejected(desired, live, message)
     return _compare(desired, live, settled, answer)
 
 
 def _compare(
-    desired: DesiredObject, live: LiveObject, settled: Mapping[str, Settled], answer: Answer | None
+    desired: DesiredObject, live: LiveObject, settled: Mapping[str, Learnt], answer: Answer | None
 ) -> Decision:
     before = live.projection()
     target = target_for(desired, live)
     wanted = LiveObject(live.ref, target)
-    if wanted.projection() == before:
-        return Keep(desired, live)
+    if same(wanted.projection(), before):
+        return _kept(desired, live)
     known = settled.get(live.uid)
-    if known is not None and known == Settled(live.generation, live.digest(), desired.digest, known.dropped):
-        return Keep(desired, live, known.dropped)
+    if isinstance(known, Settled) and known == Settled(live.generation, live.digest(), desired.digest, known.dropped):
+        return _kept(desired, live, known.dropped)
     if answer is None:
         return Unsure(desired, live, target)
     if answer.stored is None:
@@ -317,14 +335,22 @@ def _compare(
         return Replace(desired, live, target, tuple(differences(before, after)), after, note=note)
     after = answer.stored.projection()
     dropped = missing(desired.manifest.get("spec"), after["spec"])
-    if after == before:
-        return Keep(desired, live, dropped)
+    if same(after, before):
+        return _kept(desired, live, dropped)
     return Replace(desired, live, target, tuple(differences(before, after)), after, dropped)
 
 
-def spec_digest(desired: DesiredObject) -> str:
+def _kept(desired: DesiredObject, live: LiveObject, dropped: tuple[str, ...] = ()) -> Keep | Rejected:
+    """Keep, but for a template that is as desired and does not compile: it was never good, and must not look so."""
+    verdict = template_verdict(live, None) if desired.role is Role.TEMPLATE else None
+    if isinstance(verdict, Broken):
+        return Rejected(desired, live, f"Gatekeeper does not take it: {verdict.message}")
+    return Keep(desired, live, dropped)
+
+
+def spec_digest(template: DesiredObject | LiveObject) -> str:
     """What tells one version of a template from another, whoever else comes to use it."""
-    return digest(desired.manifest.get("spec"))
+    return digest(template.manifest.get("spec"))
 
 
 def target_for(desired: DesiredObject, live: LiveObject) -> dict[str, Any]:
@@ -344,21 +370,33 @@ def target_for(desired: DesiredObject, live: LiveObject) -> dict[str, Any]:
     }
 
 
-def _block(changes: list[Decision]) -> list[Decision]:
-    """Constraints whose template is foreign are not built on it."""
-    foreign = {
-        template_kind(change.desired.manifest)
+def _block(changes: list[Decision], inventory: Inventory) -> list[Decision]:
+    """Constraints whose template is foreign, on its way out or never to be are not built on it."""
+    reasons = {
+        template_kind(change.desired.manifest): _unusable(change, inventory)
         for change in changes
-        if isinstance(change, Conflict) and change.desired.role is Role.TEMPLATE
+        if change.desired.role is Role.TEMPLATE
     }
     return [
-        Blocked(change.desired, "its ConstraintTemplate is not ours")
+        Blocked(change.desired, why)
         if isinstance(change, Create | Replace | Unsure)
         and change.desired.ref.group == CONSTRAINT_GROUP
-        and change.desired.ref.kind in foreign
+        and (why := reasons.get(change.desired.ref.kind))
         else change
         for change in changes
     ]
+
+
+def _unusable(template: Decision, inventory: Inventory) -> str:
+    match template:
+        case Conflict():
+            return "its ConstraintTemplate is not ours"
+        case Blocked():
+            return "its ConstraintTemplate is being deleted"
+        case Invalid() if template.desired.ref not in inventory.objects:
+            return "its ConstraintTemplate is refused"
+        case _:
+            return ""
 
 
 def template_kind(manifest: Mapping[str, Any]) -> str:
@@ -386,7 +424,9 @@ def _prune(desired: DesiredState, inventory: Inventory, marks: Marks, limit: Pru
     decided = {ref_of(change): change for change in changes}
     templates = [live for live in extra if live.ref.group == TEMPLATE_GROUP]
     changes += [_judge_template(live, inventory, decided, wanted, proofs) for live in templates]
-    return tuple(_limited(changes, desired, len(ours), limit))
+    # Objects that merely bear our label, and are never pruned, must not stretch the limit.
+    managed = len(changes) + sum(live.ref in wanted for live in ours)
+    return tuple(_limited(changes, desired, managed, limit))
 
 
 class _Proofs:
@@ -427,7 +467,7 @@ class _Proofs:
             return Delete(live, DeleteReason.NOT_APPLIED, not_applied.message)
         if key in self._objects:
             message = "its policy is enforced by another object now"
-            return Delete(live, DeleteReason.MOVED, message, tuple(self._objects[key]))
+            return Delete(live, DeleteReason.MOVED, message, tuple(sorted(self._objects[key])))
         if key.assignment_id in self._desired.gone:
             return Delete(live, DeleteReason.ASSIGNMENT_GONE, "its assignment is deleted in Azure")
         if key.assignment_id in self._desired.listed:
@@ -447,11 +487,11 @@ def _judge_template(
     wanted: Collection[ObjectRef],
     proofs: _Proofs,
 ) -> Change:
-    kind = template_kind(live.manifest)
+    # Told by the template's name, as its CRD is: the spelling of the kind in its spec can be edited.
     users = [
         ref
         for ref, user in inventory.objects.items()
-        if ref.group == CONSTRAINT_GROUP and ref.kind == kind and not user.deleting
+        if ref.group == CONSTRAINT_GROUP and ref.kind.lower() == live.ref.name and not user.deleting
     ]
     foreign = tuple(sorted(ref for ref in users if ref not in decided and ref not in wanted))
     if foreign:
@@ -490,16 +530,24 @@ def _limited(changes: list[Change], desired: DesiredState, managed: int, limit: 
 # --- differences -----------------------------------------------------------------------------------------------------
 
 
+def same(left: Any, right: Any) -> bool:
+    """Whether two JSON values mean the same: numbers by value, as the server stores 1.0 as 1, but `true` is no 1."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    return isinstance(left, bool) is isinstance(right, bool) and bool(left == right)
+
+
 def differences(before: Any, after: Any, path: str = "") -> Iterable[Difference]:
     """Every place where two JSON values differ; lists of one length item by item, others whole."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in sorted(before.keys() | after.keys()):
-            inner = f"{path}.{key}" if path else str(key)
-            yield from differences(before.get(key, ABSENT), after.get(key, ABSENT), inner)
+            yield from differences(before.get(key, ABSENT), after.get(key, ABSENT), _inner(path, key))
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for index, (old, new) in enumerate(zip(before, after, strict=True)):
             yield from differences(old, new, f"{path}[{index}]")
-    elif type(before) is not type(after) or before != after:
+    elif not same(before, after):
         yield Difference(path, before, after)
 
 
@@ -509,7 +557,8 @@ def missing(wanted: Any, stored: Any, path: str = "spec") -> tuple[str, ...]:
         return tuple(
             found
             for key, value in wanted.items()
-            for found in (missing(value, stored[key], f"{path}.{key}") if key in stored else (f"{path}.{key}",))
+            for inner in (_inner(path, key),)
+            for found in (missing(value, stored[key], inner) if key in stored else (inner,))
         )
     if isinstance(wanted, list) and isinstance(stored, list) and len(wanted) == len(stored):
         return tuple(
@@ -518,3 +567,10 @@ def missing(wanted: Any, stored: Any, path: str = "spec") -> tuple[str, ...]:
             for found in missing(value, other, f"{path}[{index}]")
         )
     return ()
+
+
+def _inner(path: str, key: str) -> str:
+    """The path of a key; one that could be read as several, or as anything but a path, is quoted."""
+    if not _PLAIN_KEY.fullmatch(key):
+        return f"{path}[{json.dumps(key)}]"
+    return f"{path}.{key}" if path else key

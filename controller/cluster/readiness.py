@@ -85,7 +85,9 @@ def _by_pod(live: LiveObject) -> Sequence[Mapping[str, Any]]:
 
 
 def _current(entry: Mapping[str, Any], live: LiveObject) -> bool:
-    return bool(entry.get("observedGeneration") == live.generation and entry.get("templateUID", live.uid) == live.uid)
+    """Whether a pod speaks of this object at its present generation: one made again starts counting at 1, too."""
+    uids = (entry.get(key, live.uid) for key in ("templateUID", "constraintUID"))
+    return bool(entry.get("observedGeneration") == live.generation and all(uid == live.uid for uid in uids))
 
 
 def _wanted_schema(template: LiveObject) -> Any:
