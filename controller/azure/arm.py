@@ -137,10 +137,15 @@ class ArmReader:
         return sorted([*cluster, *listed, *exemptions, *initiatives, *definitions], key=_order), gone, ancestors
 
     async def _ancestors(self, assignments: Iterable[Assignment]) -> Ancestors:
-        excluded = (fold(scope) for each in assignments for scope in each.not_scopes)
-        if not any(scope.startswith(MANAGEMENT_GROUPS) for scope in excluded):
+        """The groups above, where an assignment excludes one. What assigns to the cluster is above it, or is not so."""
+        assigning, excluded = set[str](), set[str]()
+        for each in assignments:
+            assigning |= _groups((each.scope,))
+            excluded |= _groups(each.not_scopes)
+        if not excluded:
             return Ancestors()
-        return await find_ancestors(self.client, self._cluster.id, self._settings.api_versions.management_groups)
+        found = await find_ancestors(self.client, self._cluster.id, self._settings.api_versions.management_groups)
+        return found if found.groups is not None and assigning <= found.groups else Ancestors()
 
     async def _resource(self) -> list[Fetched]:
         versions = self._settings.api_versions
@@ -209,6 +214,10 @@ def _version_overrides(assignment: Assignment) -> Iterator[Override]:
 def _tells_members_apart(override: Override) -> bool:
     """Only such an override of a version is one of members; any other is one of what is assigned."""
     return any(each.kind.casefold() == _MEMBERS for each in override.selectors)
+
+
+def _groups(scopes: Iterable[str]) -> set[str]:
+    return {folded for folded in map(fold, scopes) if folded.startswith(MANAGEMENT_GROUPS)}
 
 
 def _references(initiatives: Iterable[Fetched]) -> dict[str, list[DefinitionReference]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
@@ -23,7 +24,7 @@ from azure.mgmt.policyinsights.models import QueryOptions
 from azure.mgmt.resource.policy.aio import PolicyClient
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
 
-from controller.errors import SourceError
+from controller.errors import InputError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
@@ -105,7 +106,7 @@ class ArmClient:
 
     async def get(self, path: str, query: Mapping[str, str]) -> Document:
         """The JSON object at `path`; ArmRefusal for an error status, SourceError for no answer or a malformed one."""
-        return await self._answer(path, self._fetch(path, _url(path, query), "GET"))
+        return await self._answer(path, lambda: self._fetch(path, _url(path, query), "GET"))
 
     async def list(self, path: str, query: Mapping[str, str], *, method: str = "GET") -> list[Document]:
         """Every entry of every page at `path`; a page that is missing or malformed is an error, never the end."""
@@ -115,7 +116,7 @@ class ArmClient:
             if url in seen:
                 raise SourceError(f"{path}: a page leads back to one before it, so the answer is not whole")
             seen.add(url)
-            page = await self._answer(path, self._fetch(path, url, method))
+            page = await self._answer(path, partial(self._fetch, path, url, method))
             found += _entries(path, page)
             url = _next_page(path, page)
         return found
@@ -124,8 +125,10 @@ class ArmClient:
         """A resource of any type, as JSON; errors as for `get`."""
         # With `cls` the SDK hands on what that returns in place of its model.
         get: Callable[..., Awaitable[Any]] = self._resources.resources.get_by_id
-        call = get(quote(resource_id.strip("/")), api_version=api_version, cls=_as_json, **self._patience)
-        return await self._answer(resource_id, call)
+        name = quote(resource_id.strip("/"))
+        return await self._answer(
+            resource_id, lambda: get(name, api_version=api_version, cls=_as_json, **self._patience)
+        )
 
     async def policy_states(self, resource_id: str, api_version: str) -> Sequence[Any]:
         """The latest policy states of a resource, the SDK's models, each with its components."""
@@ -137,7 +140,7 @@ class ArmClient:
             **self._patience,
         )
         path = f"{resource_id}/providers/Microsoft.PolicyInsights/policyStates"
-        return await self._answer(path, _collected(states))
+        return await self._answer(path, lambda: _collected(states))
 
     async def _fetch(self, path: str, url: str, method: str) -> Document:
         response = await self._policy.send_request(HttpRequest(method, url), **self._patience)
@@ -148,10 +151,10 @@ class ArmClient:
             raise SourceError(f"{path}: the answer is no JSON object")
         return document
 
-    async def _answer(self, path: str, call: Awaitable[_Answer]) -> _Answer:
+    async def _answer(self, path: str, call: Callable[[], Awaitable[_Answer]]) -> _Answer:
         try:
             async with self._turns:
-                return await call
+                return await call()
         except _NoTokenError as exc:
             reason = f"no token could be had for {self._endpoint}: {_one_line(exc)}; check the credential's settings"
             raise SourceError(reason) from exc.__cause__
@@ -259,7 +262,10 @@ class _Retries(AsyncRetryPolicy[HttpRequest, AsyncHttpResponse]):
 
 def _session(cloud: Cloud) -> aiohttp.ClientSession:
     """A session as the SDK makes its own, but with one TLS context: given a CA file, the SDK makes one a request."""
-    context = ssl.create_default_context(cafile=cloud.ca_file or None)
+    try:
+        context = ssl.create_default_context(cafile=cloud.ca_file or None)
+    except OSError as exc:
+        raise InputError(f"the cloud's CA file {cloud.ca_file} cannot be used: {_one_line(exc)}") from exc
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=context),
         cookie_jar=aiohttp.DummyCookieJar(),

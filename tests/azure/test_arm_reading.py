@@ -260,6 +260,17 @@ async def test_a_chain_that_does_not_reach_the_root_is_not_believed(
         assert (await reader.read()).state.management_groups is None
 
 
+async def test_a_chain_without_a_group_that_assigns_to_the_cluster_is_not_believed(
+    excluding: Standin, open_reader: OpenReader
+) -> None:
+    moved = make_assignment("moved", PROBES, scope=MANAGEMENT_GROUP)
+    excluding.documents.put(moved)
+    excluding.before("getEntities", lambda: setattr(excluding.documents, "management_groups", frozenset({"another"})))
+
+    async with open_reader() as reader:
+        assert (await reader.read()).state.management_groups is None
+
+
 async def test_a_hierarchy_that_may_not_be_seen_is_not_known_and_the_rest_goes_on(
     excluding: Standin, open_reader: OpenReader
 ) -> None:

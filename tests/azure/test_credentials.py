@@ -132,6 +132,18 @@ def test_a_cloud_without_tls_is_refused(address: str) -> None:
         custom_cloud(address)
 
 
+@pytest.mark.parametrize("content", [None, "no certificate"])
+async def test_a_ca_file_that_cannot_be_used_is_named(content: str | None, arm: Standin, tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    settings = arm.settings(CLUSTER_ID)
+    settings = replace(settings, cloud=replace(settings.cloud, ca_file=str(file)))
+
+    with pytest.raises(InputError, match=r"CA file .*ca\.pem cannot be used"):
+        ArmReader(settings, credential=arm.credential())
+
+
 def test_settings_and_snapshots_do_not_import_the_sdk() -> None:
     modules = "access, clouds, credentials, model, parse, snapshot"
     code = f"import sys; from controller.azure import {modules}; print([m for m in sys.modules if m[:6] == 'azure.'])"
