@@ -17,8 +17,8 @@ subjects = array.concat(
   ],
   [subject |
     not containers.pod_excluded
-    field := ["supplementalGroups", "fsGroup"][_]
-    subject := {"who": "The pod", "field": field, "ids": pod_ids[field]}
+    ids := pod_ids[field]
+    subject := {"who": "The pod", "field": field, "ids": ids}
   ],
 )
 

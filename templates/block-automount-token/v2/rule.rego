@@ -22,7 +22,6 @@ automounted {
 # The service account can refuse the token as well: a pod that went through admission has the mount if it did not.
 automounted {
   not set
-  admitted
   containers.listed[_].container.volumeMounts[_].mountPath == "/var/run/secrets/kubernetes.io/serviceaccount"
 }
 

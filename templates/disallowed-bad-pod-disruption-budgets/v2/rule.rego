@@ -42,6 +42,5 @@ needed(least, _) = least {
 
 # Kubernetes rounds up.
 needed(least, all) = ceil((to_number(trim_suffix(least, "%")) * all) / 100) {
-  endswith(least, "%")
   least != "100%"
 }
