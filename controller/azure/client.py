@@ -82,7 +82,6 @@ class ArmClient:
             "retry_policy": _Retries(limits, sleep),
             "per_call_policies": [_SecondToken()],
             "per_retry_policies": [_Gate(cloud.endpoint, self._count)],
-            "permit_redirects": False,
         }
         # Their subscription fills only the paths of operations that are not used here.
         self._policy = PolicyClient(credential, "-", **options)
@@ -144,7 +143,7 @@ class ArmClient:
 
     async def _fetch(self, path: str, url: str, method: str) -> Document:
         response = await self._policy.send_request(HttpRequest(method, url), **self._patience)
-        if response.status_code != HTTPStatus.OK:  # a redirect is no answer either
+        if response.status_code != HTTPStatus.OK:  # an empty answer is none either
             raise HttpResponseError(response=response)
         document = response.json()
         if not isinstance(document, dict):
@@ -217,7 +216,7 @@ class _SecondToken(_Policy):
 
 
 class _Gate(_Policy):
-    """Lets requests out to the one endpoint only, for they carry a token and a page's link may lead anywhere."""
+    """Lets requests out to one endpoint only, for they carry a token, and a link or a redirect may lead anywhere."""
 
     def __init__(self, endpoint: str, count: Callable[[Mapping[str, str] | None], None]) -> None:
         super().__init__()

@@ -237,9 +237,11 @@ class Standin:
         page: Document = {"value": entries[start:end]}
         kind = None if fault is None else fault.kind
         following = {**request.query, "$skiptoken": str(start if kind is FaultKind.LOOP else end)}
+        following.pop("cursor", None)
         if (end < len(entries) and kind is not FaultKind.LAST_PAGE) or kind in (FaultKind.LOOP, FaultKind.ASTRAY):
             host = "https://elsewhere.test" if kind is FaultKind.ASTRAY else self._server.url
-            page[link] = f"{host}{request.path}?{urlencode(following)}"
+            # With braces, so that whoever takes a link for a template is found out.
+            page[link] = f"{host}{request.path}?{urlencode(following)}&cursor={{{end}}}"
         if kind is FaultKind.NO_VALUE:
             del page["value"]
         return web.json_response(page)
