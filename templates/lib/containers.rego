@@ -26,8 +26,8 @@ lasts(entry) {
   entry.field == "containers"
 }
 
+# An init container with this policy is a sidecar.
 lasts(entry) {
-  entry.field == "initContainers"
   entry.container.restartPolicy == "Always"
 }
 

@@ -5,9 +5,9 @@ import data.lib.pod
 import data.lib.volumes
 
 # Volumes outside of the allowed paths, by name.
-outside(allowed) = {volume.name: volume.hostPath.path |
+outside(allowed) = {volume.name: path |
   volume := pod.spec.volumes[_]
-  volume.hostPath
+  path := volume.hostPath.path
   not allowed_somehow(volume, allowed)
   not volumes.let_be(volume.name)
 }
