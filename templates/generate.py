@@ -42,8 +42,8 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def sources(bundle: Path = BUNDLE) -> list[Path]:
-    """Folders of the bundle that hold a constraint template's sources."""
-    return sorted(path.parent for path in bundle.glob("*/v*/schema.yaml"))
+    """Folders of the bundle that hold a constraint template's sources; those from before the store have no version."""
+    return sorted(path.parent for pattern in ("*/schema.yaml", "*/v*/schema.yaml") for path in bundle.glob(pattern))
 
 
 def generate(folder: Path, bundle: Path = BUNDLE) -> str:

@@ -3,6 +3,7 @@ package lib.hostpaths
 import data.lib.containers
 import data.lib.pod
 import data.lib.volumes
+import data.lib.windows
 
 # Volumes outside of the allowed paths, by name.
 outside(allowed) = {volume.name: path |
@@ -42,27 +43,19 @@ within(path, prefix) {
 
 # "C:\" stands for all paths of a Windows host, those of other drives and of pipes too: so the parameter's description.
 within(_, prefix) {
-  windows
+  windows.is_meant
   parts(prefix) == ["c:"]
 }
 
 # A path's parts; those of Windows in lower case, C: being the drive where none is named.
 parts(path) = [part | part := split(path, "/")[_]; not part == ""; not part == "."] {
-  not windows
+  not windows.is_meant
 }
 
 parts(path) = [part | part := split(rooted(lower(replace(path, "\\", "/"))), "/")[_]; not part == ""; not part == "."] {
-  windows
+  windows.is_meant
 }
 
 rooted(path) = path {
   regex.match("^([a-z]:|//)", path)
 } else = concat("", ["c:/", path])
-
-windows {
-  pod.windows
-}
-
-windows {
-  pod.spec.nodeSelector["kubernetes.io/os"] == "windows"
-}

@@ -12,7 +12,6 @@ namespace = value {
   value != null
 } else = value {
   value := input.review.namespace
-  value != ""
 } else = "default"
 
 # What messages call the object: a new one may have only the start of a name.

@@ -13,15 +13,18 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
+from controller.gatekeeper.oldform import fill
 from templates import generate
 from tests.cluster.harness import tools
 from tests.templates import coverage
 from tests.templates.suites import ROOT, cases, folder_name, load
 
-DEFINITIONS = ROOT.parent / "shared" / "azure-policy" / "definitions"
+AZURE = ROOT.parent / "shared" / "azure-policy"
 FOLDERS = generate.sources()
-STORE = re.compile(r"/kubernetes/([\w-]+/v\d+)/template\.yaml$")
+# On Azure's template store, or where the oldest definitions have theirs.
+ADDRESS = re.compile(r"/[Kk]ubernetes/([\w/-]+)/(?:template|constraint)\.yaml$")
 # The gators of the newest and the oldest Gatekeeper, with the variable that may name one already built.
 GATORS = {"gator": "AZPOLICY_GATOR", "gator-3.17": "AZPOLICY_GATOR_3_17"}
 
@@ -100,7 +103,7 @@ def test_a_template_is_named_after_its_kind_and_its_version(folder: Path) -> Non
 
     assert template["apiVersion"] == "templates.gatekeeper.sh/v1"
     assert template["metadata"]["name"] == kind.lower()
-    assert re.match(rf"K8sAzure({folder.name.upper()})?[A-Z]", kind)
+    assert re.match(rf"K8sAzure({folder.name.upper()}|(?!V\d))[A-Z]", kind)
     assert "labels" not in template["metadata"]
 
 
@@ -120,27 +123,73 @@ def test_a_parameter_schema_is_structural(folder: Path) -> None:
     assert list(untyped(schema_of(folder))) == []
 
 
-def definition_values() -> Iterator[tuple[str, str, set[str]]]:
-    """File, template path and `values` keys of each of Azure's definitions that names a template on its store."""
-    for path in sorted(DEFINITIONS.glob("*/*.json")):
-        details = json.loads(path.read_text(encoding="utf-8"))["properties"]["policyRule"]["then"].get("details", {})
-        match = STORE.search((details.get("templateInfo") or {}).get("url", ""))
-        if match:
-            yield f"{path.parent.name}/{path.name}", match.group(1), set(details.get("values") or {})
+def versions(folder: Path) -> list[Path]:
+    """A definition's or initiative's files, the newest version last."""
+    return sorted(folder.glob("*.json"), key=lambda path: [int(part) for part in re.findall(r"\d+", path.stem)])
+
+
+def details(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["properties"]["policyRule"]["then"]["details"]
+    return found
+
+
+def template_path(definition: dict[str, Any]) -> str | None:
+    """The folder of the bundle that a definition's template has, None for a mutation."""
+    url = (definition.get("templateInfo") or {}).get("url") or definition.get("constraintTemplate")
+    match = ADDRESS.search(url or "")
+    return match.group(1) if match else None
+
+
+def pinned_versions() -> Iterator[Path]:
+    """Files of the definition versions that the newest version of each initiative uses."""
+    for folder in (AZURE / "initiatives").iterdir():
+        initiative = json.loads(versions(folder)[-1].read_text(encoding="utf-8"))["properties"]
+        for member in initiative["policyDefinitions"]:
+            files = versions(AZURE / "definitions" / member["policyDefinitionId"].rpartition("/")[2])
+            major = member["definitionVersion"].partition(".")[0]
+            yield from [path for path in files if path.stem.partition(".")[0] == major][-1:]
+
+
+def test_the_bundle_has_every_template_of_azures_newest_definitions_and_of_its_initiatives() -> None:
+    if not AZURE.is_dir():
+        pytest.skip("Azure's definitions are not here")
+    newest = [versions(folder)[-1] for folder in (AZURE / "definitions").iterdir()]
+
+    needed = {template_path(details(path)) for path in [*newest, *pinned_versions()]} - {None}
+
+    assert len(needed) > 50
+    assert needed - {folder_name(folder) for folder in FOLDERS} == set()
 
 
 def test_every_value_that_azure_sends_is_declared() -> None:
-    if not DEFINITIONS.is_dir():
+    if not AZURE.is_dir():
         pytest.skip("Azure's definitions are not here")
     declared = {folder_name(folder): set(schema_of(folder)["properties"]) for folder in FOLDERS}
+    definitions = {path: details(path) for path in (AZURE / "definitions").glob("*/*.json")}
 
     missing = {
-        (definition, template): values - declared[template]
-        for definition, template, values in definition_values()
-        if template in declared and values - declared[template]
+        (path.parent.name, path.stem): sorted(values - declared[template])
+        for path, definition in definitions.items()
+        # The old form puts values into its constraint file, wherever that wants them.
+        if "templateInfo" in definition
+        and (template := template_path(definition)) in declared
+        and (values := set(definition.get("values") or {})) - declared[template]
     }
 
     assert missing == {}
+
+
+@pytest.mark.parametrize(
+    "folder", [folder for folder in FOLDERS if (folder / "constraint.yaml").exists()], ids=folder_name
+)
+def test_a_constraint_file_of_the_old_form_is_filled_with_what_its_schema_takes(folder: Path) -> None:
+    schema = schema_of(folder)
+    text = (folder / "constraint.yaml").read_text(encoding="utf-8")
+
+    filled = yaml.safe_load(fill(text, {name: ["80"] for name in schema["properties"]}))
+
+    jsonschema.validate(filled["spec"].get("parameters", {}), schema)
+    assert filled["kind"].lower() == load(folder / "template.yaml")["metadata"]["name"]
 
 
 def test_the_check_fails_on_a_stale_template(tmp_path: Path) -> None:

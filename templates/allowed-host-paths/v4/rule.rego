@@ -1,15 +1,16 @@
 package allowed_host_paths
 
 import data.lib.hostpaths
+import data.lib.windows
 
 default allowed = []
 
 allowed = input.parameters.allowedHostPaths {
-  not hostpaths.windows
+  not windows.is_meant
 }
 
 allowed = input.parameters.windowsAllowedHostPaths {
-  hostpaths.windows
+  windows.is_meant
 }
 
 violation[{"msg": msg}] {

@@ -9,13 +9,15 @@ names = sort({image |
   image != ""
 })
 
-answer = external_data({"provider": "ratify-provider", "keys": names}) {
+provider = "ratify-provider"
+
+answer = external_data({"provider": provider, "keys": names}) {
   count(names) > 0
 }
 
 violation[{"msg": msg}] {
   answer.system_error != ""
-  msg := sprintf("Images %v cannot be verified: %v.", [names, answer.system_error])
+  msg := sprintf("Images %v cannot be verified by provider %v: %v.", [names, provider, answer.system_error])
 }
 
 violation[{"msg": msg}] {
