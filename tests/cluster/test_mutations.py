@@ -1,10 +1,8 @@
 """The bundle's mutations in Gatekeeper itself, since gator cannot judge them.
 
-Each has samples of objects before and after. What Gatekeeper makes of the first must be what the API server, without any
-mutator, makes of the second: so all that a mutation changes is written down. All requests are dry runs.
+Each has samples of objects before and after. What Gatekeeper makes of the first must be what the API server, without
+any mutator, makes of the second: so all that a mutation changes is written down. All requests are dry runs.
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ COLLECTIONS = {
     "Node": "/api/v1/nodes",
     "PodDisruptionBudget": "/apis/policy/v1/namespaces/default/poddisruptionbudgets",
 }
-SERVICE_ACCOUNT_TOKEN = "kube-api-access-"  # noqa: S105 (the start of a volume's name)
+TOKEN_VOLUME = "kube-api-access-"
 
 
 def load_all(path: Path) -> list[Any]:
@@ -40,7 +38,7 @@ def answer(cluster: TestCluster, manifest: dict[str, Any]) -> dict[str, Any]:
     # A plugin of the API server mounts the token under a name of random, and before it asks any webhook.
     for part in (stored["spec"], *stored["spec"].get("containers", []), *stored["spec"].get("initContainers", [])):
         for field in ("volumes", "volumeMounts"):
-            part[field] = [one for one in part.get(field, []) if not one["name"].startswith(SERVICE_ACCOUNT_TOKEN)]
+            part[field] = [one for one in part.get(field, []) if not one["name"].startswith(TOKEN_VOLUME)]
     return stored
 
 

@@ -1,4 +1,4 @@
-"""The bundle's mutations as files; what they do is shown in tests/cluster/test_mutations.py, as gator cannot judge them."""
+"""The bundle's mutations as files. What they do tests/cluster/test_mutations.py shows, as gator cannot judge them."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from controller.gatekeeper.documents import DocumentKind, Origin, read_document
+from controller.gatekeeper.documents import DocumentKind, MutationDocument, Origin, read_document
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "templates"
@@ -35,6 +35,7 @@ def test_every_mutation_that_azure_names_is_in_the_bundle() -> None:
 def test_a_mutation_is_a_mutator_that_bears_the_name_of_its_folder(folder: Path) -> None:
     document = read_document(DocumentKind.MUTATION, (folder / "mutation.yaml").read_bytes(), Origin.BUNDLE)
 
+    assert isinstance(document, MutationDocument)
     assert document.manifest["apiVersion"] == "mutations.gatekeeper.sh/v1"
     assert document.name == folder.parent.name.lower()
 
