@@ -85,7 +85,7 @@ def read_document(kind: DocumentKind, content: bytes, origin: Origin) -> Documen
     if len(content) > MAX_BYTES:
         raise DocumentError(f"it is larger than {MAX_BYTES // 1024} KiB")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DocumentError(f"it is not UTF-8 text (byte {error.start})") from error
     digest = hashlib.sha256(content).hexdigest()

@@ -193,13 +193,7 @@ class Web:
 
     def _refuse_address(self, url: str, error: type[Exception] = DocumentError) -> None:
         parts = _split(url)
-        if (
-            parts is None
-            or parts.scheme != "https"
-            or not parts.netloc
-            or parts.username is not None
-            or parts.password is not None
-        ):
+        if parts is None or parts.scheme != "https" or not parts.netloc or "@" in parts.netloc:
             raise error(f"{url} is no plain https address")
         if parts.netloc.lower().removesuffix(f":{_HTTPS_PORT}") not in self._hosts:
             raise error(f"host {parts.netloc} is not allowed (--template-host)")

@@ -44,7 +44,6 @@ TEMPLATE_DIGEST: Final = "azpolicy.dev/template-digest"
 _OWNED_PREFIXES: Final = ("azure-policy-", "constraint-", "azpolicy.dev/")
 _CUT: Final = 30
 _DIGITS: Final = 20
-_LONGEST: Final = 63
 _MANAGED_NAME = re.compile(rf"{PREFIX}-[a-z0-9][-a-z0-9.]{{0,{_CUT - 1}}}-[0-9a-f]{{{_DIGITS}}}")
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
@@ -64,7 +63,7 @@ def constraint_name(template_name: str, assignment_id: str, reference_id: str, d
 
 def is_managed_name(name: str) -> bool:
     """Whether a constraint or mutator is named as azpolicy names them: nothing else is ever pruned."""
-    return len(name) <= _LONGEST and _MANAGED_NAME.fullmatch(name) is not None
+    return _MANAGED_NAME.fullmatch(name) is not None
 
 
 def owned_key(key: str) -> bool:

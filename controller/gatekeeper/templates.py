@@ -73,7 +73,7 @@ def choose_templates(
             chosen[source] = Refusal(UnresolvedReason.TEMPLATE, document.reason)
         else:
             assert isinstance(document, TemplateDocument)
-            address = _Address(url, "" if url else document.digest)
+            address = _Address(url, document.digest)
             claims.setdefault(document.name, {}).setdefault(address, []).append((source, document))
     for name, claimants in claims.items():
         chosen |= _settle(name, claimants, running.get(name), unread)
@@ -87,9 +87,7 @@ def _settle(
     unread: set[str],
 ) -> dict[DocumentSource, Chosen | Refusal]:
     """One winner for a template name; the others' policies are refused and both sides say so."""
-    nearest = {
-        address: _Address(address.url, users[0][1].digest).distance(running) for address, users in claimants.items()
-    }
+    nearest = {address: address.distance(running) for address in claimants}
     winner = min(claimants, key=lambda address: (nearest[address], address))
     # The one that runs is still asked for but cannot be read now: to put another in its place would be a takeover.
     holder = running.url if running and nearest[winner] and running.url in unread - {""} else str(winner)

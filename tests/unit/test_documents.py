@@ -150,6 +150,11 @@ def test_more_than_a_mebibyte_is_refused_unread() -> None:
         template(TEMPLATE + "#" * 1024 * 1024)
 
 
+def test_a_constraint_file_has_the_same_limit_before_it_is_filled() -> None:
+    with pytest.raises(DocumentError, match="larger than 1024 KiB"):
+        read_document(DocumentKind.CONSTRAINT, b"#" * (1024 * 1024 + 1), Origin.URL)
+
+
 def test_bytes_that_are_no_text_are_refused_by_position() -> None:
     with pytest.raises(DocumentError, match="byte 3"):
         read_document(DocumentKind.TEMPLATE, b"a: \xff", Origin.URL)

@@ -161,6 +161,16 @@ def test_an_unknown_option_is_exit_2(render: Callable[..., Any]) -> None:
     assert "--nonsense" in err
 
 
+def test_an_assignment_that_cannot_be_read_still_counts_as_listed(render: Callable[..., Any], snapshot: Path) -> None:
+    change(snapshot / "assignments" / "allowed-images.json", policyDefinitionId=7)
+    state = read_snapshot(snapshot, None)
+
+    desired = asyncio.run(desired_state(state, make_provider("bundle"), now=datetime.now(UTC), marks=Marks()))
+
+    assert {i.rpartition("/")[2] for i in desired.listed} == {"pod-security-baseline", "allowed-images"}
+    assert render("--snapshot", snapshot, "--strict")[0] == 2
+
+
 def test_unreadable_json_names_file_and_line(render: Callable[..., Any], snapshot: Path) -> None:
     (snapshot / "cluster.json").write_text('{\n"id": \n')
 
