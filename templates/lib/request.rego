@@ -9,7 +9,7 @@ object = value {
 # A request names the namespace even where the object does not; none at all means default (API reference).
 namespace = value {
   value := object.metadata.namespace
-  value != null
+  not {null, ""}[value]
 } else = value {
   value := input.review.namespace
 } else = "default"

@@ -12,16 +12,17 @@ violation[{"msg": msg}] {
 
 violation[{"msg": msg}] {
   container := containers.checked[_].container
-  port := container.ports[_].hostPort
-  used(port)
+  port := host_port(container.ports[_])
   not within(port)
   msg := sprintf("Container %v must not use host port %v; allowed: %v to %v.", [container.name, port, lowest, highest])
 }
 
-# 0 is how Kubernetes writes no host port.
-used(port) {
-  is_number(port)
-  port != 0
+# 0 is how Kubernetes writes no host port; on the host's network each container port is one, unless another is set.
+host_port(port) = port.hostPort {
+  is_number(port.hostPort)
+  port.hostPort != 0
+} else = port.containerPort {
+  pod.spec.hostNetwork == true
 }
 
 within(port) {
