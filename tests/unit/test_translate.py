@@ -341,6 +341,16 @@ class TestTwoSourcesForOneTemplate:
         assert [reason_of(o) for o in state.outcomes] == [UnresolvedReason.TEMPLATE_CONFLICT, UnresolvedReason.TEMPLATE]
         assert state.objects == ()
 
+    def test_text_in_a_definition_that_cannot_be_read_holds_no_name(self) -> None:
+        carried = Base64Content("?")
+        served = documents({URL: template_text()}, missing=[Wanted(carried, DocumentKind.TEMPLATE)])
+        policies = (self.policies[0], make_policy(assignment="/2", policy=TemplatePolicy(carried)))
+
+        state = desired(*policies, served=served, running={"k8sthing": RunningTemplate("", "d")})
+
+        assert isinstance(state.outcomes[0], Rendered)
+        assert reason_of(state.outcomes[1]) is UnresolvedReason.TEMPLATE
+
     def test_the_same_text_from_two_addresses_is_a_conflict_too(self) -> None:
         served = documents({URL: template_text(), OTHER_URL: template_text()})
 
