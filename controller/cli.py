@@ -6,15 +6,13 @@ Exit codes: 0 well, 1 where a command says so (design, Commands), 2 an error. Er
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from controller.errors import AzpolicyError, InputError
+from controller.errors import AzpolicyError
 from controller.options import (
     ClusterOptions,
     SourceOptions,
@@ -187,12 +185,11 @@ def run(
     from controller.logs import start_logging  # noqa: PLC0415
     from controller.operator import OperatorSettings, operate  # noqa: PLC0415
     from controller.reconcile import Pace  # noqa: PLC0415
-    from controller.sources import SnapshotSource  # noqa: PLC0415
 
     start_logging(log_level)
     settings = OperatorSettings(
         connection=Connection(cluster.kubeconfig, cluster.context),
-        source=SnapshotSource(source),
+        source=source,
         marks=source.marks,
         pace=Pace(interval, resync),
         limit=limit,
@@ -205,19 +202,10 @@ def run(
 
 async def read_desired_state(source: SourceOptions) -> DesiredState:
     """Reads the source once and says what the cluster should hold."""
-    from controller.azure.snapshot import read_snapshot  # noqa: PLC0415
-    from controller.gatekeeper.desired import desired_state  # noqa: PLC0415
-    from controller.gatekeeper.providers import make_provider  # noqa: PLC0415
+    from controller.sources import NoCluster, open_source  # noqa: PLC0415
 
-    provider = make_provider(
-        source.templates, hosts=source.template_hosts, pins=source.template_pins, cache=source.template_cache
-    )
-    if source.snapshot is None:
-        raise InputError("nothing to read from: give --snapshot PATH")
-    state = read_snapshot(source.snapshot, source.cluster_id)
-    return await desired_state(
-        state, provider, now=datetime.now(UTC), marks=source.marks, excluded_namespaces=source.excluded_namespaces
-    )
+    async with open_source(source) as opened:
+        return await opened.read(NoCluster())
 
 
 def report_unresolved(desired: DesiredState, *, strict: bool) -> int:
@@ -260,7 +248,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         code = _INTERRUPTED
     except BrokenPipeError:
-        # What reads our output has left; a second failing flush at exit must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # What reads our output has left.
         code = _PIPE_CLOSED
     sys.exit(code)

@@ -10,7 +10,7 @@ from controller.cluster.apply import Applier, ChangeSet, Memory, Result
 from controller.cluster.client import Connection, KubeClient
 from controller.cluster.record import ClusterRecord
 from controller.cluster.sync import Planner
-from controller.sources import SnapshotSource
+from controller.sources import open_source
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -50,6 +50,7 @@ async def session(source: SourceOptions, cluster: ClusterOptions) -> AsyncIterat
         applier = Applier(client, source.marks, memory)
         planner = Planner(client, applier, memory, source.marks)
         record = ClusterRecord(client, source.marks)
-        desired = await SnapshotSource(source).read(await planner.running_templates())
+        async with open_source(source) as opened:
+            desired = await opened.read(planner)
         await record.check(desired.cluster_id)
         yield Session(applier, planner, record, desired)

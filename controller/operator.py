@@ -24,12 +24,13 @@ from controller.errors import AzpolicyError, InputError
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, MUTATION_GROUP, TEMPLATE_GROUP
 from controller.reconcile import Pace, Reconciler, Tools
 from controller.report.metrics import Metrics
+from controller.sources import open_source
 
 if TYPE_CHECKING:
     from controller.cluster.client import Connection
     from controller.cluster.plan import PruneLimit
     from controller.gatekeeper.naming import Marks
-    from controller.reconcile import Source
+    from controller.options import SourceOptions
 
 log = logging.getLogger("azpolicy")
 _WATCHED_GROUPS: Final = frozenset({CONSTRAINT_GROUP, MUTATION_GROUP, TEMPLATE_GROUP})
@@ -41,7 +42,7 @@ class OperatorSettings:
     """All that `azpolicy run` is told; `listen` is HOST:PORT of probes and metrics."""
 
     connection: Connection
-    source: Source
+    source: SourceOptions
     marks: Marks
     pace: Pace
     limit: PruneLimit
@@ -52,7 +53,7 @@ class OperatorSettings:
 async def operate(settings: OperatorSettings) -> None:
     """Runs until SIGTERM or SIGINT; an AzpolicyError when it cannot start or must not go on."""
     metrics = Metrics(time.time)
-    async with KubeClient(settings.connection) as client:
+    async with open_source(settings.source) as source, KubeClient(settings.connection) as client:
         memory = Memory()
         applier = Applier(client, settings.marks, memory)
         tools = Tools(
@@ -60,7 +61,7 @@ async def operate(settings: OperatorSettings) -> None:
             planner=Planner(client, applier, memory, settings.marks),
             applier=applier,
             record=ClusterRecord(client, settings.marks),
-            source=settings.source,
+            source=source,
             marks=settings.marks,
             metrics=metrics,
             pace=settings.pace,

@@ -6,19 +6,66 @@ Each can be given by an environment variable too, `AZPOLICY_` and its name, so t
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from controller.azure.access import ApiVersions, ArmSettings
+from controller.azure.clouds import CLOUDS, Cloud, CloudName, custom_cloud
+from controller.azure.credentials import CredentialKind, credential_settings
+from controller.azure.parse import cluster_of
 from controller.cluster.plan import PruneLimit
+from controller.errors import InputError
 from controller.gatekeeper.naming import MANAGED_BY, Marks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class AzureOptions:
+    """How Azure is reached when there is no snapshot."""
+
+    cloud: str
+    cloud_endpoint: str
+    cloud_audience: str
+    cloud_authority: str
+    cloud_ca_file: str
+    credential: str
+    api_versions: tuple[str, ...]
+
+    def settings(self, cluster_id: str | None, environ: Mapping[str, str]) -> ArmSettings:
+        """The reader's settings; InputError for what is missing or does not fit together."""
+        if not cluster_id:
+            raise InputError("which cluster? give --cluster-id with its Azure resource id, or --snapshot PATH")
+        cluster_of(cluster_id)
+        return ArmSettings(
+            cluster_id=cluster_id,
+            cloud=self._cloud(),
+            credential=credential_settings(self.credential, environ),
+            api_versions=self._api_versions(),
+        )
+
+    def _cloud(self) -> Cloud:
+        if self.cloud != CloudName.CUSTOM:
+            return CLOUDS[CloudName(self.cloud)]
+        return custom_cloud(
+            self.cloud_endpoint,
+            audience=self.cloud_audience,
+            authority=self.cloud_authority,
+            ca_file=self.cloud_ca_file,
+        )
+
+    def _api_versions(self) -> ApiVersions:
+        known = {f.name.replace("_", "-"): f.name for f in fields(ApiVersions)}
+        given = dict(pair.partition("=")[::2] for pair in self.api_versions)
+        if unknown := given.keys() - known.keys():
+            raise InputError(f"--api-version {min(unknown)}: give NAME=VERSION, NAME one of {', '.join(sorted(known))}")
+        return replace(ApiVersions(), **{known[name]: version for name, version in given.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +73,7 @@ class SourceOptions:
     """Where policies and templates come from, and what their objects carry; `snapshot` None means Azure itself."""
 
     snapshot: Path | None
+    azure: AzureOptions
     cluster_id: str | None
     templates: str
     template_hosts: tuple[str, ...]
@@ -106,6 +154,47 @@ _SOURCE = (
         "the one that azpolicy itself runs in belongs here. Can be repeated.",
     ),
 )
+_AZURE = (
+    click.option(
+        "--cloud",
+        type=click.Choice([each.value for each in CloudName]),
+        default=CloudName.PUBLIC.value,
+        show_default=True,
+        envvar="AZPOLICY_CLOUD",
+        help="The Azure cloud that is read where no snapshot is given; custom needs --cloud-endpoint.",
+    ),
+    click.option("--cloud-endpoint", default="", metavar="URL", envvar="AZPOLICY_CLOUD_ENDPOINT", help="Custom: ARM."),
+    click.option(
+        "--cloud-audience",
+        default="",
+        metavar="URL",
+        envvar="AZPOLICY_CLOUD_AUDIENCE",
+        help="Custom: token audience.",
+    ),
+    click.option(
+        "--cloud-authority", default="", metavar="URL", envvar="AZPOLICY_CLOUD_AUTHORITY", help="Custom: issues tokens."
+    ),
+    click.option(
+        "--cloud-ca-file", default="", metavar="PATH", envvar="AZPOLICY_CLOUD_CA_FILE", help="Custom: trusted CA."
+    ),
+    click.option(
+        "--credential",
+        type=click.Choice([each.value for each in CredentialKind]),
+        default=CredentialKind.AZURE_CLI.value,
+        show_default=True,
+        envvar="AZPOLICY_CREDENTIAL",
+        help="As whom Azure is read; ids, secrets and files come from the AZURE_* variables of the Azure SDK.",
+    ),
+    click.option(
+        "--api-version",
+        "api_versions",
+        metavar="NAME=VERSION",
+        multiple=True,
+        envvar="AZPOLICY_API_VERSIONS",
+        help="Another api-version for policy, exemptions, managed-clusters, connected-clusters, policy-states or "
+        "management-groups: a sovereign cloud may lag behind. Can be repeated.",
+    ),
+)
 _CLUSTER = (
     click.option(
         "--kubeconfig",
@@ -143,10 +232,11 @@ def source_options(command: Command) -> Command:
 
     def gather(values: dict[str, Any]) -> SourceOptions:
         marks = Marks(values.pop("managed_by"))
-        names = SourceOptions.__dataclass_fields__.keys() - {"marks"}
-        return SourceOptions(marks=marks, **{name: values.pop(name) for name in names})
+        azure = AzureOptions(**{each.name: values.pop(each.name) for each in fields(AzureOptions)})
+        names = SourceOptions.__dataclass_fields__.keys() - {"marks", "azure"}
+        return SourceOptions(marks=marks, azure=azure, **{name: values.pop(name) for name in names})
 
-    return _gathered(command, "source", _SOURCE, gather)
+    return _gathered(command, "source", (*_SOURCE, *_AZURE), gather)
 
 
 def cluster_options(command: Command) -> Command:

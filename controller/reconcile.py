@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from controller.cluster.apply import WRITE_ACTIONS, ChangeSet, Result
 from controller.cluster.fights import FightDetector
@@ -19,7 +19,7 @@ from controller.cluster.kinds import kind_of
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.plan import PruneLimit
 from controller.cluster.watch import Watches
-from controller.errors import AzpolicyError, ClusterError, Refused
+from controller.errors import AzpolicyError, ClusterError
 from controller.gatekeeper.model import ObjectRef, Role
 from controller.gatekeeper.naming import is_managed_name
 from controller.planview import planned
@@ -34,24 +34,15 @@ if TYPE_CHECKING:
     from controller.cluster.record import ClusterRecord
     from controller.cluster.sync import Planner
     from controller.gatekeeper.model import DesiredObject, DesiredState
-    from controller.gatekeeper.naming import Marks, RunningTemplate
+    from controller.gatekeeper.naming import Marks
     from controller.report.metrics import Metrics
+    from controller.sources import Source
 
 log = logging.getLogger("azpolicy")
 _SOURCE_LOOK: Final = 1.0
 _RETRY: Final = 5.0
 _SETTLE: Final = 0.02
 STALE_LOOPS: Final = 300.0
-
-
-class Source(Protocol):
-    """Where the desired state comes from: a snapshot or Azure."""
-
-    async def read(self, running: Mapping[str, RunningTemplate]) -> DesiredState:
-        """All of it or an AzpolicyError."""
-
-    async def changed(self) -> bool:
-        """Whether a reading would likely tell something new before the next poll is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,20 +144,17 @@ class Reconciler:
         """Reads the source; a failure keeps the last good state (property 1). True when another poll need not hurry."""
         tools = self.tools
         try:
-            running = await tools.planner.running_templates()
+            desired = await tools.source.read(tools.planner)
         except ClusterError as error:
             log.warning("cluster not readable error=%r", str(error))
             return False
-        try:
-            desired = await tools.source.read(running)
-        except Refused:
-            raise
         except AzpolicyError as error:
             tools.metrics.polled(ok=False)
             kept = "the last good state is kept" if self.desired else "nothing is known yet"
             log.error("source not readable, %s error=%r", kept, str(error))  # noqa: TRY400 - one line, no traceback
             return True
         tools.metrics.polled(ok=True)
+        tools.metrics.reading(tools.source.reader.figures)
         self.desired = desired
         self._index = {wanted.ref: wanted for wanted in desired.objects}
         return True

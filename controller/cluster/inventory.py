@@ -12,16 +12,18 @@ from controller.gatekeeper.model import Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, CONSTRAINT_VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from controller.cluster.client import KubeClient
     from controller.cluster.kinds import Kind, LiveObject
-    from controller.gatekeeper.model import DesiredState, ObjectRef
+    from controller.gatekeeper.model import DesiredObject, ObjectRef
 
 
 class GatekeeperMissing(ClusterError):  # noqa: N818 - a state of the cluster
     """The cluster has no Gatekeeper: nothing can be enforced, and nothing may be concluded from what is missing."""
 
 
-async def take_inventory(client: KubeClient, desired: DesiredState) -> Inventory:
+async def take_inventory(client: KubeClient, desired: Sequence[DesiredObject]) -> Inventory:
     """Lists every kind at once; any list that fails fails the inventory (ClusterError)."""
     kinds = [*FIXED_KINDS, *await _constraint_kinds(client, desired)]
     lists = await asyncio.gather(*(client.list_live(kind) for kind in kinds))
@@ -41,27 +43,27 @@ async def take_inventory(client: KubeClient, desired: DesiredState) -> Inventory
     return Inventory(objects, frozenset(served), positions)
 
 
-async def _constraint_kinds(client: KubeClient, desired: DesiredState) -> list[Kind]:
+async def _constraint_kinds(client: KubeClient, desired: Sequence[DesiredObject]) -> list[Kind]:
     """Kinds that the API serves and kinds that we want: discovery may lag behind a new one."""
     served = await client.get(f"/apis/{CONSTRAINT_VERSION}")
     resources = (served or {}).get("resources") or ()
     names = {str(r["kind"]) for r in resources if "/" not in r["name"] and "list" in r.get("verbs", ())}
-    names |= {wanted.ref.kind for wanted in desired.objects if wanted.ref.group == CONSTRAINT_GROUP}
+    names |= {wanted.ref.kind for wanted in desired if wanted.ref.group == CONSTRAINT_GROUP}
     return [constraint_kind(name) for name in sorted(names)]
 
 
 async def _at_own_versions(
-    client: KubeClient, desired: DesiredState, listed: dict[ObjectRef, LiveObject]
+    client: KubeClient, desired: Sequence[DesiredObject], listed: dict[ObjectRef, LiveObject]
 ) -> dict[ObjectRef, LiveObject]:
     """Live templates again at the apiVersion of their documents, where that is not the listed one (property 9)."""
     versions = {
         str(wanted.manifest["apiVersion"])
-        for wanted in desired.objects
+        for wanted in desired
         if wanted.role is Role.TEMPLATE and wanted.ref in listed
     } - {TEMPLATE.api_version}
     again: dict[ObjectRef, LiveObject] = {}
     for version in sorted(versions):
         found = await client.list_live(TEMPLATE.at(version))
-        wanted_here = {o.ref for o in desired.objects if o.manifest["apiVersion"] == version}
+        wanted_here = {o.ref for o in desired if o.manifest["apiVersion"] == version}
         again |= {live.ref: live for live in (found[0] if found else ()) if live.ref in wanted_here}
     return again

@@ -11,7 +11,7 @@ from controller.cluster.kinds import TEMPLATE, kind_of
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.plan import Answer, Create, Inventory, Keep, Plan, PruneLimit, Unsure, decide, make_plan, ref_of
 from controller.gatekeeper.model import Role
-from controller.gatekeeper.naming import CONSTRAINT_GROUP, RunningTemplate
+from controller.gatekeeper.naming import ASSIGNMENT_ID, CONSTRAINT_GROUP, TEMPLATE_GROUP, RunningTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,11 +42,21 @@ class Planner:
             if ownership(live, self.marks) is Ownership.OURS
         }
 
+    async def assignment_ids(self) -> frozenset[str]:
+        """The assignments that our constraints and mutators name, as they are spelled there."""
+        inventory = await take_inventory(self.client, ())
+        named = {
+            live.annotations.get(ASSIGNMENT_ID, "")
+            for live in inventory.objects.values()
+            if live.ref.group != TEMPLATE_GROUP and ownership(live, self.marks) is Ownership.OURS
+        }
+        return frozenset(named - {""})
+
     async def full(
         self, desired: DesiredState, limit: PruneLimit, *, ask_creates: bool = False
     ) -> tuple[Plan, Inventory]:
         """A plan from a complete inventory; `ask_creates` asks the server about new objects too, for a preview."""
-        inventory = await take_inventory(self.client, desired)
+        inventory = await take_inventory(self.client, desired.objects)
         first = make_plan(desired, inventory, self.marks, limit=limit, settled=self.memory.settled)
         answers = await self._ask(first, inventory, ask_creates=ask_creates)
         if not answers:

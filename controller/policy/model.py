@@ -44,7 +44,7 @@ class MemberKey:
 class Member:
     """One definition as one assignment brings it, with the names a user knows it by; ids as Azure spells them.
 
-    `whole` marks a result that speaks for all members of the assignment, because they could not or need not be told apart.
+    `whole` marks a result that speaks for all members of the assignment: they could not, or need not, be told apart.
     """
 
     assignment_id: str
@@ -99,7 +99,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class TemplatePolicy:
-    """A policy by ConstraintTemplate. `constraint` is the constraint's own file (constraintInfo, or legacy `constraint`)."""
+    """A policy by ConstraintTemplate. `constraint` is the file of the constraint itself (or old form)."""
 
     template: DocumentSource
     values: Mapping[str, Json] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from controller.cluster.apply import Action
 from controller.policy.model import NotApplied, Unresolved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from controller.cluster.apply import ChangeSet, Result
     from controller.gatekeeper.model import DesiredState
@@ -65,6 +65,10 @@ class Metrics:
             registry=self.registry,
         )
         age.set_function(lambda: self._clock() - self._last_good)
+        self._requests = Gauge("azpolicy_arm_requests", "Requests of the last poll.", registry=self.registry)
+        self._remaining = Gauge(
+            "azpolicy_arm_remaining_reads", "Reads that ARM still allows.", ["scope"], registry=self.registry
+        )
         self._repair_seconds = Histogram(
             "azpolicy_repair_seconds", "From a watch event to the restored object.", registry=self.registry
         )
@@ -72,6 +76,11 @@ class Metrics:
     def polled(self, *, ok: bool) -> None:
         """Counts a reading of the source."""
         self._polls.labels("success" if ok else "failure").inc()
+
+    def reading(self, figures: Mapping[str, float]) -> None:
+        """What the last reading of the source cost: requests sent, and reads that ARM still allows by its headers."""
+        for name, value in figures.items():
+            (self._requests if name == "requests" else self._remaining.labels(name)).set(value)
 
     def synced(self, desired: DesiredState, outcome: ChangeSet) -> None:
         """Takes over the figures of a finished full sync."""
