@@ -41,6 +41,15 @@ def test_a_mutation_is_a_mutator_that_bears_the_name_of_its_folder(folder: Path)
 
 
 @every_mutation
+def test_a_mutation_leaves_pods_that_exist_alone(folder: Path) -> None:
+    """Most of a pod cannot be changed, so a mutation of its updates would have every update refused."""
+    mutator = yaml.safe_load((folder / "mutation.yaml").read_text(encoding="utf-8"))
+
+    for target in mutator["spec"]["applyTo"]:
+        assert ("Pod" in target["kinds"]) == (target.get("operations") == ["CREATE"])
+
+
+@every_mutation
 def test_a_mutation_has_samples_of_the_same_objects_before_and_after(folder: Path) -> None:
     before, after = (
         list(yaml.safe_load_all((folder / "samples" / name).read_text(encoding="utf-8")))
