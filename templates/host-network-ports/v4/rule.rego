@@ -1,33 +1,27 @@
 package host_network_ports
 
 import data.lib.containers
-import data.lib.pod
+import data.lib.hostnetwork
 
 violation[{"msg": msg}] {
-  pod.spec.hostNetwork == true
-  not input.parameters.allowHostNetwork == true
-  not containers.pod_excluded
+  hostnetwork.unpermitted
   msg := "The pod must not use the host's network: hostNetwork is true."
 }
 
 violation[{"msg": msg}] {
   container := containers.checked[_].container
-  port := host_port(container.ports[_])
+  port := asked(container.ports[_])
   not allowed(port)
   msg := sprintf("Container %v must not use host port %v; allowed: %v.", [container.name, port, listed])
 }
 
-# On the host's network Kubernetes makes each container port a host port, unless another is set.
-host_port(port) = port.hostPort {
-  is_number(port.hostPort)
-  port.hostPort != 0
-} else = port.containerPort {
-  pod.spec.hostNetwork == true
+# Unlike the range of v3, the parameter's description speaks of 0: though it asks for nothing, the list cannot allow it.
+asked(entry) = port {
+  port := hostnetwork.port(entry)
 } else = 0 {
-  port.hostPort == 0
+  entry.hostPort == 0
 }
 
-# 0, though it asks for nothing, is no port that the list can allow.
 allowed(port) {
   port > 0
   range := ranges[_]
@@ -39,6 +33,7 @@ default listed = []
 
 listed = input.parameters.allowedHostPorts
 
+# Entries are single ports or two with a hyphen; all else allows nothing.
 ranges = [{"min": ends[0], "max": ends[count(ends) - 1]} |
   entry := listed[_]
   text := sprintf("%v", [entry])
