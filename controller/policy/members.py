@@ -6,15 +6,25 @@ wrong with it.
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 from controller.azure.model import DATA_MODE, EnforcementMode
 from controller.policy.applicability import applies
-from controller.policy.assigned import not_applied
+from controller.policy.assigned import not_applied, unresolved
 from controller.policy.details import Details, has_expression
 from controller.policy.expressions import ExpressionError, Scope, evaluate
-from controller.policy.model import Effect, EffectivePolicy, NotAppliedReason, UnresolvedReason
+from controller.policy.model import (
+    Effect,
+    EffectivePolicy,
+    Match,
+    MutationPolicy,
+    NotAppliedReason,
+    TemplatePolicy,
+    UnresolvedReason,
+)
 from controller.policy.parameters import Binding, Declarations, bind, kind_of, parameters_in, shown
 from controller.policy.problem import Problem
 from controller.policy.verdict import Unknown, Verdict
@@ -25,10 +35,12 @@ if TYPE_CHECKING:
 
     from controller.azure.model import ClusterResource, PolicyDefinition
     from controller.json import Json
-    from controller.policy.model import Member, NotApplied, Resolution
+    from controller.policy.model import Member, Resolution
 
 _EFFECTS: Final = {effect.casefold(): effect for effect in Effect}
 _OLD_EFFECTS: Final = frozenset({"enforceopaconstraint", "enforceregopolicy"})
+# In JSON a line break or a tab between name and bracket is spelled with a backslash.
+_ASKS_WHO: Final = re.compile(r"policy(?:\s|\\[tnr])*\(", re.IGNORECASE)
 _EFFECT_PLACE: Final = "policyRule.then.effect"
 _NOT_ENFORCED: Final = {
     EnforcementMode.DO_NOT_ENFORCE: (
@@ -47,7 +59,8 @@ _ENROLL_NOTE: Final = "enforcementMode is Enroll, and enrolments cannot be read:
 class Prepared:
     """A definition, worked out as far as no assignment is needed for it; shared by all that use it.
 
-    `verdict` is that of an `if` without expressions, None where parameters decide it.
+    `verdict` is that of an `if` without expressions, None where parameters decide it. `asks_who` says that the rule
+    uses policy(), so that two members that are given the same may still differ.
     """
 
     definition: PolicyDefinition
@@ -57,6 +70,7 @@ class Prepared:
     verdict: Verdict | None
     details: Details | Problem
     version: str
+    asks_who: bool
 
     @classmethod
     def of(cls, definition: PolicyDefinition, cluster: ClusterResource, now: datetime) -> Prepared:
@@ -72,6 +86,7 @@ class Prepared:
             verdict=None if has_expression(condition) else applies(condition, cluster, Scope({}, now)),
             details=_details(parts.get("details")),
             version=str(definition.version or ""),
+            asks_who=_ASKS_WHO.search(json.dumps(definition.rule)) is not None,
         )
 
 
@@ -111,6 +126,28 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
+class InForce:
+    """The member applies: what holds for every member that is given the same."""
+
+    effect: Effect
+    warn: bool
+    match: Match
+    policy: TemplatePolicy | MutationPolicy
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuledOut:
+    """The member is known not to apply."""
+
+    reason: NotAppliedReason
+    message: str
+
+
+Judgement: TypeAlias = InForce | RuledOut | Problem
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """A member with everything it takes to decide it. `override` is the effect that overrides its own, else empty."""
 
@@ -119,91 +156,137 @@ class Case:
     given: Given
     mode: EnforcementMode
     override: str
-    cluster: ClusterResource
-    now: datetime
 
-    def decide(self) -> Resolution:
-        """What the member means here; a Problem where that is not known."""
-        if self.prepared.definition.mode.casefold() != DATA_MODE.casefold():
-            mode = self.prepared.definition.mode
-            return self._not_applied(NotAppliedReason.MODE, f"mode {mode} is not for the objects in a cluster")
-        binding = bind(self.prepared.declared, self.given.values, self.given.unusable)
-        scope = Scope(binding.values, self.now, policy=self._policy())
-        effect = self._effect(scope, binding)
-        if effect is Effect.DISABLED:
-            return self._not_applied(NotAppliedReason.DISABLED, f"its effect is disabled ({self._effect_from()})")
-        verdict = self.prepared.verdict
-        if verdict is None:
-            verdict = applies(self.prepared.condition, self.cluster, scope)
-        if verdict is False:
-            message = f"the policyRule.if of {self.prepared.definition.id} is not met by {self.cluster.type}"
-            return self._not_applied(NotAppliedReason.RULE, message)
-        if isinstance(effect, Problem):
-            raise effect
-        if isinstance(verdict, Unknown):
-            raise Problem(UnresolvedReason.RULE, verdict.reason)
-        if binding.faults:
-            raise Problem(
-                UnresolvedReason.PARAMETER, "; ".join(binding.faults[name] for name in sorted(binding.faults))
-            )
-        return self._effective(effect, scope, binding)
-
-    def _not_applied(self, reason: NotAppliedReason, message: str) -> NotApplied:
-        return not_applied(self.member, reason, message)
-
-    def _policy(self) -> dict[str, Json]:
-        """What policy() yields, null for what is not there."""
-        return {
-            "assignmentId": self.member.assignment_id,
-            "definitionId": self.member.definition_id,
-            "setDefinitionId": self.member.initiative_id or None,
-            "definitionReferenceId": self.member.reference_id or None,
-        }
-
-    def _effect(self, scope: Scope, binding: Binding) -> Effect | Problem:
-        """The effect in force, or why there is none: a Problem to raise once nothing rules the member out."""
-        raw = self.prepared.effect
-        try:
-            text = self.override or evaluate(raw, scope, path=_EFFECT_PLACE)
-        except ExpressionError as error:
-            return binding.problem(error, raw)
-        if not isinstance(text, str):
-            return Problem(UnresolvedReason.EFFECT, f"{_EFFECT_PLACE} must be a string, is {kind_of(text)}")
-        effect = _EFFECTS.get(text.casefold())
-        if effect is not None:
-            return effect
-        if text.casefold() in _OLD_EFFECTS:
-            message = f"{_EFFECT_PLACE} is {text}, which Azure gave up in 2020: use a newer version of the definition"
-            return Problem(UnresolvedReason.OLD_FORM, message)
-        known = ", ".join(Effect)
-        return Problem(UnresolvedReason.EFFECT, f"{_EFFECT_PLACE} is {shown(text)}, in this mode it can be: {known}")
-
-    def _effective(self, effect: Effect, scope: Scope, binding: Binding) -> Resolution:
-        details = self.prepared.details
-        if isinstance(details, Problem):
-            raise Problem(details.reason, details.message)
-        if (effect is Effect.MUTATE) is not details.mutates:
-            message = f"{_EFFECT_PLACE} is {effect}, which does not go with details.{details.form}"
-            raise Problem(UnresolvedReason.EFFECT, message)
-        if effect is Effect.MUTATE and self.mode in _NOT_ENFORCED:
-            return self._not_applied(*_NOT_ENFORCED[self.mode])
-        notes = self.given.notes + binding.notes
-        return EffectivePolicy(
-            member=self.member,
-            effect=effect,
-            enforcement_mode=self.mode,
-            warn=details.warns(scope, binding),
-            match=details.match(scope, binding),
-            policy=details.policy(scope, binding),
-            notes=(*notes, _ENROLL_NOTE) if self.mode is EnforcementMode.ENROLL else notes,
-            effect_from=self._effect_from(),
-        )
+    def conclude(self, judgement: Judgement) -> Resolution:
+        """The judgement as a word on this very member."""
+        match judgement:
+            case Problem():
+                return unresolved(self.member, judgement)
+            case RuledOut(NotAppliedReason.DISABLED as reason, message):
+                return not_applied(self.member, reason, f"{message} ({self._effect_from()})")
+            case RuledOut(reason, message):
+                return not_applied(self.member, reason, message)
+            case InForce():
+                return EffectivePolicy(
+                    member=self.member,
+                    effect=judgement.effect,
+                    enforcement_mode=self.mode,
+                    warn=judgement.warn,
+                    match=judgement.match,
+                    policy=judgement.policy,
+                    notes=self.given.notes + judgement.notes,
+                    effect_from=self._effect_from(),
+                )
+            case _:
+                assert_never(judgement)
 
     def _effect_from(self) -> str:
         """Where the effect comes from, in a user's words."""
         if self.override:
             return "override"
         names = parameters_in(self.prepared.effect)
-        if not names:
-            return "definition"
-        return self.given.origin(min(names))
+        return self.given.origin(min(names)) if names else "definition"
+
+
+@dataclass(frozen=True, slots=True)
+class Court:
+    """Judges cases for one cluster at one moment; what two assignments give the same is judged once.
+
+    The key holds ids of values, so each judgement keeps the values alive: an id is not used again meanwhile.
+    """
+
+    cluster: ClusterResource
+    now: datetime
+    judged: dict[object, tuple[object, Judgement]] = field(default_factory=dict)
+
+    def decide(self, case: Case) -> Resolution:
+        """What the member means here."""
+        if case.given.unusable or case.prepared.asks_who:
+            return case.conclude(self._judge(case))
+        values = case.given.values
+        key = (id(case.prepared), case.mode, case.override, *((name, _same(each)) for name, each in values.items()))
+        found = self.judged.get(key)
+        if found is None:
+            found = self.judged[key] = (values, self._judge(case))
+        return case.conclude(found[1])
+
+    def _judge(self, case: Case) -> Judgement:
+        prepared = case.prepared
+        mode = prepared.definition.mode
+        if mode.casefold() != DATA_MODE.casefold():
+            return RuledOut(NotAppliedReason.MODE, f"mode {mode} is not for the objects in a cluster")
+        binding = bind(prepared.declared, case.given.values, case.given.unusable)
+        scope = Scope(binding.values, self.now, policy=_policy(case.member))
+        effect = _effect(case, scope, binding)
+        if effect is Effect.DISABLED:
+            return RuledOut(NotAppliedReason.DISABLED, "its effect is disabled")
+        verdict = prepared.verdict
+        if verdict is None:
+            verdict = applies(prepared.condition, self.cluster, scope)
+        if verdict is False:
+            message = f"the policyRule.if of {prepared.definition.id} is not met by {self.cluster.type}"
+            return RuledOut(NotAppliedReason.RULE, message)
+        if isinstance(effect, Problem):
+            return effect
+        if isinstance(verdict, Unknown):
+            return Problem(UnresolvedReason.RULE, verdict.reason)
+        if binding.faults:
+            faults = "; ".join(binding.faults[name] for name in sorted(binding.faults))
+            return Problem(UnresolvedReason.PARAMETER, faults)
+        try:
+            return _in_force(case, effect, scope, binding)
+        except Problem as problem:
+            return problem
+
+
+def _same(value: Json) -> object:
+    """What two values must share to be taken for the same: strings their text, all else their identity."""
+    return value if isinstance(value, str) else id(value)
+
+
+def _policy(member: Member) -> dict[str, Json]:
+    """What policy() yields, null for what is not there."""
+    return {
+        "assignmentId": member.assignment_id,
+        "definitionId": member.definition_id,
+        "setDefinitionId": member.initiative_id or None,
+        "definitionReferenceId": member.reference_id or None,
+    }
+
+
+def _effect(case: Case, scope: Scope, binding: Binding) -> Effect | Problem:
+    """The effect in force, or why there is none: that counts once nothing rules the member out."""
+    raw = case.prepared.effect
+    try:
+        text = case.override or evaluate(raw, scope, path=_EFFECT_PLACE)
+    except ExpressionError as error:
+        return binding.problem(error, raw)
+    if not isinstance(text, str):
+        return Problem(UnresolvedReason.EFFECT, f"{_EFFECT_PLACE} must be a string, is {kind_of(text)}")
+    effect = _EFFECTS.get(text.casefold())
+    if effect is not None:
+        return effect
+    if text.casefold() in _OLD_EFFECTS:
+        message = f"{_EFFECT_PLACE} is {text}, which Azure gave up in 2020: use a newer version of the definition"
+        return Problem(UnresolvedReason.OLD_FORM, message)
+    known = ", ".join(Effect)
+    return Problem(UnresolvedReason.EFFECT, f"{_EFFECT_PLACE} is {shown(text)}, in this mode it can be: {known}")
+
+
+def _in_force(case: Case, effect: Effect, scope: Scope, binding: Binding) -> Judgement:
+    """The details with everything filled in; a Problem where they do not go with it."""
+    details = case.prepared.details
+    if isinstance(details, Problem):
+        return details
+    if (effect is Effect.MUTATE) is not details.mutates:
+        message = f"{_EFFECT_PLACE} is {effect}, which does not go with details.{details.form}"
+        return Problem(UnresolvedReason.EFFECT, message)
+    if effect is Effect.MUTATE and case.mode in _NOT_ENFORCED:
+        return RuledOut(*_NOT_ENFORCED[case.mode])
+    return InForce(
+        effect=effect,
+        warn=details.warns(scope, binding),
+        match=details.match(scope, binding),
+        policy=details.policy(scope, binding),
+        notes=(*binding.notes, _ENROLL_NOTE) if case.mode is EnforcementMode.ENROLL else binding.notes,
+    )

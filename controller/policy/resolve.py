@@ -24,8 +24,9 @@ from controller.policy.assigned import (
     unresolved,
     version_override,
 )
+from controller.policy.details import has_expression
 from controller.policy.expressions import ExpressionError, Scope, evaluate
-from controller.policy.members import Case, Given, Prepared
+from controller.policy.members import Case, Court, Given, Prepared
 from controller.policy.model import Effect, Member, NotAppliedReason, UnresolvedReason
 from controller.policy.parameters import Binding, Declarations, bind
 from controller.policy.problem import Problem
@@ -49,7 +50,7 @@ def resolve(state: AzureState, now: datetime) -> tuple[Resolution, ...]:
 
     `now` is the poll's clock, with a zone. What is not understood is Unresolved, and the rest goes on.
     """
-    resolver = _Resolver(state, now)
+    resolver = _Resolver.of(state, now)
     found: list[tuple[str, Iterator[Resolution]]] = [
         *((fold(each.id), resolver.assignment(each)) for each in state.assignments),
         *((key, iter([_unreadable(each)])) for key, each in state.unreadable.items() if "/policyassignments/" in key),
@@ -99,6 +100,8 @@ class _AssignedInitiative:
         return Given(values, self.names, reference.parameters, unusable, self.binding.notes)
 
     def _value(self, raw: Json) -> Json:
+        if not has_expression(raw):
+            return raw
         if not isinstance(raw, str):
             return evaluate(raw, self.scope)
         if raw not in self.mapped:
@@ -112,13 +115,15 @@ class _Resolver:
 
     state: AzureState
     now: datetime
-    exemptions: dict[str, list[Exemption]] = field(default_factory=dict)
+    court: Court
+    exemptions: Mapping[str, list[Exemption]]
     prepared: dict[int, Prepared] = field(default_factory=dict)
     declared: dict[int, Declarations] = field(default_factory=dict)
     chosen: dict[tuple[str, str, str], Prepared | Problem] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.exemptions.update(exemptions_by_assignment(self.state.exemptions))
+    @classmethod
+    def of(cls, state: AzureState, now: datetime) -> _Resolver:
+        return cls(state, now, Court(state.cluster, now), exemptions_by_assignment(state.exemptions))
 
     def assignment(self, assignment: Assignment) -> Iterator[Resolution]:
         """Every member of one assignment, or one result that speaks for all of them."""
@@ -206,16 +211,16 @@ class _Resolver:
             asked, effective = self._asked(assignment)
             member = replace(member, version_asked=asked)
             override = effect_override(assignment, "", self.state)
-            if _disables(override):
-                return not_applied(member, NotAppliedReason.DISABLED, "its effect is disabled (override)")
-            prepared = self._definition(assignment.definition_id, asked, effective)
-            if isinstance(prepared, Problem):
-                return unresolved(member, prepared)
-            member = replace(member, definition_name=prepared.definition.display_name, version=prepared.version)
-            given = Given(assignment.parameters, _folded(assignment.parameters))
-            return Case(member, prepared, given, assigned.mode, override, self.state.cluster, self.now).decide()
         except Problem as problem:
             return unresolved(member, problem)
+        if _disables(override):
+            return not_applied(member, NotAppliedReason.DISABLED, "its effect is disabled (override)")
+        prepared = self._definition(assignment.definition_id, asked, effective)
+        if isinstance(prepared, Problem):
+            return unresolved(member, prepared)
+        member = replace(member, definition_name=prepared.definition.display_name, version=prepared.version)
+        given = Given(assignment.parameters, _folded(assignment.parameters))
+        return self.court.decide(Case(member, prepared, given, assigned.mode, override))
 
     def _referenced(self, together: _AssignedInitiative, reference: DefinitionReference) -> Resolution:
         """One member of an assigned initiative."""
@@ -228,14 +233,14 @@ class _Resolver:
                 return exempt
         try:
             override = effect_override(assigned.assignment, reference.reference_id, self.state)
-            if _disables(override):
-                return not_applied(member, NotAppliedReason.DISABLED, "its effect is disabled (override)")
-            if isinstance(prepared, Problem):
-                return unresolved(member, prepared)
-            given = together.given(reference)
-            return Case(member, prepared, given, assigned.mode, override, self.state.cluster, self.now).decide()
         except Problem as problem:
             return unresolved(member, problem)
+        if _disables(override):
+            return not_applied(member, NotAppliedReason.DISABLED, "its effect is disabled (override)")
+        if isinstance(prepared, Problem):
+            return unresolved(member, prepared)
+        given = together.given(reference)
+        return self.court.decide(Case(member, prepared, given, assigned.mode, override))
 
     def _of_reference(self, assignment: Assignment, reference: DefinitionReference) -> Prepared | Problem:
         if reference.fault:

@@ -385,6 +385,31 @@ def test_policy_tells_the_rule_how_it_was_assigned() -> None:
     assert found.policy.values == {"by": assignment_id(), "as": "one"}
 
 
+@pytest.mark.parametrize("call", ["policy()", "POLICY ()", "policy\t()"])
+def test_two_members_that_are_given_the_same_are_told_apart_by_policy(call: str) -> None:
+    definition = make_definition(details=make_details(values={"as": f"[{call}.definitionReferenceId]"}))
+
+    found = resolve_all(make_assignment(of=initiative_id()), TWO, definition)
+
+    policies = [each.policy for each in found if isinstance(each, EffectivePolicy)]
+    assert [each.values for each in policies if isinstance(each, TemplatePolicy)] == [{"as": "one"}, {"as": "two"}]
+
+
+def test_values_that_are_equal_but_of_another_type_stay_apart() -> None:
+    definition = make_definition(
+        details=make_details(values={"x": "[parameters('x')]"}), parameters={"x": make_parameter("Float")}
+    )
+    given: list[Json] = [1, 1.0, True]
+
+    found = resolve_all(
+        *(make_assignment(str(index), parameters={"x": x}) for index, x in enumerate(given)), definition
+    )
+
+    policies = [each.policy for each in found if isinstance(each, EffectivePolicy)]
+    assert [repr(each.values["x"]) for each in policies if isinstance(each, TemplatePolicy)] == ["1", "1.0"]
+    assert outcome(found[2]) == "Parameter"
+
+
 # What is known not to apply wins over what is not known.
 
 
