@@ -49,6 +49,7 @@ TOOLS = {
     "gatekeeper": Tool("gatekeeper", GATEKEEPER, GATEKEEPER, f"{GATEKEEPER}/pkg/version.Version"),
     "gator": Tool("gatekeeper", f"{GATEKEEPER}/cmd/gator", GATEKEEPER),
     "gator-3.17": Tool("gatekeeper-3.17", f"{GATEKEEPER}/cmd/gator", GATEKEEPER),
+    "opa": Tool("opa", "github.com/open-policy-agent/opa", "github.com/open-policy-agent/opa"),
 }
 CLUSTER_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "gatekeeper")
 

@@ -1,0 +1,259 @@
+"""Figures on a real cluster: creating, a settled plan, repair, memory, start."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import http.client
+import itertools
+import json
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from tests.bench.figures import figure, median_of, percentile, stopwatch
+from tests.cluster.harness import TestCluster, eventually
+from tests.cluster.harness.processes import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT: Final = Path(__file__).parents[2]
+AZPOLICY: Final = Path(sys.executable).with_name("azpolicy")
+ASSIGNMENTS: Final = 100  # of an initiative with five members: 500 constraints
+CONSTRAINTS: Final = 500
+GROUP: Final = "/apis/constraints.gatekeeper.sh/v1beta1"
+PAIRS: Final = 3
+EDITS: Final = 200
+
+
+class Bench:
+    """A cluster, a snapshot of 500 constraints, and the same objects as files for kubectl."""
+
+    def __init__(self, cluster: TestCluster, folder: Path) -> None:
+        self.cluster = cluster
+        self.snapshot = folder / "snapshot"
+        self.files = folder / "constraints"
+        _write_snapshot(self.snapshot)
+        rendered = folder / "rendered"
+        self.azpolicy("render", "--output", str(rendered), cluster=False)
+        self.files.mkdir()
+        for path in rendered.glob("*.yaml"):
+            if "constrainttemplate" not in path.name:
+                shutil.copy(path, self.files)
+        self.templates = sorted(rendered.glob("*constrainttemplate*.yaml"))
+        self.constraints = [yaml.safe_load(path.read_text()) for path in sorted(self.files.glob("*.yaml"))]
+
+    def azpolicy(self, *arguments: str, cluster: bool = True, codes: tuple[int, ...] = (0,)) -> str:
+        """Runs the command; its output."""
+        where = ["--kubeconfig", str(self.cluster.kubeconfig)] if cluster else []
+        command = [str(AZPOLICY), *arguments, "--snapshot", str(self.snapshot), *where]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode not in codes:
+            raise SystemExit(f"{' '.join(arguments)} ended with {done.returncode}: {done.stderr}")
+        return done.stdout
+
+    def delete_constraints(self) -> None:
+        """Back to templates alone."""
+        kinds = sorted({c["kind"].lower() for c in self.constraints})
+        for kind in kinds:
+            self.cluster.request("DELETE", f"{GROUP}/{kind}")
+        eventually(lambda: not any(self._list(kind) for kind in kinds), timeout=120, what="no constraints")
+
+    def _list(self, kind: str) -> list[Any]:
+        return list(self.cluster.get(f"{GROUP}/{kind}")["items"])
+
+    def path(self, constraint: dict[str, Any]) -> str:
+        """A constraint's API path."""
+        return f"{GROUP}/{constraint['kind'].lower()}/{constraint['metadata']['name']}"
+
+
+def run(folder: Path) -> None:
+    """Prints every figure of this module."""
+    with TestCluster.start(audit_interval=60) as cluster:
+        bench = Bench(cluster, folder)
+        for template in bench.templates:
+            cluster.kubectl("apply", "--server-side", "-f", str(template))
+        bench.azpolicy("apply")  # the templates become ours, and ready
+        _creating(bench)
+        _settled_plan(bench)
+        with _operator(bench) as (pid, ready_seconds):
+            figure("start to ready, cluster in sync", f"{ready_seconds:.1f} s", goal="< 3 s", met=ready_seconds < 3)
+            _repair(bench)
+            _many_edits(bench)
+            memory = _resident_mb(pid)
+            figure("resident memory of the operator", f"{memory:.0f} MB", goal="< 120 MB", met=memory < 120)
+
+
+def _creating(bench: Bench) -> None:
+    ours, theirs = [], []
+    for _ in range(PAIRS):
+        bench.delete_constraints()
+        with stopwatch() as watch:
+            bench.azpolicy("apply")
+        ours.append(watch.seconds)
+        bench.delete_constraints()
+        with stopwatch() as watch:
+            bench.cluster.kubectl("apply", "--server-side", "-f", str(bench.files))
+        theirs.append(watch.seconds)
+    bench.delete_constraints()
+    bench.azpolicy("apply")
+    _compare(f"creating {CONSTRAINTS} constraints", ours, theirs, "kubectl apply --server-side", 4)
+
+
+def _settled_plan(bench: Bench) -> None:
+    ours, theirs = [], []
+    for _ in range(PAIRS):
+        with stopwatch() as watch:
+            bench.azpolicy("plan")
+        ours.append(watch.seconds)
+        with stopwatch() as watch:
+            bench.cluster.kubectl("diff", "--server-side", "-f", str(bench.files), check=False)
+        theirs.append(watch.seconds)
+    _compare(f"a settled plan of {CONSTRAINTS} constraints", ours, theirs, "kubectl diff --server-side", 10)
+
+
+def _compare(name: str, ours: list[float], theirs: list[float], other: str, goal: float) -> None:
+    ratio = median_of([b / a for a, b in zip(ours, theirs, strict=True)])
+    figure(name, f"{median_of(ours):.1f} s")
+    figure(f"  {other}", f"{median_of(theirs):.1f} s, {ratio:.1f} times as long", goal=f"{goal:g}", met=ratio >= goal)
+
+
+@contextmanager
+def _operator(bench: Bench) -> Iterator[tuple[int, float]]:
+    listen = f"127.0.0.1:{free_port()}"
+    command = [str(AZPOLICY), "run", "--kubeconfig", str(bench.cluster.kubeconfig), "--listen", listen]
+    log = (bench.snapshot.parent / "operator.log").open("w")
+    start = time.perf_counter()
+    process = subprocess.Popen([*command, "--snapshot", str(bench.snapshot)], stderr=log)
+    try:
+        eventually(lambda: _answers(f"http://{listen}/readyz"), timeout=60, what="the operator to be ready")
+        yield process.pid, time.perf_counter() - start
+    finally:
+        process.terminate()
+        process.wait(30)
+        log.close()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+class Connection:
+    """One kept-open connection of a second client, so that reading costs little beside what is measured."""
+
+    def __init__(self, cluster: TestCluster) -> None:
+        config = yaml.safe_load(cluster.kubeconfig.read_text())
+        context = ssl.create_default_context(cadata=_pem(config["clusters"][0]["cluster"], "certificate-authority"))
+        user = config["users"][0]["user"]
+        files = cluster.folder / f"bench-{os.getpid()}-{id(self)}.pem"
+        files.write_text(_pem(user, "client-certificate") + _pem(user, "client-key"))
+        context.load_cert_chain(files)
+        host, _, port = cluster.server.removeprefix("https://").partition(":")
+        self._http = http.client.HTTPSConnection(host, int(port), context=context, timeout=30)
+
+    def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        """Status and JSON."""
+        headers = {"Content-Type": "application/merge-patch+json"}
+        self._http.request(method, path, json.dumps(body) if body else None, headers)
+        response = self._http.getresponse()
+        return response.status, json.loads(response.read())
+
+
+def _pem(entry: dict[str, str], name: str) -> str:
+    import base64
+
+    if f"{name}-data" in entry:
+        return base64.b64decode(entry[f"{name}-data"]).decode()
+    return Path(entry[name]).read_text()
+
+
+EDIT: Final = {"spec": {"enforcementAction": "dryrun", "match": {"excludedNamespaces": ["bench"]}}}
+
+
+def _repair(bench: Bench) -> None:
+    """From the response to an edit until another client reads the constraint restored, one constraint at a time."""
+    connection = Connection(bench.cluster)
+    times = []
+    for constraint in itertools.islice(bench.constraints, EDITS):
+        path = bench.path(constraint)
+        status, edited = connection.request("PATCH", path, EDIT)
+        edited_at = time.perf_counter()
+        if status != 200 or edited["spec"] == constraint["spec"]:
+            raise SystemExit(f"the edit of {path} did not take: {status}")
+        while connection.request("GET", path)[1].get("spec") != constraint["spec"]:
+            if time.perf_counter() - edited_at > 60:
+                raise SystemExit(f"{path} was not restored")
+        times.append(time.perf_counter() - edited_at)
+    p50, p99 = (1000 * percentile(times, p) for p in (50, 99))
+    figure(
+        f"repair of one constraint, {EDITS} edits",
+        f"p50 {p50:.0f} ms, p99 {p99:.0f} ms",
+        goal="p99 < 1 s",
+        met=p99 < 1000,
+    )
+
+
+def _many_edits(bench: Bench) -> None:
+    """All constraints edited at once; until a second client sees every one restored."""
+    wanted = {bench.path(c): c["spec"] for c in bench.constraints}
+    kinds = sorted({path.rpartition("/")[0] for path in wanted})
+    start = time.perf_counter()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda part: _edit_all(bench, part), [list(wanted)[n::8] for n in range(8)]))
+    edited = time.perf_counter()
+    connection = Connection(bench.cluster)
+    while not _all_restored(connection, kinds, wanted):
+        if time.perf_counter() - edited > 120:
+            raise SystemExit("not every constraint was restored")
+    total = time.perf_counter() - start
+    text = f"{total:.1f} s ({edited - start:.1f} s of it the edits themselves)"
+    figure(f"{CONSTRAINTS} constraints edited at once, all restored", text, goal="< 10 s", met=total < 10)
+
+
+def _edit_all(bench: Bench, paths: list[str]) -> None:
+    connection = Connection(bench.cluster)
+    for path in paths:
+        connection.request("PATCH", path, EDIT)
+
+
+def _all_restored(connection: Connection, kinds: list[str], wanted: dict[str, Any]) -> bool:
+    for kind in kinds:
+        for item in connection.request("GET", kind)[1]["items"]:
+            if item["spec"] != wanted[f"{kind}/{item['metadata']['name']}"]:
+                return False
+    return True
+
+
+def _resident_mb(pid: int) -> float:
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found.group(1)) / 1024
+
+
+def _write_snapshot(folder: Path) -> None:
+    """The example's definitions and cluster, and 100 assignments of its initiative."""
+    shutil.copytree(ROOT / "examples" / "snapshot", folder)
+    assignments = sorted((folder / "assignments").glob("*.json"))
+    documents = [json.loads(path.read_text()) for path in assignments]
+    initiative = next(d for d in documents if "policySetDefinitions" in d["properties"]["policyDefinitionId"])
+    for path in assignments:
+        path.unlink()
+    base = initiative["id"].rpartition("/")[0]
+    for number in range(ASSIGNMENTS):
+        name = f"bench-{number:03}"
+        document = {**initiative, "id": f"{base}/{name}", "name": name}
+        (folder / "assignments" / f"{name}.json").write_text(json.dumps(document))
