@@ -235,6 +235,7 @@ def test_parameters_keep_their_names_and_lose_the_case_of_their_types() -> None:
     declared: dict[str, Json] = {
         "Ports": make_parameter("ARRAY", defaultValue=[], allowedValues=[[], [80]]),
         "needed": make_parameter("string"),
+        "printed": make_parameter("string", defaultValue=None),
     }
 
     found = parse(make_definition(parameters=declared))
@@ -242,6 +243,7 @@ def test_parameters_keep_their_names_and_lose_the_case_of_their_types() -> None:
     assert isinstance(found, PolicyDefinition)
     assert (found.parameters["Ports"].type, found.parameters["Ports"].allowed_values) == ("array", ([], [80]))
     assert found.parameters["needed"].default is ABSENT
+    assert found.parameters["printed"].default is ABSENT
 
 
 @pytest.mark.parametrize(

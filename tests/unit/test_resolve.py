@@ -767,6 +767,33 @@ def test_a_value_of_another_type_is_unresolved_and_says_so(kind: str, value: Jso
     assert kind.casefold() in message(found)
 
 
+DISABLED_BY_DEFAULT = {"effect": make_parameter("String", defaultValue="Disabled")}
+
+
+def test_a_value_that_cannot_be_used_does_not_leave_the_default_in_force() -> None:
+    definition = make_definition(parameters=DISABLED_BY_DEFAULT)
+
+    assert outcome(resolve_one(make_assignment(parameters={"effect": 7}), definition)) == "Parameter"
+
+
+def test_a_mapping_that_cannot_be_worked_out_does_not_leave_the_default_in_force() -> None:
+    initiative = make_initiative(make_reference(parameters={"EFFECT": "[parameters('gone')]"}))
+
+    found = resolve_one(
+        make_assignment(of=initiative_id()), initiative, make_definition(parameters=DISABLED_BY_DEFAULT)
+    )
+
+    assert outcome(found) == "Parameter"
+    assert "the initiative's value for parameter 'EFFECT'" in message(found)
+
+
+def test_a_default_of_the_wrong_type_does_not_matter_where_a_value_is_given() -> None:
+    definition = make_definition(parameters={"x": make_parameter("Array", defaultValue="x")})
+
+    assert outcome(resolve_one(make_assignment(), definition)) == "Parameter"
+    assert outcome(resolve_one(make_assignment(parameters={"X": []}), definition)) == "audit"
+
+
 def test_a_missing_parameter_names_itself_the_place_and_the_mend() -> None:
     details = make_details(values={"imageRegex": "[parameters('Images')]"})
     definition = make_definition(details=details, parameters={"images": make_parameter("String")})

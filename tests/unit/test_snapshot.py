@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from controller.azure.snapshot import LARGEST_FILE, fingerprint, read_snapshot, write_snapshot
+from controller.azure.snapshot import LARGEST_FILE, _files, fingerprint, read_snapshot, write_snapshot
 from controller.errors import AzpolicyError, InputError, SourceError
 from tests.unit.azure_builders import (
     CLUSTER_ID,
@@ -72,8 +72,10 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     snapshot.mkdir()
     (snapshot / "linked").symlink_to(tmp_path / "kept")
     (tmp_path / "kept" / "round").symlink_to(snapshot)
+    (tmp_path / "kept" / "self").symlink_to(".")
 
     assert read_snapshot(snapshot, None) == make_state(*RESOURCES)
+    assert len(_files(snapshot)) == 1
 
 
 def test_a_byte_order_mark_is_fine(tmp_path: Path) -> None:
