@@ -92,7 +92,7 @@ class Documents:
             return lambda key: not _scope_of(key) or self._above(_scope_of(key), scope)
         if query_filter == "atScope()":
             return lambda key: self._above(_scope_of(key), scope)
-        if found := re.fullmatch(r"policyDefinitionId eq '(.+)'", query_filter):
+        if found := re.fullmatch(r"policyDefinitionId eq '((?:[^']|'')+)'", query_filter):
             wanted = found[1].replace("''", "'").casefold()
             return lambda key: self._above(_scope_of(key), scope) and self._assigns(key) == wanted
         if query_filter:

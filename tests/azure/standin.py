@@ -22,7 +22,7 @@ from azure.core.credentials import AccessToken
 
 from controller.azure.access import ArmSettings, Limits
 from controller.azure.clouds import Cloud, custom_cloud
-from controller.azure.credentials import CredentialKind, CredentialSettings
+from controller.azure.credentials import CredentialKind, credential_settings
 from tests.azure.documents import Document, Documents
 from tests.azure.faults import REFUSALS, TRANSPORT_FAULTS, Fault, FaultKind, break_connection, error
 from tests.azure.server import Server
@@ -127,11 +127,14 @@ class Standin:
         url = self._server.url
         return custom_cloud(url, audience="https://arm.test", authority=url, ca_file=str(self._server.certificate))
 
+    @property
+    def environ(self) -> dict[str, str]:
+        """What a program needs in its environment to be known here; the kind is client-secret."""
+        return {"AZURE_TENANT_ID": TENANT_ID, "AZURE_CLIENT_ID": CLIENT_ID, "AZURE_CLIENT_SECRET": SECRET}
+
     def settings(self, cluster_id: str, limits: Limits | None = None) -> ArmSettings:
         """Settings that read a cluster here, by client secret unless a credential is handed in."""
-        credential = CredentialSettings(
-            CredentialKind.CLIENT_SECRET, tenant_id=TENANT_ID, client_id=CLIENT_ID, client_secret=SECRET
-        )
+        credential = credential_settings(CredentialKind.CLIENT_SECRET, self.environ)
         return ArmSettings(cluster_id, self.cloud, credential, limits=limits or Limits())
 
     def credential(self) -> StandinCredential:

@@ -11,7 +11,7 @@ import pytest
 from controller.azure.arm import ArmReader
 from controller.errors import SourceError
 from tests.azure.faults import FaultKind
-from tests.azure.world import CLUSTER_ID, MANAGEMENT_GROUP, SUBSCRIPTION, assignment_id, definition_id
+from tests.azure.world import CLUSTER_ID, MANAGEMENT_GROUP, SUBSCRIPTION, assignment_id, definition_id, make_assignment
 
 if TYPE_CHECKING:
     from tests.azure.conftest import OpenReader, Waits
@@ -309,6 +309,29 @@ async def test_an_assignment_deleted_between_pages_takes_no_other_along(arm: Sta
 
     assert {each.name for each in state.assignments} == {"beta", "gamma"}
     assert state.gone == {assignment_id("alpha").casefold()}
+
+
+async def test_an_assignment_changed_between_pages_ends_the_read(arm: Standin, open_reader: OpenReader) -> None:
+    def move_to_the_end() -> None:
+        arm.documents.delete(assignment_id("alpha"))
+        arm.documents.put(make_assignment("alpha", definition_id("probes"), displayName="Changed"))
+
+    arm.before(SECOND_PAGE, move_to_the_end)
+
+    async with open_reader() as reader:
+        with pytest.raises(SourceError, match="with different content"):
+            await reader.read()
+        assert len((await reader.read()).state.assignments) == 3
+
+
+async def test_a_quote_in_a_definition_is_no_end_of_a_filter(arm: Standin, open_reader: OpenReader) -> None:
+    name = definition_id("it's", SUBSCRIPTION)
+    arm.documents.put(make_assignment("quoted", name))
+    arm.fail(FaultKind.LAST_PAGE, ASSIGNMENTS)
+
+    async with open_reader() as reader:
+        with pytest.raises(SourceError, match="quoted, which still applies"):
+            await reader.read([assignment_id("quoted")])
 
 
 async def test_an_assignment_that_exists_but_no_longer_reaches_the_cluster_is_gone(

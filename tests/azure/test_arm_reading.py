@@ -119,17 +119,41 @@ async def test_an_id_that_is_no_cluster_is_refused_before_anything_is_asked(arm:
     assert arm.requests == []
 
 
-async def test_an_override_brings_the_version_that_it_asks_for(arm: Standin, open_reader: OpenReader) -> None:
+@pytest.mark.parametrize(
+    ("selectors", "brought"),
+    [
+        ([{"kind": "policyDefinitionReferenceId", "in": ["Member-0"]}], {"1.2.0", "2.0.0", "2.1.0"}),
+        ([{"kind": "policyDefinitionReferenceId", "notIn": ["member-1"]}], {"1.2.0", "2.0.0", "2.1.0"}),
+        ([{"kind": "policyDefinitionReferenceId", "in": ["member-1"]}], {"1.2.0"}),
+        ([{"kind": "policyDefinitionReferenceId", "notIn": ["member-0"]}], {"1.2.0"}),
+        ([{"kind": "resourceLocation", "in": ["westeurope"]}], {"1.2.0"}),
+    ],
+)
+async def test_an_override_brings_the_versions_of_the_members_that_it_selects(
+    selectors: list[dict[str, object]], brought: set[str], arm: Standin, open_reader: OpenReader
+) -> None:
     for version in ("2.0.0", "2.1.0", "3.0.0"):
         arm.documents.put(make_definition("probes", version))
-    selectors = [{"kind": "policyDefinitionReferenceId", "in": ["member-0"]}]
     overrides = [{"kind": "definitionVersion", "value": "2.*.*", "selectors": selectors}]
-    arm.documents.put(make_assignment("gamma", initiative_id("baseline"), scope=MANAGEMENT_GROUP, overrides=overrides))
+    gamma = make_assignment("gamma", initiative_id("baseline"), scope=MANAGEMENT_GROUP, overrides=overrides)
+    arm.documents.put(gamma)
 
     async with open_reader() as reader:
         state = (await reader.read()).state
 
-    assert versions_of(state, PROBES) == {"1.2.0", "2.0.0", "2.1.0"}
+    assert versions_of(state, PROBES) == brought
+
+
+async def test_an_override_that_names_no_member_is_for_what_is_assigned(arm: Standin, open_reader: OpenReader) -> None:
+    arm.documents.put(make_initiative("baseline", {PROBES: "1.*.*"}, "2.0.0"))
+    override = {"kind": "definitionVersion", "value": "2.*.*"}
+    settings = {"definitionVersion": "1.*.*", "overrides": [override]}
+    arm.documents.put(make_assignment("gamma", initiative_id("baseline"), scope=MANAGEMENT_GROUP, **settings))
+
+    async with open_reader() as reader:
+        state = (await reader.read()).state
+
+    assert versions_of(state, initiative_id("baseline")) == {"1.0.0", "2.0.0"}
 
 
 async def test_without_effective_versions_the_pattern_finds_them(arm: Standin, open_reader: OpenReader) -> None:
@@ -180,6 +204,28 @@ async def test_what_cannot_change_is_asked_for_once(arm: Standin, open_reader: O
         await reader.read()
 
     assert "Microsoft.Authorization/policyDefinitions/probes/versions/1.2.0" not in asked_paths(arm)
+
+
+async def test_what_is_no_longer_in_use_is_forgotten(arm: Standin, open_reader: OpenReader) -> None:
+    async with open_reader() as reader:
+        await reader.read()
+        arm.documents.delete(assignment_id("alpha"))
+        arm.documents.delete(assignment_id("gamma", MANAGEMENT_GROUP))
+        await reader.read()
+        arm.documents.put(make_assignment("alpha", PROBES))
+        arm.requests.clear()
+
+        await reader.read()
+
+    assert "Microsoft.Authorization/policyDefinitions/probes/versions/1.2.0" in asked_paths(arm)
+
+
+async def test_a_scope_is_asked_only_for_what_it_holds_itself(arm: Standin, open_reader: OpenReader) -> None:
+    async with open_reader() as reader:
+        await reader.read()
+
+    lists = [each for each in arm.requests if each.path.endswith("/policyDefinitions")]
+    assert [each.query["$filter"] for each in lists] == ["atExactScope()"]
 
 
 async def test_a_built_in_initiative_is_asked_again_after_an_hour_since_its_members_float(

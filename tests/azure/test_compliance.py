@@ -39,7 +39,8 @@ def states(arm: Standin) -> list[Document]:
         {"id": POD + "2", "type": "Pod", "name": "web2", "complianceState": "Compliant"},
     ]
     arm.states += [
-        make_state(assignment_id("gamma", MANAGEMENT_GROUP), "Compliant", policyDefinitionReferenceId="member-0"),
+        make_state(assignment_id("gamma", MANAGEMENT_GROUP), "Compliant", policyDefinitionReferenceId="member-0")
+        | {"components": [{"id": POD, "type": "Pod", "name": "web"}]},
         make_state(assignment_id("alpha"), "NonCompliant", components=components),
         make_state(assignment_id("beta", SUBSCRIPTION), "Exempt"),
         make_state("/another", "NonCompliant") | {"resourceId": CLUSTER_ID + "2"},
