@@ -364,15 +364,13 @@ class _Run:
     async def _constraints_deleted(self, template: LiveObject) -> None:
         """Returns once nobody uses the template; _Stopped where somebody does, also since the plan was made."""
         name = template.ref.name
-        users = [(ref, task) for ref, task in self._tasks.items() if _uses(ref, name)]
-        for result in [await asyncio.shield(task) for _, task in users]:
+        users = [task for ref, task in self._tasks.items() if _uses(ref, name)]
+        for result in [await asyncio.shield(task) for task in users]:
             if result.action is not Action.DELETED:
                 raise _Stopped("InUse", f"kept: its constraint {result.ref.name} is still there", Action.BLOCKED)
-        kinds = {template_kind(template.manifest), *(ref.kind for ref, _ in users)} - {""}
-        for kind in sorted(kinds):
-            items, _ = await self.client.list_live(constraint_kind(kind)) or ((), "")
-            if staying := [live.ref for live in items if not live.deleting]:
-                raise _Stopped("InUse", f"kept: {staying[0]} uses it", Action.BLOCKED)
+        items, _ = await self.client.list_live(constraint_kind(name)) or ((), "")
+        if staying := [live.ref.name for live in items if not live.deleting]:
+            raise _Stopped("InUse", f"kept: the constraint {staying[0]} came to use it", Action.BLOCKED)
 
     async def _enforced(self, ref: ObjectRef) -> None:
         if ref.group != CONSTRAINT_GROUP:
