@@ -6,7 +6,7 @@ import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.kinds import LiveObject
-from controller.cluster.plan import Answer, Inventory
+from controller.cluster.plan import Inventory
 from controller.gatekeeper.model import DesiredObject, DesiredState, Rendered, Role
 from controller.gatekeeper.naming import (
     CONSTRAINT_GROUP,
@@ -154,10 +154,3 @@ def inventory(*objects: LiveObject) -> Inventory:
     """A complete listing."""
     kinds = frozenset(each.ref.kind for each in objects if each.ref.group == CONSTRAINT_GROUP)
     return Inventory({each.ref: each for each in objects}, kinds)
-
-
-def stored(of: LiveObject, **spec: Any) -> Answer:
-    """What a dry run would answer: the live object, its spec changed so."""
-    manifest: Any = copy.deepcopy(of.manifest)
-    manifest["spec"] |= spec
-    return Answer(LiveObject(of.ref, manifest))
