@@ -9,6 +9,7 @@ import contextlib
 import copy
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.error
@@ -179,10 +180,10 @@ class Operator:
         """Waits for a text in its log."""
         eventually(lambda: text in self.text, timeout=timeout, what=f"{text!r} in {self.log}")
 
-    def stop(self) -> int:
-        """SIGTERM, and its exit code."""
-        self._process.terminate()
-        return self._process.wait(STOP_TIMEOUT)
+    def stop(self, sent: signal.Signals = signal.SIGTERM, seconds: float = STOP_TIMEOUT) -> int:
+        """Sends a signal; the exit code, or subprocess.TimeoutExpired after so many seconds."""
+        self._process.send_signal(sent)
+        return self._process.wait(seconds)
 
     def wait(self) -> int:
         """Waits for it to end by itself: its exit code."""
