@@ -57,7 +57,7 @@ from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, FIELD_MANAGER, TEMPLATE_GROUP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from controller.cluster.client import KubeClient, Response
     from controller.cluster.kinds import Kind
@@ -134,10 +134,28 @@ class Memory:
 
     settled: dict[str, Learnt] = field(default_factory=dict)
     good_templates: dict[str, LiveObject] = field(default_factory=dict)
+    verbatim: set[str] = field(default_factory=set)
 
     def settle(self, live: LiveObject, desired: DesiredObject, dropped: tuple[str, ...]) -> None:
-        """Remembers that this live object is what the server makes of this desired one."""
+        """Remembers that this live object is what the server makes of this desired one.
+
+        Where that is the desired spec to the letter, no later difference can be the server's defaulting, and a repair
+        need not ask before it writes.
+        """
+        if live.manifest.get("spec") == desired.manifest.get("spec"):
+            self.verbatim.add(desired.digest)
         self.settled[live.uid] = Settled(live.generation, live.digest(), desired.digest, dropped)
+
+    def forget(self, uids: Collection[str], desired_digests: Collection[str]) -> None:
+        """Drops what is remembered of objects that are gone and of what is no longer desired."""
+        self.settled = {k: v for k, v in self.settled.items() if k in uids or not isinstance(v, Settled)}
+        self.verbatim.intersection_update(desired_digests)
+
+    def answer(self, change: Unsure) -> Answer | None:
+        """What a dry run would answer, where that is known without one."""
+        if change.desired.digest not in self.verbatim:
+            return None
+        return Answer(LiveObject(change.live.ref, change.target))
 
 
 class Applier:

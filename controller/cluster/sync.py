@@ -59,9 +59,10 @@ class Planner:
         inventory = await take_inventory(self.client, desired.objects)
         first = make_plan(desired, inventory, self.marks, limit=limit, settled=self.memory.settled)
         answers = await self._ask(first, inventory, ask_creates=ask_creates)
-        if not answers:
-            return first, inventory
-        plan = make_plan(desired, inventory, self.marks, limit=limit, settled=self.memory.settled, answers=answers)
+        plan = first
+        if answers:
+            plan = make_plan(desired, inventory, self.marks, limit=limit, settled=self.memory.settled, answers=answers)
+        self.memory.forget({live.uid for live in inventory.objects.values()}, {o.digest for o in desired.objects})
         self._remember(plan)
         return plan, inventory
 
@@ -72,8 +73,12 @@ class Planner:
             if isinstance(change, Unsure)
             or (ask_creates and isinstance(change, Create) and _askable(change.desired, inventory))
         ]
-        answers = await asyncio.gather(*(self.applier.answer(change) for change in questions))
+        answers = await asyncio.gather(*(self._answer(change) for change in questions))
         return {ref_of(change): answer for change, answer in zip(questions, answers, strict=True)}
+
+    async def _answer(self, change: Unsure | Create) -> Answer:
+        known = self.memory.answer(change) if isinstance(change, Unsure) else None
+        return known or await self.applier.answer(change)
 
     def _remember(self, plan: Plan) -> None:
         for change in plan.changes:
@@ -91,7 +96,7 @@ class Planner:
             live = await self.client.get_live(own, live.ref.name)
         change = decide(desired, live, self.marks, self.memory.settled)
         if isinstance(change, Unsure):
-            change = decide(desired, live, self.marks, self.memory.settled, await self.applier.answer(change))
+            change = decide(desired, live, self.marks, self.memory.settled, await self._answer(change))
             if isinstance(change, Keep):
                 self.memory.settle(change.live, change.desired, change.dropped)
         return change

@@ -195,6 +195,7 @@ def _repair(bench: Bench) -> None:
         if status != 200 or edited["spec"] == constraint["spec"]:
             raise SystemExit(f"the edit of {path} did not take: {status}")
         while connection.request("GET", path)[1].get("spec") != constraint["spec"]:
+            time.sleep(0.002)  # a reader, not a load
             if time.perf_counter() - edited_at > 60:
                 raise SystemExit(f"{path} was not restored")
         times.append(time.perf_counter() - edited_at)
