@@ -368,6 +368,15 @@ def test_a_member_that_moved_to_another_kind_goes_after_its_successor() -> None:
     assert (change.reason, change.successors) == (DeleteReason.MOVED, (new.ref,))
 
 
+def test_successors_stand_in_one_order_whatever_order_they_were_desired_in() -> None:
+    old, new = constraint("K8sThing"), [constraint("K8sThingV3"), constraint("K8sThingV2")]
+
+    change = planned(desired_state(*new), live(old))[old.ref]
+
+    assert isinstance(change, Delete)
+    assert change.successors == (new[1].ref, new[0].ref)
+
+
 @pytest.mark.parametrize("outcome", [unresolved(), unresolved(member(whole=True))], ids=["the member", "all of it"])
 def test_what_is_not_understood_is_retained(outcome: Any) -> None:
     assert isinstance(only(desired_state(outcomes=[outcome], listed=["a"]), live(constraint())), Retain)
