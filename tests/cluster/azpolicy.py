@@ -35,6 +35,13 @@ STOP_TIMEOUT = 15.0
 TEMPLATES = "/apis/templates.gatekeeper.sh/v1/constrainttemplates"
 CONSTRAINTS = "/apis/constraints.gatekeeper.sh/v1beta1"
 MUTATORS = "/apis/mutations.gatekeeper.sh/v1"
+OTHER_KINDS = (
+    f"{MUTATORS}/assign",
+    f"{MUTATORS}/assignmetadata",
+    f"{MUTATORS}/modifyset",
+    "/apis/mutations.gatekeeper.sh/v1alpha1/assignimage",
+    "/apis/syncset.gatekeeper.sh/v1alpha1/syncsets",
+)
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 RECORD = "/api/v1/namespaces/gatekeeper-system/configmaps/azure-policy-sync"
 PODS = "/api/v1/namespaces/default/pods"
@@ -229,11 +236,11 @@ def all_constraints(cluster: TestCluster) -> dict[str, dict[str, Any]]:
 
 
 def managed(cluster: TestCluster) -> dict[str, dict[str, Any]]:
-    """The projection of every template, constraint and label mutator by path: what has to be as it was."""
+    """The projection of every template, constraint, mutator and sync set by path: what has to be as it was."""
     found = {f"{TEMPLATES}/{name}": live for name, live in templates(cluster).items()}
     found |= all_constraints(cluster)
-    mutators = cluster.get(f"{MUTATORS}/assignmetadata")["items"]
-    found |= {f"{MUTATORS}/assignmetadata/{live['metadata']['name']}": live for live in mutators}
+    for kind in OTHER_KINDS:
+        found |= {f"{kind}/{live['metadata']['name']}": live for live in cluster.get(kind)["items"]}
     return {path: projection(live) for path, live in found.items()}
 
 
@@ -287,7 +294,7 @@ def enforced(cluster: TestCluster, path: str) -> bool:
 
 
 def wipe(cluster: TestCluster) -> None:
-    """Takes every template, constraint and mutator away, and the record of the cluster's id."""
+    """Takes every template, constraint, mutator and sync set away, and the record of the cluster's id."""
     cluster.request("DELETE", RECORD)
     for path, live in managed(cluster).items():
         if CONSTRAINTS in path and "finalizers" in live["metadata"]:
