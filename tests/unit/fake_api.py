@@ -1,0 +1,207 @@
+"""An API server in memory, with Gatekeeper behind it: it does what a real one does, at the moment a test says.
+
+Below the client's retries and above the network: what is tested is the client and the Applier as they are. It keeps
+uids, generations, resourceVersions and field managers, refuses stale writes, and lets others act before a request.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from controller.cluster.client import Connection, KubeClient, Response
+from controller.cluster.kinds import CRD_PATH, LiveObject, kind_of
+from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from controller.gatekeeper.model import ObjectRef
+
+BAD_REGO = "does not compile"
+
+
+@dataclass
+class Step:
+    """What happens at a request that fits: `act` runs before it, `answer` is given instead of it; `times` times."""
+
+    method: str
+    path: str
+    answer: Response | None = None
+    act: Callable[[], object] = lambda: None
+    times: int = 1
+
+
+@dataclass
+class Call:
+    """A request as it arrived."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: Any = field(repr=False)
+
+
+def status(code: int, message: str, reason: str = "", retry_after: float | None = None) -> Response:
+    """An answer that is no object."""
+    return Response(code, {"kind": "Status", "message": message, "reason": reason}, retry_after)
+
+
+class FakeApi(KubeClient):
+    """Objects by their path; a test reads and edits them as another user would."""
+
+    def __init__(self) -> None:
+        super().__init__(Connection())
+        self.calls: list[Call] = []
+        self.gatekeeper_enforces = True
+        self._objects: dict[str, Any] = {}
+        self._steps: list[Step] = []
+        self._versions = itertools.count(100)
+        self._uids = itertools.count(1)
+
+    # --- what a test does ----------------------------------------------------------------------------------------
+
+    def put(self, live: LiveObject) -> LiveObject:
+        """Makes an object as it is given, with a new uid, whatever was there."""
+        path = kind_of(live.ref).path(live.ref.name)
+        self._objects[path] = copy.deepcopy(dict(live.manifest))
+        self._objects[path]["metadata"] |= {"uid": f"made-{next(self._uids)}", "generation": 1}
+        self._written(path)
+        return self.found(live.ref)
+
+    def edit(self, ref: ObjectRef, **spec: Any) -> None:
+        """Somebody changes a spec."""
+        path = kind_of(ref).path(ref.name)
+        self._objects[path]["spec"] |= spec
+        self._objects[path]["metadata"]["generation"] += 1
+        self._written(path)
+
+    def touch(self, ref: ObjectRef) -> None:
+        """A write of the status: only the resourceVersion moves."""
+        self._objects[kind_of(ref).path(ref.name)]["metadata"]["resourceVersion"] = str(next(self._versions))
+
+    def remove(self, ref: ObjectRef) -> None:
+        """Takes an object away; a template takes its kind along."""
+        del self._objects[kind_of(ref).path(ref.name)]
+
+    def found(self, ref: ObjectRef) -> LiveObject:
+        """The object as it is now."""
+        return LiveObject(ref, copy.deepcopy(self._objects[kind_of(ref).path(ref.name)]))
+
+    def has(self, ref: ObjectRef) -> bool:
+        """Whether it is there."""
+        return kind_of(ref).path(ref.name) in self._objects
+
+    def at(
+        self,
+        method: str,
+        path: str,
+        answer: Response | None = None,
+        *,
+        act: Callable[[], object] = lambda: None,
+        times: int = 1,
+    ) -> None:
+        """Says what happens at the next requests whose method is this one and whose path ends so."""
+        self._steps.append(Step(method, path, answer, act, times))
+
+    def count(self, method: str) -> int:
+        """How many requests of a method came, dry runs apart."""
+        return sum(call.method == method and "dryRun" not in call.query for call in self.calls)
+
+    # --- what the server does ------------------------------------------------------------------------------------
+
+    async def _once(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Response:
+        self.calls.append(Call(method, path, query, body))
+        for step in self._steps:
+            if step.times and step.method == method and path.endswith(step.path):
+                step.times -= 1
+                step.act()
+                if step.answer is not None:
+                    return step.answer
+                break
+        dry = "dryRun" in query
+        match method:
+            case "GET":
+                return self._get(path)
+            case "POST":
+                assert body is not None
+                return self._create(path, body, dry=dry)
+            case "PUT":
+                assert body is not None
+                return self._replace(path, body, dry=dry)
+            case _:
+                return self._delete(path, body or {})
+
+    def _get(self, path: str) -> Response:
+        if path in self._objects:
+            return Response(200, copy.deepcopy(self._objects[path]))
+        if path.startswith(CRD_PATH):
+            return self._crd(path.removeprefix(f"{CRD_PATH}/").partition(".")[0])
+        items = [copy.deepcopy(v) for k, v in self._objects.items() if k.rpartition("/")[0] == path]
+        plural = path.rpartition("/")[2]
+        served = CONSTRAINT_GROUP not in path or any(k.endswith(f"constrainttemplates/{plural}") for k in self._objects)
+        if path.count("/") == 4 and served:
+            return Response(200, {"metadata": {"resourceVersion": "1"}, "items": items})
+        return status(404, f"{path} not found", "NotFound")
+
+    def _crd(self, name: str) -> Response:
+        if not any(path.endswith(f"constrainttemplates/{name}") for path in self._objects):
+            return status(404, "not found", "NotFound")
+        established = {"conditions": [{"type": "Established", "status": "True"}]}
+        return Response(200, {"metadata": {"name": name}, "spec": {"versions": []}, "status": established})
+
+    def _create(self, path: str, body: Mapping[str, Any], *, dry: bool) -> Response:
+        name = f"{path}/{body['metadata']['name']}"
+        if name in self._objects:
+            return status(409, f"{name} already exists", "AlreadyExists")
+        made = copy.deepcopy(dict(body))
+        made["metadata"] |= {"uid": f"made-{next(self._uids)}", "generation": 1}
+        return self._store(name, made, dry=dry)
+
+    def _replace(self, path: str, body: Mapping[str, Any], *, dry: bool) -> Response:
+        there = self._objects.get(path)
+        if there is None:
+            return status(404, f"{path} not found", "NotFound")
+        meta, given = there["metadata"], body["metadata"]
+        if given.get("resourceVersion") != meta["resourceVersion"] or given.get("uid") != meta["uid"]:
+            return status(409, "the object has been modified; please apply your changes to the latest", "Conflict")
+        made = copy.deepcopy(dict(body))
+        made["metadata"]["managedFields"] = meta.get("managedFields") or []
+        made["metadata"]["generation"] = meta["generation"] + (made.get("spec") != there.get("spec"))
+        return self._store(path, made, dry=dry)
+
+    def _store(self, path: str, made: dict[str, Any], *, dry: bool) -> Response:
+        entries = made["metadata"].setdefault("managedFields", [])
+        if not any(entry["manager"] == "azure-policy-sync" for entry in entries):
+            made["metadata"]["managedFields"] = [*entries, {"manager": "azure-policy-sync", "operation": "Update"}]
+        if dry:
+            return Response(200, made)
+        self._objects[path] = made
+        self._written(path)
+        return Response(200, copy.deepcopy(made))
+
+    def _delete(self, path: str, options: Mapping[str, Any]) -> Response:
+        there = self._objects.get(path)
+        if there is None:
+            return status(404, f"{path} not found", "NotFound")
+        if options["preconditions"]["uid"] != there["metadata"]["uid"]:
+            return status(409, "Precondition failed: UID in precondition differs", "Conflict")
+        if there["metadata"].get("finalizers"):
+            there["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
+            return Response(200, copy.deepcopy(there))
+        del self._objects[path]
+        return Response(200, {"kind": "Status", "status": "Success"})
+
+    def _written(self, path: str) -> None:
+        """Gatekeeper takes a write up at once: what it says is of this uid and generation."""
+        there = self._objects[path]
+        there["metadata"]["resourceVersion"] = str(next(self._versions))
+        said = {"observedGeneration": there["metadata"]["generation"]}
+        if TEMPLATE_GROUP in path:
+            bad = BAD_REGO in there["spec"]["targets"][0]["rego"]
+            errors = {"errors": [{"code": "ingest_error", "message": "rego_parse_error"}]} if bad else {}
+            there["status"] = {"byPod": [{**said, "templateUID": there["metadata"]["uid"], **errors}]}
+        elif CONSTRAINT_GROUP in path:
+            there["status"] = {"byPod": [{**said, "enforced": self.gatekeeper_enforces}]}
