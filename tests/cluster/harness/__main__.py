@@ -40,16 +40,16 @@ def up(audit_interval: int, folder: Path | None, *, with_gatekeeper: bool) -> in
     """Start a cluster, say how to use it, stay until Ctrl-C or SIGTERM, leave nothing running."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with TestCluster.start(gatekeeper=with_gatekeeper, audit_interval=audit_interval, folder=folder) as cluster:
-        print(
-            f"The cluster runs. In another shell:\n\n"
-            f"  export KUBECONFIG={cluster.kubeconfig}\n"
-            f"  {tools.path('kubectl')} get namespaces\n\n"
-            f"API server  {cluster.server}\n"
-            f"logs        {cluster.logs}\n\n"
-            f"Ctrl-C ends it and removes everything.",
-            flush=True,
-        )
         try:
+            print(
+                f"The cluster runs. In another shell:\n\n"
+                f"  export KUBECONFIG={cluster.kubeconfig}\n"
+                f"  {tools.path('kubectl')} get namespaces\n\n"
+                f"API server  {cluster.server}\n"
+                f"logs        {cluster.logs}\n\n"
+                f"Ctrl-C ends it and removes everything.",
+                flush=True,
+            )
             threading.Event().wait()
         except KeyboardInterrupt:
             print("stopping", flush=True)
