@@ -440,6 +440,7 @@ async def test_a_template_stays_with_a_constraint_whose_delete_failed(api: FakeA
         (Action.BLOCKED, "InUse"),
         (Action.FAILED, "Denied"),
     ]
+    assert outcome.results[0].message == f"kept: its constraint {constraint().ref.name} is still there"
 
 
 async def test_a_delete_that_hangs_on_a_finalizer_does_not_hang_the_plan(api: FakeApi, memory: Memory) -> None:
