@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import random
 import ssl
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config.config_exception import ConfigException
+from yaml import YAMLError
 
 from controller.cluster.kinds import LiveObject
 from controller.errors import ClusterError, InputError
@@ -53,18 +55,28 @@ class Connection:
             if self.kubeconfig is None and self.context is None and _in_cluster():
                 config.load_incluster_config(client_configuration=configuration)
             else:
+                # The library prints about a missing file by itself, and then complains of something else.
+                if not any(path.is_file() for path in self._files()):
+                    raise FileNotFoundError("no such file")
                 await config.load_kube_config(
                     config_file=str(self.kubeconfig) if self.kubeconfig else None,
                     context=self.context,
                     client_configuration=configuration,
                 )
-        except (ConfigException, OSError, ValueError, KeyError, TypeError) as error:
-            where = f"kubeconfig {self.kubeconfig}" if self.kubeconfig else "the default kubeconfig"
+        except (ConfigException, OSError, ValueError, KeyError, TypeError, YAMLError) as error:
+            where = f"kubeconfig {os.pathsep.join(map(str, self._files()))}"
             detail = " ".join(str(error).split())
             raise InputError(f"no cluster to talk to: {where}: {detail}; give --kubeconfig or --context") from error
         # The default of 100 is a hard limit that open watches would use up; the semaphore below bounds requests.
         configuration.connection_pool_maxsize = 0
         return configuration
+
+    def _files(self) -> list[Path]:
+        """The files that kubectl would look at."""
+        if self.kubeconfig is not None:
+            return [self.kubeconfig]
+        named = os.environ.get("KUBECONFIG", "").split(os.pathsep)
+        return [Path(name).expanduser() for name in named if name] or [Path("~/.kube/config").expanduser()]
 
 
 def _in_cluster() -> bool:
