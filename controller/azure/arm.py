@@ -10,11 +10,12 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.azure.ancestors import MANAGEMENT_GROUPS, Ancestors, find_ancestors
-from controller.azure.catalogue import EXPAND, Catalogue, Fetched, Kind, Wanted, fetched, together
+from controller.azure.catalogue import EXPAND, Catalogue, Fetched, Kind, Wanted, fetched
 from controller.azure.client import ArmClient, ArmRefusal
 from controller.azure.credentials import make_credential
 from controller.azure.model import Assignment, Initiative, fold
@@ -123,7 +124,7 @@ class ArmReader:
             ) from exc
 
     async def _read(self, known_assignments: Collection[str]) -> tuple[list[Fetched], frozenset[str], Ancestors]:
-        cluster, listed, exemptions = await together((self._resource(), self._assignments(), self._exemptions()))
+        cluster, listed, exemptions = await self.client.together((self._resource, self._assignments, self._exemptions))
         gone = await self._gone(known_assignments, listed)
         assignments = [each.resource for each in listed if isinstance(each.resource, Assignment)]
         ancestors = await self._ancestors(assignments)
@@ -170,7 +171,7 @@ class ArmReader:
         """The folded ids of known assignments that Azure itself says no longer apply (design property 3)."""
         there = {fold(each.resource.id) for each in listed}
         missing = {fold(each): each for each in known if fold(each) not in there}
-        proofs = await together(self._is_gone(each) for each in missing.values())
+        proofs = await self.client.together(partial(self._is_gone, each) for each in missing.values())
         return frozenset(key for key, proven in zip(missing, proofs, strict=True) if proven)
 
     async def _is_gone(self, assignment_id: str) -> bool:

@@ -11,24 +11,22 @@ itself changes in place, so each scope that holds some of it in use is listed at
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from http import HTTPStatus
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from controller.azure.client import ArmRefusal
 from controller.azure.model import Initiative, PolicyDefinition, Unreadable, Version, VersionPattern, fold
 from controller.azure.parse import parse_resource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from controller.azure.client import ArmClient, Document
     from controller.azure.parse import Resource
-
-_T = TypeVar("_T")
 
 EXPAND: Final = "LatestDefinitionVersion, EffectiveDefinitionVersion"
 _AUTHORIZATION: Final = "/providers/microsoft.authorization/"
@@ -100,8 +98,9 @@ class Catalogue:
         distinct = {each.key: each for each in wanted if f"/{self._kind}/".casefold() in each.definition_id.casefold()}
         self._kept = {key: kept for key, kept in self._kept.items() if key in distinct}
         scopes = {fold(each.scope): each.scope for each in distinct.values() if each.scope}
-        held = dict(zip(scopes, await together(self._held(scope) for scope in scopes.values()), strict=True))
-        batches = await together(self._find(each, held) for each in distinct.values())
+        lists = await self._arm.together(partial(self._held, scope) for scope in scopes.values())
+        held = dict(zip(scopes, lists, strict=True))
+        batches = await self._arm.together(partial(self._find, each, held) for each in distinct.values())
         found = {_identity(each): each for batch in batches for each in batch}
         return list(found.values())
 
@@ -159,17 +158,6 @@ def fetched(document: Document) -> Fetched:
     """The document with what it says; InputError where it is no ARM resource at all."""
     place = str(document.get("id") or "Azure")
     return Fetched(parse_resource(document, place) or Unreadable(place, f"{place}: its type is unknown"), document)
-
-
-async def together(calls: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
-    """The calls' results in order; the first failure ends the others and is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(call) for call in calls]
-    except BaseExceptionGroup as failures:
-        first = failures.exceptions[0]
-        raise first from first.__cause__
-    return [task.result() for task in tasks]
 
 
 def _fits(resource: Resource, version: str) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
@@ -27,7 +26,7 @@ from azure.mgmt.resource.resources.aio import ResourceManagementClient
 from controller.errors import InputError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -72,7 +71,7 @@ class ArmClient:
         self.remaining: dict[str, int] = {}
         self._tokens = _Tokens(credential)
         self._endpoint = cloud.endpoint
-        self._turns = asyncio.Semaphore(limits.parallel)
+        self._parallel = limits.parallel
         self._transport = AioHttpTransport(session=_session(cloud))
         # One connection pool, one token and one way to retry, whichever generated client builds the request.
         options: dict[str, Any] = {
@@ -103,9 +102,32 @@ class ArmClient:
         await self._transport.close()
         await self._tokens.close()
 
+    async def together(self, calls: Iterable[Callable[[], Awaitable[_Answer]]]) -> list[_Answer]:
+        """The calls' results in order, a few at a time. After a failure no further call starts, and it is raised.
+
+        Those that run then are left to end: a connection that is cancelled while it opens stays open (CPython 3.11).
+        """
+        turns = asyncio.Semaphore(self._parallel)
+        failures: list[BaseException] = []
+
+        async def in_turn(call: Callable[[], Awaitable[_Answer]]) -> list[_Answer]:
+            async with turns:
+                if failures:
+                    return []
+                try:
+                    return [await call()]
+                except Exception as exc:  # noqa: BLE001 - raised below
+                    failures.append(exc)
+                    return []
+
+        results = await asyncio.gather(*(in_turn(call) for call in calls))
+        if failures:
+            raise failures[0]
+        return [answer for result in results for answer in result]
+
     async def get(self, path: str, query: Mapping[str, str]) -> Document:
         """The JSON object at `path`; ArmRefusal for an error status, SourceError for no answer or a malformed one."""
-        return await self._answer(path, lambda: self._fetch(path, _url(path, query), "GET"))
+        return await self._answer(path, self._fetch(path, _url(path, query), "GET"))
 
     async def list(self, path: str, query: Mapping[str, str], *, method: str = "GET") -> list[Document]:
         """Every entry of every page at `path`; a page that is missing or malformed is an error, never the end."""
@@ -115,7 +137,7 @@ class ArmClient:
             if url in seen:
                 raise SourceError(f"{path}: a page leads back to one before it, so the answer is not whole")
             seen.add(url)
-            page = await self._answer(path, partial(self._fetch, path, url, method))
+            page = await self._answer(path, self._fetch(path, url, method))
             found += _entries(path, page)
             url = _next_page(path, page)
         return found
@@ -125,9 +147,7 @@ class ArmClient:
         # With `cls` the SDK hands on what that returns in place of its model.
         get: Callable[..., Awaitable[Any]] = self._resources.resources.get_by_id
         name = quote(resource_id.strip("/"))
-        return await self._answer(
-            resource_id, lambda: get(name, api_version=api_version, cls=_as_json, **self._patience)
-        )
+        return await self._answer(resource_id, get(name, api_version=api_version, cls=_as_json, **self._patience))
 
     async def policy_states(self, resource_id: str, api_version: str) -> Sequence[Any]:
         """The latest policy states of a resource, the SDK's models, each with its components."""
@@ -139,7 +159,7 @@ class ArmClient:
             **self._patience,
         )
         path = f"{resource_id}/providers/Microsoft.PolicyInsights/policyStates"
-        return await self._answer(path, lambda: _collected(states))
+        return await self._answer(path, _collected(states))
 
     async def _fetch(self, path: str, url: str, method: str) -> Document:
         response = await self._policy.send_request(HttpRequest(method, url), **self._patience)
@@ -150,10 +170,9 @@ class ArmClient:
             raise SourceError(f"{path}: the answer is no JSON object")
         return document
 
-    async def _answer(self, path: str, call: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    async def _answer(self, path: str, call: Awaitable[_Answer]) -> _Answer:
         try:
-            async with self._turns:
-                return await call()
+            return await call
         except _NoTokenError as exc:
             reason = f"no token could be had for {self._endpoint}: {_one_line(exc)}; check the credential's settings"
             raise SourceError(reason) from exc.__cause__

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -65,13 +67,18 @@ def open_reader(arm: Standin, waits: Waits) -> OpenReader:
     """Opens a reader of the stand-in's cluster; keywords are its clock and its limits."""
 
     @asynccontextmanager
-    async def opened(
-        *, clock: Callable[[], float] | None = None, real: bool = False, **limits: Any
-    ) -> AsyncIterator[ArmReader]:
+    async def opened(*, clock: Callable[[], float] = time.monotonic, **limits: Any) -> AsyncIterator[ArmReader]:
         settings = replace(arm.settings(CLUSTER_ID), limits=Limits(**limits))
-        options: dict[str, Any] = {} if clock is None else {"clock": clock}
-        credential = None if real else arm.credential()
-        async with ArmReader(settings, credential=credential, sleep=waits, **options) as reader:
+        async with ArmReader(settings, credential=arm.credential(), sleep=waits, clock=clock) as reader:
             yield reader
+        await _connections_closed()
 
     return opened
+
+
+async def _connections_closed() -> None:
+    """Waits until the goodbyes of TLS are said: a request that was given up leaves them to the loop, which must run."""
+    transports: Mapping[int, Any] = getattr(asyncio.get_running_loop(), "_transports", {})
+    async with asyncio.timeout(10):
+        while any(each.get_extra_info("socket").fileno() >= 0 for each in list(transports.values())):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
