@@ -10,18 +10,19 @@ import asyncio
 import logging
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from controller.cluster.apply import WRITE_ACTIONS, ChangeSet, Result
 from controller.cluster.fights import FightDetector
 from controller.cluster.kinds import kind_of
 from controller.cluster.ownership import Ownership, ownership
-from controller.cluster.plan import PruneLimit
+from controller.cluster.plan import Create, Keep, PruneLimit, Replace
 from controller.cluster.watch import Watches
 from controller.errors import AzpolicyError, ClusterError
 from controller.gatekeeper.model import ObjectRef, Role
 from controller.gatekeeper.naming import is_managed_name
+from controller.gatekeeper.syncset import SYNCSET_REF
 from controller.planview import planned
 
 if TYPE_CHECKING:
@@ -41,8 +42,21 @@ if TYPE_CHECKING:
 log = logging.getLogger("azpolicy")
 _SOURCE_LOOK: Final = 1.0
 _RETRY: Final = 5.0
+_SOURCE_RETRY: Final = 60.0
 _SETTLE: Final = 0.02
 STALE_LOOPS: Final = 300.0
+# Reasons that pass by themselves; whatever else failed would fail again and waits for the next resync.
+_SOON: Final = frozenset(
+    {
+        "ClusterUnreachable",
+        "Contended",
+        "TemplateNotReady",
+        "InternalError",
+        "ServiceUnavailable",
+        "Timeout",
+        "TooManyRequests",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +104,7 @@ class Reconciler:
         self._carried: dict[ObjectRef, str] = {}
         self._watches = Watches(self.tools.client, self._changed)
         self._forced = self.tools.limit.forced
+        self._source_error = ""
         self._beats = {"sync": time.monotonic(), "repair": time.monotonic()}
 
     # --- the loops -------------------------------------------------------------------------------------------------
@@ -116,7 +131,7 @@ class Reconciler:
         while True:
             now = time.monotonic()
             if now >= poll_at:
-                poll_at = now + (_jittered(self.tools.pace.poll) if await self._poll() else _RETRY)
+                poll_at = now + await self._poll()
             if self.desired is not None:
                 ok = await self._sync()
                 resync_at = time.monotonic() + (_jittered(self.tools.pace.resync) if ok else _RETRY)
@@ -140,55 +155,63 @@ class Reconciler:
                 return False
         return False
 
-    async def _poll(self) -> bool:
-        """Reads the source; a failure keeps the last good state (property 1). True when another poll need not hurry."""
+    async def _poll(self) -> float:
+        """Reads the source; a failure keeps the last good state (property 1). Seconds until the next poll."""
         tools = self.tools
         try:
             desired = await tools.source.read(tools.planner)
         except ClusterError as error:
             log.warning("cluster not readable error=%r", str(error))
-            return False
+            return _RETRY
         except AzpolicyError as error:
             tools.metrics.polled(ok=False)
             kept = "the last good state is kept" if self.desired else "nothing is known yet"
-            log.error("source not readable, %s error=%r", kept, str(error))  # noqa: TRY400 - one line, no traceback
-            return True
+            if str(error) != self._source_error:
+                log.error("source not readable, %s error=%r", kept, str(error))  # noqa: TRY400 - one line, no traceback
+            self._source_error = str(error)
+            return _jittered(min(self.tools.pace.poll, _SOURCE_RETRY))
+        if self._source_error:
+            log.info("source readable again")
+        self._source_error = ""
         tools.metrics.polled(ok=True)
         tools.metrics.reading(tools.source.reader.figures)
         self.desired = desired
         self._index = {wanted.ref: wanted for wanted in desired.objects}
-        return True
+        return _jittered(self.tools.pace.poll)
 
     async def _sync(self) -> bool:
         """One full compare and what follows from it; False when it is to be tried again soon."""
         desired, tools = self.desired, self.tools
         assert desired is not None
         try:
-            await tools.record.check(desired.cluster_id)
-            limit = PruneLimit(tools.limit.percent, tools.limit.minimum, self._forced)
+            recorded = await tools.record.check(desired.cluster_id)
+            limit = replace(tools.limit, forced=self._forced, refused=recorded.refused)
             plan, inventory = await tools.planner.full(desired, limit)
             self._watches.follow(inventory)
             tools.metrics.watching(self._watches.kinds)
             self.complete.set()
-            outcome = await self._carry_out(plan, desired)
+            outcome = await self._carry_out(plan)
         except ClusterError as error:
             tools.metrics.failed()
             log.error("sync failed error=%r", str(error))  # noqa: TRY400
             return False
+        # What templates need that stay is in the plan's SyncSet alone: a repair by the policies' would take it away.
+        for change in plan.changes:
+            if isinstance(change, Create | Replace | Keep) and change.desired.role is Role.SYNC:
+                self._index[change.desired.ref] = change.desired
         self._carried = {ref: wanted.digest for ref, wanted in self._index.items()}
         tools.metrics.synced(desired, outcome)
         tools.metrics.good()
         self.last_outcome = outcome
-        return not any(r.reason in ("ClusterUnreachable", "Contended", "TemplateNotReady") for r in outcome.problems)
+        return not any(r.reason in _SOON for r in outcome.problems)
 
-    async def _carry_out(self, plan: Plan, desired: DesiredState) -> ChangeSet:
+    async def _carry_out(self, plan: Plan) -> ChangeSet:
         if self.tools.dry_run:
             results = tuple(map(planned, plan.changes))
             for result in results:
                 self._tell(result)
             return ChangeSet(results)
-        if plan.writes:
-            await self.tools.record.make(desired.cluster_id)
+        await self.tools.record.make(plan)
         outcome = await self.tools.applier.apply(plan, self._tell)
         self._forced = False
         return outcome
@@ -245,7 +268,7 @@ class Reconciler:
             log.warning("repair failed, the next sync tries again error=%r", str(error))
             self.wake()
         else:
-            if any(r.reason in ("ClusterUnreachable", "Contended", "TemplateNotReady") for r in outcome.problems):
+            if any(r.reason in _SOON for r in outcome.problems):
                 self.wake()
         finally:
             for obj, _ in wanted:
@@ -255,7 +278,7 @@ class Reconciler:
         """An object of ours that nobody wants, or a template that went: only a full compare can tell what follows."""
         if ref in self._index:
             return live is None and self._index[ref].role is Role.TEMPLATE
-        prunable = kind_of(ref).role is Role.TEMPLATE or is_managed_name(ref.name)
+        prunable = kind_of(ref).role is Role.TEMPLATE or ref == SYNCSET_REF or is_managed_name(ref.name)
         return live is not None and prunable and ownership(live, self.tools.marks) is Ownership.OURS
 
     def _repaired(self, result: Result, batch: Mapping[ObjectRef, tuple[LiveObject | None, float]]) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.kinds import CRD_PATH, LiveObject, constraint_kind, kind_of
 from controller.cluster.ownership import Ownership, ownership
@@ -55,6 +55,7 @@ from controller.cluster.readiness import (
 from controller.errors import ClusterError
 from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, FIELD_MANAGER, TEMPLATE_GROUP
+from controller.gatekeeper.syncset import ANNOTATION, SYNCSET_REF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -67,6 +68,7 @@ READY_TIMEOUT: Final = 90.0
 _ROUNDS: Final = 5
 _CONFLICT: Final = 409
 _NOT_FOUND: Final = 404
+_FAULT: Final = 500
 
 
 class Action(StrEnum):
@@ -178,7 +180,8 @@ class Applier:
             response = await self._client.replace(kind, change.target, dry_run=True)
         if response.ok:
             return Answer(LiveObject.of(kind, response.body))
-        if response.status in (403, _NOT_FOUND, _CONFLICT) and not _denied(response):
+        # A server at fault (5xx: a webhook that does not answer) refuses nothing; only its denial is a refusal.
+        if (response.status in (403, _NOT_FOUND, _CONFLICT) or response.status >= _FAULT) and not _denied(response):
             return Answer(None, unknown=response.message)
         return Answer(None, refusal=response.message)
 
@@ -235,6 +238,7 @@ class _Run:
         desired = change.desired
         if desired.ref.group == CONSTRAINT_GROUP:
             await self._template_ready(desired.ref.kind)
+            await self._data_replicated(desired.ref.kind)
         current: Unwritten | Create | Replace | Unsure = change
         for _ in range(_ROUNDS):
             match current:
@@ -290,6 +294,19 @@ class _Run:
                 raise _Stopped("TemplateNotReady", f"its template {kind.lower()}: {result.message}", Action.BLOCKED)
             return
         await self._ready(ref, None)
+
+    async def _data_replicated(self, kind: str) -> None:
+        """Returns when the SyncSet is there that the kind's rules look things up by: without it they would see nothing.
+
+        What failed is the SyncSet's own result; a constraint that is there already stays as it is meanwhile.
+        """
+        template = self._changes.get(ObjectRef(TEMPLATE_GROUP, "ConstraintTemplate", kind.lower()))
+        task = self._tasks.get(SYNCSET_REF)
+        if task is None or not _needs_data(template):
+            return
+        result = await asyncio.shield(task)
+        if result.action in PROBLEM_ACTIONS:
+            raise _Stopped("DataNotReplicated", f"the data that it needs: {result.message}", Action.BLOCKED)
 
     async def _verdict(self, change: Create | Replace | Unsure, stored: LiveObject) -> None:
         """Waits for Gatekeeper's word on a template just written; puts the last good one back if it fails."""
@@ -378,6 +395,8 @@ class _Run:
             await self._enforced(successor)
         if change.live.ref.group == TEMPLATE_GROUP:
             await self._constraints_deleted(change.live)
+        if change.live.ref == SYNCSET_REF:
+            await self._templates_deleted()
 
     async def _constraints_deleted(self, template: LiveObject) -> None:
         """Returns once nobody uses the template; _Stopped where somebody does, also since the plan was made."""
@@ -389,6 +408,16 @@ class _Run:
         items, _ = await self.client.list_live(constraint_kind(name)) or ((), "")
         if staying := [live.ref.name for live in items if not live.deleting]:
             raise _Stopped("InUse", f"kept: the constraint {staying[0]} came to use it", Action.BLOCKED)
+
+    async def _templates_deleted(self) -> None:
+        """Returns once the templates that are to go are gone: one that stays after all may need the data."""
+        going = [task for ref, task in self._tasks.items() if ref.group == TEMPLATE_GROUP and self._goes(ref)]
+        for result in [await asyncio.shield(task) for task in going]:
+            if result.action is not Action.DELETED:
+                raise _Stopped("InUse", f"kept: {result.ref} is still there", Action.BLOCKED)
+
+    def _goes(self, ref: ObjectRef) -> bool:
+        return isinstance(self._changes[ref], Delete)
 
     async def _enforced(self, ref: ObjectRef) -> None:
         if ref.group != CONSTRAINT_GROUP:
@@ -453,6 +482,14 @@ def _kind_at(ref: ObjectRef, stored: LiveObject | None) -> Kind:
 
 def _dropped(paths: tuple[str, ...]) -> str:
     return f"the kind's schema does not have {', '.join(paths)}: not enforced"
+
+
+def _needs_data(template: Change | None) -> bool:
+    """Whether a template of the plan looks other objects up."""
+    if template is None or isinstance(template, Delete | Refuse | Retain | InUse):
+        return False
+    metadata: Any = template.desired.manifest["metadata"]
+    return ANNOTATION in (metadata.get("annotations") or {})
 
 
 def _uses(ref: ObjectRef, template_name: str) -> bool:

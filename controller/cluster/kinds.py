@@ -9,12 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.gatekeeper.model import ObjectRef, Role, digest
-from controller.gatekeeper.naming import CONSTRAINT_GROUP, CONSTRAINT_VERSION, MUTATION_GROUP, TEMPLATE_GROUP
+from controller.gatekeeper.naming import (
+    CONSTRAINT_GROUP,
+    CONSTRAINT_VERSION,
+    MUTATION_GROUP,
+    SYNCSET_GROUP,
+    TEMPLATE_GROUP,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SYNCSET_GROUP: Final = "syncset.gatekeeper.sh"
 CRD_PATH: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 

@@ -7,7 +7,7 @@ One function decides for the poll and for a watch event, for a dry run and for r
 | yes     | none                                | Create                                     |
 | yes     | foreign                             | Conflict, and Blocked for what needs it    |
 | yes     | ours, being deleted                 | Blocked: made again once it is gone        |
-| yes     | ours, template that does not compile| Rejected                                   |
+| yes     | ours, template does not compile     | Rejected                                   |
 | yes     | ours, equal, or equal after server  | Keep                                       |
 | yes     | ours, differs, server not asked yet | Unsure: a dry-run PUT answers              |
 | yes     | ours, differs                       | Replace                                    |
@@ -17,6 +17,10 @@ One function decides for the poll and for a watch event, for a dry run and for r
 | no      | ours, template with others' objects | InUse                                      |
 | no      | ours, gone by Azure's word          | Delete                                     |
 | no      | ours, merely not listed             | Delete, or Refuse over the limit           |
+| no      | our SyncSet, a template stays       | Retain, if what stays needs data           |
+| no      | our SyncSet otherwise               | Delete                                     |
+
+A SyncSet that is desired is widened by what templates need that stay although no policy is known to use them.
 """
 
 from __future__ import annotations
@@ -32,12 +36,14 @@ from controller.cluster.ownership import Ownership, member_of, ownership
 from controller.cluster.readiness import Broken, template_verdict
 from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef, Role, digest
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP, is_managed_name, owned_key
+from controller.gatekeeper.syncset import SYNCSET_REF, SyncDataError, kinds_of, required_data, syncset
 from controller.policy.model import MemberKey, NotApplied, Unresolved
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from controller.gatekeeper.naming import Marks
+    from controller.gatekeeper.syncset import DataKind
 
 REJECTED_DIGEST: Final = "azpolicy.dev/rejected-digest"
 WHOLE: Final = "*"
@@ -246,11 +252,15 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class PruneLimit:
-    """Unproven deletes beyond `percent` of at least `minimum` managed objects are refused, unless forced."""
+    """Unproven deletes beyond `percent` of at least `minimum` managed objects are refused, unless forced.
+
+    `refused` are those refused before, as `Kind/name`.
+    """
 
     percent: int = 30
     minimum: int = 10
     forced: bool = False
+    refused: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,12 +295,14 @@ def make_plan(
     answers: Mapping[ObjectRef, Answer] | None = None,
 ) -> Plan:
     """The plan for everything; Unsure changes in it ask for a dry run, whose answer goes into a second call."""
+    pruned = _prune(desired, inventory, marks, limit)
+    data = _data_that_stays(pruned)
     kept = [
         decide(wanted, inventory.objects.get(wanted.ref), marks, settled or {}, (answers or {}).get(wanted.ref))
-        for wanted in desired.objects
+        for wanted in (_widened(wanted, data, marks) for wanted in desired.objects)
     ]
     kept = _block(kept, inventory)
-    return Plan(desired.cluster_id, (*kept, *_prune(desired, inventory, marks, limit)))
+    return Plan(desired.cluster_id, (*kept, *pruned, *_judge_syncset(desired, inventory, marks, data)))
 
 
 def decide(
@@ -507,22 +519,60 @@ def _judge_template(
     return Delete(live, reason, "no policy uses it any more")
 
 
+def _data_that_stays(pruned: Iterable[Change]) -> frozenset[DataKind]:
+    """The kinds that templates look up which no policy is known to use, and which stay all the same."""
+    staying = (change.live for change in pruned if isinstance(change, Retain | InUse | Refuse))
+    return frozenset().union(*(_live_data(live) for live in staying if live.ref.group == TEMPLATE_GROUP))
+
+
+def _live_data(template: LiveObject) -> frozenset[DataKind]:
+    try:
+        return required_data(template.annotations)
+    except SyncDataError:
+        # Somebody's edit: what a document of ours says has been read before it came to be a template.
+        return frozenset()
+
+
+def _widened(wanted: DesiredObject, data: frozenset[DataKind], marks: Marks) -> DesiredObject:
+    if wanted.ref != SYNCSET_REF or not data:
+        return wanted
+    return syncset(data | kinds_of(wanted.manifest), marks)
+
+
+def _judge_syncset(
+    desired: DesiredState, inventory: Inventory, marks: Marks, data: frozenset[DataKind]
+) -> tuple[Change, ...]:
+    """What becomes of our SyncSet when no policy needs data: it has no member, so only what stays speaks for it."""
+    live = inventory.objects.get(SYNCSET_REF)
+    wanted = any(o.ref == SYNCSET_REF for o in desired.objects)
+    if wanted or live is None or live.deleting or ownership(live, marks) is not Ownership.OURS:
+        return ()
+    if data:
+        return (Retain(live, "a template that stays needs the data"),)
+    return (Delete(live, DeleteReason.UNUSED, "no policy needs data any more"),)
+
+
 def _is_unproven(change: Change) -> bool:
     return isinstance(change, Delete) and change.reason is DeleteReason.UNLISTED
 
 
 def _limited(changes: list[Change], desired: DesiredState, managed: int, limit: PruneLimit) -> Iterable[Change]:
-    """The changes with unproven deletes refused when they are too many, or when the source lists nothing at all."""
+    """The changes with unproven deletes refused when they are too many, or when the source lists nothing at all.
+
+    What was refused once stays refused: objects made since must not make it a smaller part of all.
+    """
     unproven = sum(_is_unproven(change) for change in changes)
-    too_many = managed >= limit.minimum and unproven * 100 > limit.percent * managed
-    if limit.forced or not unproven or not (too_many or not desired.listed):
+    too_many = not desired.listed or (managed >= limit.minimum and unproven * 100 > limit.percent * managed)
+    if limit.forced or not unproven:
         return changes
     why = (
         f"{unproven} of {managed} managed objects would go and Azure does not prove it (limit {limit.percent} %); "
         "if it is meant, run: azpolicy apply --force-prune"
     )
     return [
-        Refuse(change.live, why) if isinstance(change, Delete) and _is_unproven(change) else change
+        Refuse(change.live, why)
+        if isinstance(change, Delete) and _is_unproven(change) and (too_many or str(change.live.ref) in limit.refused)
+        else change
         for change in changes
     ]
 

@@ -13,11 +13,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from controller.gatekeeper.naming import MUTATION_GROUP, TEMPLATE_GROUP, owned_key
+from controller.gatekeeper.syncset import SyncDataError, required_data
 from controller.gatekeeper.yamltext import MAX_BYTES, YamlError, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from controller.gatekeeper.syncset import DataKind
     from controller.json import Json
 
 MUTATOR_KINDS: Final = frozenset({"Assign", "AssignMetadata", "ModifySet", "AssignImage"})
@@ -49,13 +51,17 @@ class DocumentError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TemplateDocument:
-    """A ConstraintTemplate as served: `name` is `constraint_kind` in lower case, `digest` that of the bytes."""
+    """A ConstraintTemplate as served: `name` is `constraint_kind` in lower case, `digest` that of the bytes.
+
+    `data` are the kinds that its rules look up in the cluster.
+    """
 
     name: str
     constraint_kind: str
     manifest: Mapping[str, Json]
     digest: str
     origin: Origin
+    data: frozenset[DataKind] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +151,12 @@ def _template(text: str, digest: str, origin: Origin) -> TemplateDocument:
         raise DocumentError(f"metadata.name is {name!r}, but its kind {kind} asks for {kind.lower()!r}")
     if not as_mapping(manifest["spec"], "spec").get("targets"):
         raise DocumentError("spec.targets is missing")
-    clean_metadata(manifest)
-    return TemplateDocument(name, kind, manifest, digest, origin)
+    annotations = as_mapping(clean_metadata(manifest)["annotations"], "metadata.annotations")
+    try:
+        data = required_data(annotations)
+    except SyncDataError as error:
+        raise DocumentError(str(error)) from error
+    return TemplateDocument(name, kind, manifest, digest, origin, data)
 
 
 def _mutation(text: str, digest: str, origin: Origin) -> MutationDocument:

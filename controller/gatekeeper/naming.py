@@ -28,6 +28,8 @@ TEMPLATE_GROUP: Final = "templates.gatekeeper.sh"
 CONSTRAINT_GROUP: Final = "constraints.gatekeeper.sh"
 CONSTRAINT_VERSION: Final = f"{CONSTRAINT_GROUP}/v1beta1"
 MUTATION_GROUP: Final = "mutations.gatekeeper.sh"
+SYNCSET_GROUP: Final = "syncset.gatekeeper.sh"
+SYNCSET_NAME: Final = "azure-policy-sync"
 
 MANAGED_BY_LABEL: Final = "managed-by"
 ASSIGNMENT_ID: Final = "azure-policy-assignment-id"

@@ -34,6 +34,7 @@ from controller.gatekeeper.model import DesiredObject, DesiredState, Rendered, R
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, Marks, constraint_name
 from controller.gatekeeper.oldform import fill
 from controller.gatekeeper.sources import Unavailable, Wanted
+from controller.gatekeeper.syncset import syncset
 from controller.gatekeeper.templates import Chosen, Refusal, choose_templates
 from controller.policy.model import (
     Effect,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     from controller.gatekeeper.naming import RunningTemplate
     from controller.gatekeeper.sources import Documents
+    from controller.gatekeeper.syncset import DataKind
     from controller.json import Json
     from controller.policy.model import DocumentSource, Match, Resolution
 
@@ -81,6 +83,7 @@ def translate(
     drafts = _without_collisions([translator.draft(resolution) for resolution in resolutions])
     objects = [draft.object for draft in drafts if isinstance(draft, _Draft)]
     objects += translator.templates(drafts)
+    objects += translator.data(drafts)
     return DesiredState(
         cluster_id=cluster_id,
         objects=tuple(sorted(objects, key=lambda o: (_ROLE_ORDER[o.role], o.ref.kind, o.ref.name))),
@@ -163,6 +166,14 @@ class _Translator:
             if isinstance(draft, _Draft) and draft.template:
                 users.setdefault(draft.template.document.name, []).append(draft)
         return [self._template(using) for using in users.values()]
+
+    def data(self, drafts: Iterable[_Draft | NotApplied | Unresolved]) -> list[DesiredObject]:
+        """The SyncSet that feeds the templates that look at other objects; none where none does."""
+        kinds: set[DataKind] = set()
+        for draft in drafts:
+            if isinstance(draft, _Draft) and draft.template:
+                kinds |= draft.template.document.data
+        return [syncset(kinds, self.marks)] if kinds else []
 
     def _template(self, using: list[_Draft]) -> DesiredObject:
         chosen = using[0].template

@@ -1,0 +1,117 @@
+"""Data replication: which kinds templates look up in the cluster, and the one SyncSet that has Gatekeeper keep them.
+
+A template says so by an annotation: a JSON list of requirements, each a list of alternatives of which one has to be
+there. All alternatives are asked for. They are mostly versions of one kind, only the cluster knows which of them it
+serves, and Gatekeeper takes a kind that is not served for that kind's own failure: the others are replicated.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
+from controller.gatekeeper.naming import CONSTRAINT_INSTALLED_BY, SYNCSET_GROUP, SYNCSET_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from controller.gatekeeper.naming import Marks
+    from controller.json import Json
+
+ANNOTATION: Final = "metadata.gatekeeper.sh/requires-sync-data"
+SYNCSET_REF: Final = ObjectRef(SYNCSET_GROUP, "SyncSet", SYNCSET_NAME)
+MAX_KINDS: Final = 100  # of one template: what it asks for is kept in Gatekeeper's memory
+_FIELDS: Final = ("groups", "versions", "kinds")
+_PATTERNS: Final = (
+    re.compile(r"|[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"),
+    re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"),
+    re.compile(r"[A-Za-z]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?"),
+)
+
+
+class SyncDataError(Exception):
+    """The annotation cannot be read; `str()` says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DataKind:
+    """A kind of objects that rules look up; the core group is empty text."""
+
+    group: str
+    version: str
+    kind: str
+
+    def entry(self) -> dict[str, Json]:
+        """How a SyncSet names it."""
+        return {"group": self.group, "version": self.version, "kind": self.kind}
+
+
+def required_data(annotations: Mapping[str, Any]) -> frozenset[DataKind]:
+    """The kinds that a template with these annotations looks up, or SyncDataError."""
+    text = annotations.get(ANNOTATION)
+    if text is None:
+        return frozenset()
+    try:
+        # Gatekeeper's documentation has the JSON in quotes of its own, and its reader takes them off like this.
+        requirements = json.loads(str(text).strip('\n"'))
+    except (ValueError, RecursionError) as error:
+        raise _wrong("it is no JSON") from error
+    found: set[DataKind] = set()
+    for alternatives in _list(requirements, "a list of requirements"):
+        clauses = _list(alternatives, "a list of alternatives for each requirement")
+        if not clauses:
+            raise _wrong("a requirement has no alternatives")
+        for clause in clauses:
+            found.update(itertools.islice(_kinds(clause), MAX_KINDS + 1))
+            if len(found) > MAX_KINDS:
+                raise _wrong(f"it asks for more than {MAX_KINDS} kinds")
+    return frozenset(found)
+
+
+def syncset(kinds: Collection[DataKind], marks: Marks) -> DesiredObject:
+    """The SyncSet that has Gatekeeper replicate these kinds, in an order that never wavers; no one member's."""
+    manifest: dict[str, Json] = {
+        "apiVersion": f"{SYNCSET_GROUP}/v1alpha1",
+        "kind": "SyncSet",
+        "metadata": {
+            "name": SYNCSET_NAME,
+            "labels": {**marks.labels()},
+            "annotations": {CONSTRAINT_INSTALLED_BY: marks.managed_by},
+        },
+        "spec": {"gvks": [kind.entry() for kind in sorted(kinds)]},
+    }
+    return DesiredObject.of(Role.SYNC, manifest, ())
+
+
+def kinds_of(manifest: Mapping[str, Any]) -> frozenset[DataKind]:
+    """The kinds that a SyncSet of ours names."""
+    return frozenset(DataKind(**entry) for entry in manifest["spec"]["gvks"])
+
+
+def _kinds(clause: Any) -> Iterator[DataKind]:
+    """Every combination of the clause's groups, versions and kinds."""
+    if not isinstance(clause, dict) or set(clause) != set(_FIELDS):
+        raise _wrong(f"an alternative is an object of {', '.join(_FIELDS)}")
+    names = [_names(clause[field], field, pattern) for field, pattern in zip(_FIELDS, _PATTERNS, strict=True)]
+    return (DataKind(*combination) for combination in itertools.product(*names))
+
+
+def _names(value: Any, field: str, pattern: re.Pattern[str]) -> list[str]:
+    names = _list(value, f"a list of {field}")
+    if not names or not all(isinstance(name, str) and pattern.fullmatch(name) for name in names):
+        raise _wrong(f"{field} are no names")
+    return names
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise _wrong(f"it lacks {what}")
+    return value
+
+
+def _wrong(why: str) -> SyncDataError:
+    return SyncDataError(f"its annotation {ANNOTATION} cannot be read: {why}")
