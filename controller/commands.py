@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from controller.cluster.apply import Applier, ChangeSet, Memory, Result
 from controller.cluster.client import Connection, KubeClient
-from controller.cluster.record import ClusterRecord
+from controller.cluster.record import ClusterRecord, Recorded
 from controller.cluster.sync import Planner
 from controller.sources import open_source
 
@@ -28,16 +28,17 @@ class Session:
     planner: Planner
     record: ClusterRecord
     desired: DesiredState
+    recorded: Recorded
 
     async def plan(self, limit: PruneLimit, *, preview: bool) -> Plan:
         """The plan for the whole cluster; a preview asks the server about new objects too."""
+        limit = replace(limit, refused=self.recorded.refused)
         plan, _ = await self.planner.full(self.desired, limit, ask_creates=preview)
         return plan
 
     async def apply(self, plan: Plan, done: Callable[[Result], None]) -> ChangeSet:
         """Carries the plan out; the cluster id is recorded before the first write."""
-        if plan.writes:
-            await self.record.make(self.desired.cluster_id)
+        await self.record.make(plan)
         return await self.applier.apply(plan, done)
 
 
@@ -52,5 +53,5 @@ async def session(source: SourceOptions, cluster: ClusterOptions) -> AsyncIterat
         record = ClusterRecord(client, source.marks)
         async with open_source(source) as opened:
             desired = await opened.read(planner)
-        await record.check(desired.cluster_id)
-        yield Session(applier, planner, record, desired)
+        recorded = await record.check(desired.cluster_id)
+        yield Session(applier, planner, record, desired, recorded)

@@ -154,6 +154,8 @@ class KubeClient:
                     raise ClusterError(f"{method} {path}: {_words(error)}") from error
                 await asyncio.sleep(_backoff(attempt, None))
                 continue
+            if response.ok and "kind" not in response.body:
+                raise ClusterError(f"{method} {path}: answered by something that is no Kubernetes API (a proxy?)")
             repeat = response.status in _TRANSIENT and (method == "GET" or response.status == 429)  # noqa: PLR2004
             if last or not repeat:
                 return response

@@ -1,24 +1,55 @@
-"""Which Azure cluster this Kubernetes cluster is, kept in the cluster itself: the wrong context must not prune."""
+"""What is kept in the cluster itself: which Azure cluster it is, and which deletions were refused.
+
+The wrong context must not prune, and what the safety stop holds back must not slip through at the next sync.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 from controller.azure.model import fold
-from controller.errors import ClusterError, Refused
+from controller.cluster.plan import Refuse
+from controller.errors import Refused
 from controller.gatekeeper.naming import MANAGED_BY_LABEL
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from controller.cluster.client import KubeClient
+    from controller.cluster.plan import Plan
     from controller.gatekeeper.naming import Marks
 
 NAME: Final = "azure-policy-sync"
 CLUSTER_ID: Final = "cluster-id"
+REFUSED: Final = "refused-deletions"
 GATEKEEPER_NAMESPACE: Final = "gatekeeper-system"
+_CONFLICT: Final = 409
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the record says; all empty where there is none. `refused` are `Kind/name`."""
+
+    cluster_id: str = ""
+    refused: frozenset[str] = frozenset()
+    manifest: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any] | None) -> Recorded:
+        """Reads the ConfigMap; a list of refused deletions that somebody broke counts as empty."""
+        data = (manifest or {}).get("data") or {}
+        try:
+            names = json.loads(data.get(REFUSED) or "[]")
+        except ValueError:
+            names = []
+        refused = frozenset(str(name) for name in names) if isinstance(names, list) else frozenset()
+        return cls(str(data.get(CLUSTER_ID, "")), refused, manifest)
 
 
 class ClusterRecord:
-    """The ConfigMap that records the cluster id, in Gatekeeper's namespace: every user of a cluster finds it there."""
+    """A ConfigMap in Gatekeeper's namespace: every user of a cluster finds it there."""
 
     def __init__(self, client: KubeClient, marks: Marks, namespace: str = GATEKEEPER_NAMESPACE) -> None:
         self._client = client
@@ -26,33 +57,41 @@ class ClusterRecord:
         self._namespace = namespace
         self._collection = f"/api/v1/namespaces/{namespace}/configmaps"
 
-    async def check(self, cluster_id: str) -> bool:
-        """Whether the id is recorded already; Refused when another one is."""
-        found = await self._client.get(f"{self._collection}/{NAME}")
-        recorded = str(((found or {}).get("data") or {}).get(CLUSTER_ID, ""))
-        if recorded and fold(recorded) != fold(cluster_id):
+    async def check(self, cluster_id: str) -> Recorded:
+        """What is recorded; Refused when that is another cluster."""
+        recorded = Recorded.of(await self._client.get(f"{self._collection}/{NAME}"))
+        if recorded.cluster_id and fold(recorded.cluster_id) != fold(cluster_id):
             raise Refused(
-                f"this cluster ({self._client.server}) is recorded as {recorded}, not {cluster_id}: "
+                f"this cluster ({self._client.server}) is recorded as {recorded.cluster_id}, not {cluster_id}: "
                 f"check --context and --cluster-id; if its id really changed, delete configmap {NAME} "
                 f"in {self._namespace}"
             )
-        return bool(recorded)
+        return recorded
 
-    async def make(self, cluster_id: str) -> None:
-        """Records the id at the first apply; Refused when somebody recorded another one meanwhile."""
-        if await self.check(cluster_id):
+    async def make(self, plan: Plan) -> None:
+        """Records the plan's cluster and refused deletions, before its first write; nothing where nothing is new.
+
+        Refused when somebody recorded another cluster meanwhile.
+        """
+        recorded = await self.check(plan.cluster_id)
+        refused = frozenset(str(change.live.ref) for change in plan.of(Refuse) if isinstance(change, Refuse))
+        if (recorded.cluster_id or not plan.writes) and recorded.refused == refused:
             return
-        manifest = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": NAME, "labels": {MANAGED_BY_LABEL: self._marks.managed_by}},
-            "data": {CLUSTER_ID: cluster_id},
-        }
+        data = {CLUSTER_ID: recorded.cluster_id or plan.cluster_id, REFUSED: json.dumps(sorted(refused))}
+        if not refused:
+            del data[REFUSED]
+        await self._write(plan.cluster_id, recorded, data)
+
+    async def _write(self, cluster_id: str, recorded: Recorded, data: Mapping[str, str]) -> None:
         query = {"fieldManager": NAME}
-        response = await self._client.request("POST", self._collection, query=query, body=manifest)
-        if response.status == 409:  # noqa: PLR2004 - somebody was faster
+        if recorded.manifest is None:
+            metadata = {"name": NAME, "labels": {MANAGED_BY_LABEL: self._marks.managed_by}}
+            manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+            response = await self._client.request("POST", self._collection, query=query, body=manifest)
+        else:
+            manifest = {**recorded.manifest, "data": data}
+            response = await self._client.request("PUT", f"{self._collection}/{NAME}", query=query, body=manifest)
+        if response.status == _CONFLICT:  # somebody was faster; what they wrote is judged, and ours comes next time
             await self.check(cluster_id)
         elif not response.ok:
-            raise ClusterError(
-                f"recording the cluster id in {self._namespace}: {response.message}", status=response.status
-            )
+            raise response.error(f"recording the cluster id in {self._namespace}")

@@ -143,14 +143,16 @@ class FakeApi(KubeClient):
         plural = path.rpartition("/")[2]
         served = CONSTRAINT_GROUP not in path or any(k.endswith(f"constrainttemplates/{plural}") for k in self._objects)
         if path.count("/") == 4 and served:
-            return Response(200, {"metadata": {"resourceVersion": "1"}, "items": items})
+            return Response(200, {"kind": "List", "metadata": {"resourceVersion": "1"}, "items": items})
         return status(404, f"{path} not found", "NotFound")
 
     def _crd(self, name: str) -> Response:
         if not any(path.endswith(f"constrainttemplates/{name}") for path in self._objects):
             return status(404, "not found", "NotFound")
         established = {"conditions": [{"type": "Established", "status": "True"}]}
-        return Response(200, {"metadata": {"name": name}, "spec": {"versions": []}, "status": established})
+        metadata = {"name": name}
+        crd = {"kind": "CustomResourceDefinition", "metadata": metadata, "spec": {"versions": []}, "status": established}
+        return Response(200, crd)
 
     def _create(self, path: str, body: Mapping[str, Any], *, dry: bool) -> Response:
         name = f"{path}/{body['metadata']['name']}"
