@@ -22,5 +22,7 @@ def start_logging(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    # azure-identity warns of each failed token in several lines; the reader tells it in one.
+    logging.getLogger("azure").setLevel(logging.ERROR)
     for name in ("azpolicy", "controller"):
         logging.getLogger(name).setLevel(level.upper())
