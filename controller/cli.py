@@ -129,6 +129,45 @@ async def _apply(source: SourceOptions, cluster: ClusterOptions, limit: PruneLim
 
 
 @cli.command()
+@click.argument("assignments", nargs=-1, metavar="[ASSIGNMENT]...")
+@source_options
+@click.option("-o", "output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@strict_option
+def explain(*, source: SourceOptions, assignments: tuple[str, ...], output: str, strict: bool) -> int:
+    """Show what each member of each ASSIGNMENT became, or why it is not enforced and what to do.
+
+    An assignment is given by its id, name or display name; without any, all are shown. No cluster is asked.
+    """
+    from controller import explain as explaining  # noqa: PLC0415
+
+    desired = asyncio.run(read_desired_state(source))
+    explanation = explaining.explain(desired, assignments)
+    if output == "json":
+        click.echo(explaining.as_json(explanation), nl=False)
+    else:
+        for line in explaining.as_text(explanation):
+            click.echo(line)
+    return ERROR if strict and explanation.unresolved else 0
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@source_options
+def export(*, source: SourceOptions, folder: Path) -> int:
+    """Save what Azure says of the cluster as a snapshot in the folder DIR, for --snapshot.
+
+    All of it or nothing; an earlier export in DIR is replaced, a DIR that holds other files is refused.
+    """
+    from controller.export import write_export  # noqa: PLC0415
+    from controller.sources import read_azure  # noqa: PLC0415
+
+    reading = asyncio.run(read_azure(source))
+    count = write_export(folder, reading.documents)
+    click.echo(f"export: {count} files in {folder}, {reading.requests} requests")
+    return 0
+
+
+@cli.command()
 @source_options
 @cluster_options
 @prune_options

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from controller.azure.arm import ArmReader
+    from controller.azure.arm import ArmReader, Reading
     from controller.azure.model import AzureState
     from controller.gatekeeper.model import DesiredState
     from controller.gatekeeper.naming import RunningTemplate
@@ -147,9 +147,20 @@ async def open_source(options: SourceOptions) -> AsyncIterator[Source]:
         yield Source(AzureReader(reader), provider, options)
 
 
+async def read_azure(options: SourceOptions) -> Reading:
+    """One whole reading of Azure itself, with the documents behind it; InputError where a snapshot is given."""
+    async with open_azure(options) as reader:
+        return await reader.read()
+
+
 @asynccontextmanager
 async def open_azure(options: SourceOptions) -> AsyncIterator[ArmReader]:
-    """Azure as the options say; the SDK is imported here and nowhere else, for a snapshot does not need it."""
+    """Azure as the options say; InputError where they name a snapshot.
+
+    The SDK is imported here and nowhere else, for a snapshot does not need it.
+    """
+    if options.snapshot is not None:
+        raise InputError("this is about Azure itself: leave --snapshot (AZPOLICY_SNAPSHOT) out")
     settings = options.azure.settings(options.cluster_id, os.environ)
     from controller.azure.arm import ArmReader  # noqa: PLC0415
 

@@ -188,11 +188,16 @@ def write_snapshot(folder: Path, documents: Iterable[Mapping[str, Json]]) -> tup
         for file, content in contents.items():
             _replace(file, content)
         for file in sorted(folder.glob("*/*.json")):
-            if _WRITTEN.fullmatch(file.name) and file not in contents:
+            if is_exported(file) and file not in contents:
                 file.unlink()
     except OSError as error:
         raise InputError(f"{error.filename or folder}: cannot be written: {error.strerror or error}") from error
     return tuple(sorted(contents))
+
+
+def is_exported(file: Path) -> bool:
+    """Whether a file is named as `write_snapshot` names them."""
+    return _WRITTEN.fullmatch(file.name) is not None
 
 
 def _file_name(document: Mapping[str, Json]) -> Path:

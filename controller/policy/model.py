@@ -45,6 +45,7 @@ class Member:
     """One definition as one assignment brings it, with the names a user knows it by; ids as Azure spells them.
 
     `whole` marks a result that speaks for all members of the assignment: they could not, or need not, be told apart.
+    Versions are empty where none is asked for, or none was found; `enforcement_mode` is the assignment's.
     """
 
     assignment_id: str
@@ -56,6 +57,10 @@ class Member:
     version: str = ""
     version_asked: str = ""
     whole: bool = False
+    initiative_name: str = ""
+    initiative_version: str = ""
+    initiative_version_asked: str = ""
+    enforcement_mode: str = ""
 
     @property
     def key(self) -> MemberKey:

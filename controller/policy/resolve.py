@@ -76,12 +76,13 @@ class _Assigned:
 class _AssignedInitiative:
     """An assigned initiative with its parameters bound.
 
-    `names` are the parameters that the assignment sets, folded. `mapped` remembers what expressions in the mappings
-    yield: most members are given the same few.
+    `asked` is the version asked for; `names` are the parameters that the assignment sets, folded. `mapped` remembers
+    what expressions in the mappings yield: most members are given the same few.
     """
 
     assigned: _Assigned
     initiative: Initiative
+    asked: str
     binding: Binding
     scope: Scope
     names: frozenset[str]
@@ -156,13 +157,14 @@ class _Resolver:
     def _initiative(self, assigned: _Assigned) -> _AssignedInitiative:
         assignment = assigned.assignment
         versions = self._at_hand(assignment.definition_id, self.state.initiatives, "initiative")
-        initiative = choose_version(versions, *self._asked(assignment))
+        asked, effective = self._asked(assignment)
+        initiative = choose_version(versions, asked, effective)
         declared = self.declared.get(id(initiative))
         if declared is None:
             declared = self.declared[id(initiative)] = Declarations.of(initiative.parameters)
         binding = bind(declared, assignment.parameters)
         names = _folded(assignment.parameters)
-        return _AssignedInitiative(assigned, initiative, binding, Scope(binding.values, self.now), names)
+        return _AssignedInitiative(assigned, initiative, asked, binding, Scope(binding.values, self.now), names)
 
     def _asked(self, assignment: Assignment) -> tuple[str, str]:
         """The version of what is assigned that is asked for, and the one that Azure says is effective."""
@@ -225,8 +227,8 @@ class _Resolver:
     def _referenced(self, together: _AssignedInitiative, reference: DefinitionReference) -> Resolution:
         """One member of an assigned initiative."""
         assigned = together.assigned
-        prepared = self._of_reference(assigned.assignment, reference)
-        member = _referenced_member(assigned.assignment, reference, prepared)
+        asked, prepared = self._of_reference(assigned.assignment, reference)
+        member = _referenced_member(together, reference, asked, prepared)
         if assigned.exemptions:
             exempt = exemption_of(assigned.exemptions, reference.reference_id, self.state, self.now, member)
             if exempt is not None:
@@ -242,16 +244,18 @@ class _Resolver:
         given = together.given(reference)
         return self.court.decide(Case(member, prepared, given, assigned.mode, override))
 
-    def _of_reference(self, assignment: Assignment, reference: DefinitionReference) -> Prepared | Problem:
+    def _of_reference(self, assignment: Assignment, reference: DefinitionReference) -> tuple[str, Prepared | Problem]:
+        """The version that is asked for of a member's definition, and the definition or why there is none."""
+        asked, effective = reference.version, reference.effective_version
         if reference.fault:
-            return Problem(UnresolvedReason.UNREADABLE, reference.fault)
+            return asked, Problem(UnresolvedReason.UNREADABLE, reference.fault)
         try:
             override = version_override(assignment, reference.reference_id, self.state) if assignment.overrides else ""
         except Problem as problem:
-            return problem
+            return asked, problem
         if override:
-            return self._definition(reference.definition_id, override, "")
-        return self._definition(reference.definition_id, reference.version, reference.effective_version)
+            asked, effective = override, ""
+        return asked, self._definition(reference.definition_id, asked, effective)
 
 
 def _disables(effect: str) -> bool:
@@ -259,18 +263,24 @@ def _disables(effect: str) -> bool:
 
 
 def _member(assignment: Assignment, *, whole: bool = False) -> Member:
+    asked, initiative = assignment.definition_version, assignment.is_initiative
     return Member(
         assignment_id=assignment.id,
-        definition_id="" if assignment.is_initiative else assignment.definition_id,
-        initiative_id=assignment.definition_id if assignment.is_initiative else "",
+        definition_id="" if initiative else assignment.definition_id,
+        initiative_id=assignment.definition_id if initiative else "",
         assignment_name=assignment.display_name,
-        version_asked=assignment.definition_version,
+        version_asked="" if initiative else asked,
         whole=whole,
+        initiative_version_asked=asked if initiative else "",
+        enforcement_mode=assignment.enforcement_mode,
     )
 
 
-def _referenced_member(assignment: Assignment, reference: DefinitionReference, prepared: Prepared | Problem) -> Member:
+def _referenced_member(
+    together: _AssignedInitiative, reference: DefinitionReference, asked: str, prepared: Prepared | Problem
+) -> Member:
     found = prepared if isinstance(prepared, Prepared) else None
+    assignment, initiative = together.assigned.assignment, together.initiative
     return Member(
         assignment_id=assignment.id,
         definition_id=reference.definition_id,
@@ -279,7 +289,11 @@ def _referenced_member(assignment: Assignment, reference: DefinitionReference, p
         assignment_name=assignment.display_name,
         definition_name=found.definition.display_name if found else "",
         version=found.version if found else "",
-        version_asked=reference.version,
+        version_asked=asked,
+        initiative_name=initiative.display_name,
+        initiative_version=str(initiative.version or ""),
+        initiative_version_asked=together.asked,
+        enforcement_mode=together.assigned.mode,
     )
 
 
