@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.azure.ancestors import MANAGEMENT_GROUPS, Ancestors, find_ancestors
+from controller.azure.ancestors import find_ancestors
 from controller.azure.catalogue import EXPAND, Catalogue, Fetched, Kind, Wanted, fetched
 from controller.azure.client import ArmClient, ArmRefusal
 from controller.azure.credentials import make_credential
-from controller.azure.model import Assignment, Initiative, fold
+from controller.azure.model import MANAGEMENT_GROUPS, Assignment, Initiative, fold
 from controller.azure.parse import build_state, cluster_of
 from controller.errors import InputError, SourceError
 
@@ -95,14 +95,13 @@ class ArmReader:
         before = self.client.requests
         try:
             async with self._in_time():
-                found, gone, ancestors = await self._read(known_assignments)
+                found, gone = await self._read(known_assignments)
             state = build_state(((each.resource.id, each.resource) for each in found), self._cluster.id, gone)
         except InputError as exc:
             raise SourceError(f"{self._cluster.id}: Azure's answer cannot be used: {exc}") from exc
-        documents = (*(each.document for each in found), ancestors.document)
         return Reading(
-            state=replace(state, management_groups=ancestors.groups),
-            documents=tuple(each for each in documents if each is not None),
+            state=state,
+            documents=tuple(each.document for each in found if each.document is not None),
             requests=self.client.requests - before,
             remaining_reads=dict(self.client.remaining),
         )
@@ -123,7 +122,7 @@ class ArmReader:
                 f"{self._cluster.id}: Azure was not read within {limit:g} s: look for throttling, or allow more time"
             ) from exc
 
-    async def _read(self, known_assignments: Collection[str]) -> tuple[list[Fetched], frozenset[str], Ancestors]:
+    async def _read(self, known_assignments: Collection[str]) -> tuple[list[Fetched], frozenset[str]]:
         cluster, listed, exemptions = await self.client.together((self._resource, self._assignments, self._exemptions))
         gone = await self._gone(known_assignments, listed)
         assignments = [each.resource for each in listed if isinstance(each.resource, Assignment)]
@@ -135,18 +134,14 @@ class ArmReader:
         definitions = await self._definitions.bring(
             wanted for each in assignments for wanted in _wanted_definitions(each, references)
         )
-        return sorted([*cluster, *listed, *exemptions, *initiatives, *definitions], key=_order), gone, ancestors
+        return sorted([*cluster, *ancestors, *listed, *exemptions, *initiatives, *definitions], key=_order), gone
 
-    async def _ancestors(self, assignments: Iterable[Assignment]) -> Ancestors:
-        """The groups above, where an assignment excludes one. What assigns to the cluster is above it, or is not so."""
-        assigning, excluded = set[str](), set[str]()
-        for each in assignments:
-            assigning |= _groups((each.scope,))
-            excluded |= _groups(each.not_scopes)
-        if not excluded:
-            return Ancestors()
+    async def _ancestors(self, assignments: Iterable[Assignment]) -> list[Fetched]:
+        """What tells the groups above, where an assignment excludes one: nothing else depends on them."""
+        if not any(fold(scope).startswith(MANAGEMENT_GROUPS) for each in assignments for scope in each.not_scopes):
+            return []
         found = await find_ancestors(self.client, self._cluster.id, self._settings.api_versions.management_groups)
-        return found if found.groups is not None and assigning <= found.groups else Ancestors()
+        return [] if found is None else [fetched(found)]
 
     async def _resource(self) -> list[Fetched]:
         versions = self._settings.api_versions
@@ -215,10 +210,6 @@ def _version_overrides(assignment: Assignment) -> Iterator[Override]:
 def _tells_members_apart(override: Override) -> bool:
     """Only such an override of a version is one of members; any other is one of what is assigned."""
     return any(each.kind.casefold() == _MEMBERS for each in override.selectors)
-
-
-def _groups(scopes: Iterable[str]) -> set[str]:
-    return {folded for folded in map(fold, scopes) if folded.startswith(MANAGEMENT_GROUPS)}
 
 
 def _references(initiatives: Iterable[Fetched]) -> dict[str, list[DefinitionReference]]:

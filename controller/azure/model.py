@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from controller.json import Json
 
+MANAGEMENT_GROUPS: Final = "/providers/microsoft.management/managementgroups/"
 DATA_MODE: Final = "Microsoft.Kubernetes.Data"
 CLUSTER_TYPES: Final = ("Microsoft.ContainerService/managedClusters", "Microsoft.Kubernetes/connectedClusters")
 
@@ -91,9 +92,7 @@ class VersionPattern:
     def matches(self, version: Version) -> bool:
         """Whether the numbers fit; which suffixes count is the resolver's rule, not the pattern's."""
         return (
-            version.major == self.major
-            and self.minor in (None, version.minor)
-            and self.patch in (None, version.patch)
+            version.major == self.major and self.minor in (None, version.minor) and self.patch in (None, version.patch)
         )
 
 
@@ -234,6 +233,14 @@ class ClusterResource:
     type: str
     name: str
     document: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A subscription; `above` are the folded ids of all management groups above it, None where not all are told."""
+
+    id: str
+    above: frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 from controller.azure.model import (
     ABSENT,
     CLUSTER_TYPES,
+    MANAGEMENT_GROUPS,
     Absent,
     Assignment,
     AzureState,
@@ -28,8 +29,10 @@ from controller.azure.model import (
     PolicyDefinition,
     ResourceSelector,
     Selector,
+    Subscription,
     Unreadable,
     Version,
+    contains,
     fold,
 )
 from controller.errors import InputError
@@ -42,7 +45,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 V = TypeVar("V", PolicyDefinition, Initiative)
 
-Resource: TypeAlias = Assignment | PolicyDefinition | Initiative | Exemption | ClusterResource | Unreadable
+Resource: TypeAlias = (
+    Assignment | PolicyDefinition | Initiative | Exemption | ClusterResource | Subscription | Unreadable
+)
 Located: TypeAlias = tuple[str, Resource]
 
 DEEPEST_DOCUMENT: Final = 100
@@ -447,6 +452,17 @@ def _of_version(parser: Callable[[_Node, str], T], node: _Node, resource_id: str
     return parser(_Node(told, node.path), head)
 
 
+def _subscription(node: _Node, resource_id: str) -> Subscription:
+    """As Azure lists it with its management groups; that the tenant's root group is among them shows they are all."""
+    names, tenant = node.raw("parentNameChain"), node.raw("tenantId")
+    if not isinstance(names, list) or not isinstance(tenant, str):
+        return Subscription(resource_id, None)
+    folded = {str(name).casefold() for name in names}
+    # The root group has the tenant's id for its name.
+    whole = tenant.casefold() in folded
+    return Subscription(resource_id, frozenset(MANAGEMENT_GROUPS + fold(name) for name in folded) if whole else None)
+
+
 _PARSERS: Final[Mapping[str, Callable[[_Node, str], Resource]]] = {
     f"{_AUTHORIZATION}policyassignments": _assignment,
     f"{_AUTHORIZATION}policydefinitions": _definition,
@@ -454,6 +470,7 @@ _PARSERS: Final[Mapping[str, Callable[[_Node, str], Resource]]] = {
     f"{_AUTHORIZATION}policysetdefinitions": _initiative,
     f"{_AUTHORIZATION}policysetdefinitions/versions": _initiative_version,
     f"{_AUTHORIZATION}policyexemptions": _exemption,
+    "/subscriptions": _subscription,
 }
 
 
@@ -499,15 +516,28 @@ def build_state(resources: Iterable[Located], cluster_id: str | None, gone: froz
             unreadable.setdefault(fold(resource.id), resource)
         else:
             shelf.put(place, resource)
+    cluster, assignments = _choose_cluster(shelf.of(ClusterResource), cluster_id), tuple(shelf.of(Assignment))
     return AzureState(
-        cluster=_choose_cluster(shelf.of(ClusterResource), cluster_id),
-        assignments=tuple(shelf.of(Assignment)),
+        cluster=cluster,
+        assignments=assignments,
         definitions=_by_id(shelf.of(PolicyDefinition)),
         initiatives=_by_id(shelf.of(Initiative)),
         exemptions=tuple(shelf.of(Exemption)),
         gone=gone,
         unreadable=unreadable,
+        management_groups=_groups_above(cluster, shelf.of(Subscription), assignments),
     )
+
+
+def _groups_above(
+    cluster: ClusterResource, subscriptions: Iterable[Subscription], assignments: Iterable[Assignment]
+) -> frozenset[str] | None:
+    """The management groups above the cluster; not believed where one that assigns to the cluster is not among them."""
+    assigning = {scope for scope in (fold(each.scope) for each in assignments) if scope.startswith(MANAGEMENT_GROUPS)}
+    for each in subscriptions:
+        if contains(each.id, cluster.id) and each.above is not None and assigning <= each.above:
+            return each.above
+    return None
 
 
 def _by_id(versions: list[V]) -> dict[str, tuple[V, ...]]:

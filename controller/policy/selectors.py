@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from controller.azure.model import contains, fold
+from controller.azure.model import MANAGEMENT_GROUPS, contains, fold
 from controller.policy.fields import location_of, normalised_location
 from controller.policy.verdict import Unknown, Verdict, all_of, any_of, negate
 
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from controller.azure.model import AzureState, ClusterResource, ResourceSelector, Selector
-
-_MANAGEMENT_GROUPS = "/providers/microsoft.management/managementgroups/"
 
 
 def selected(groups: Iterable[ResourceSelector], cluster: ClusterResource) -> Verdict:
@@ -70,7 +68,7 @@ def above_cluster(scope: str, state: AzureState) -> Verdict:
     if contains(scope, state.cluster.id):
         return True
     folded = fold(scope)
-    if not folded.startswith(_MANAGEMENT_GROUPS):
+    if not folded.startswith(MANAGEMENT_GROUPS):
         return False
     if state.management_groups is None:
         return Unknown(f"whether the management group {scope} is above the cluster is not known")
