@@ -170,6 +170,74 @@ def export(*, source: SourceOptions, folder: Path) -> int:
 @cli.command()
 @source_options
 @cluster_options
+@click.option("-o", "output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--strict", is_flag=True, help="Exit with 2 if anything could not be compared.")
+def compare(*, source: SourceOptions, cluster: ClusterOptions, output: str, strict: bool) -> int:
+    """Set the compliance that Azure holds beside Gatekeeper's own audit, member by member.
+
+    Exits with 0 when no two verdicts contradict each other, 1 when some do, 2 on an error.
+    """
+    from controller import commands, compare as comparing  # noqa: PLC0415
+
+    found = asyncio.run(commands.compare_audits(source, cluster))
+    if output == "json":
+        click.echo(comparing.as_json(str(source.cluster_id), found), nl=False)
+    else:
+        for line in comparing.as_text(found):
+            click.echo(line)
+    verdicts = {each.verdict for each in found}
+    if strict and comparing.Verdict.UNKNOWN in verdicts:
+        return ERROR
+    return int(comparing.Verdict.DIFFERS in verdicts)
+
+
+@cli.command()
+@click.argument("manifests", nargs=-1, required=True, metavar="FILE|DIR|-...")
+@source_options
+@click.option(
+    "--gator",
+    metavar="PATH",
+    default="gator",
+    show_default=True,
+    envvar="AZPOLICY_GATOR",
+    help="Gatekeeper's command line, which judges.",
+)
+@click.option(
+    "--namespace",
+    default="default",
+    show_default=True,
+    metavar="NAME",
+    help="Namespace of objects that do not name theirs.",
+)
+@click.option("-o", "output", type=click.Choice(["text", "json", "sarif", "junit"]), default="text", show_default=True)
+@strict_option
+def check(
+    *, source: SourceOptions, manifests: tuple[str, ...], gator: str, namespace: str, output: str, strict: bool
+) -> int:
+    """Say whether the objects in FILE, DIR or standard input (-) would pass what Azure assigns.
+
+    Workloads are judged by the pods that they would make, too. Nothing is asked of a cluster. Exits with 0 when all
+    pass (findings that are only audited or warned of included), 1 when something would be denied, 2 on an error.
+    """
+    from controller.check.judge import Action, find_gator, judge  # noqa: PLC0415
+    from controller.check.manifests import read_manifests  # noqa: PLC0415
+    from controller.check.report import FORMATS  # noqa: PLC0415
+
+    program = find_gator(gator)
+    reading = read_manifests(manifests)
+    desired = asyncio.run(read_desired_state(source))
+    judgement = judge(reading.manifests, desired, gator=program, namespace=namespace)
+    click.echo(FORMATS[output](judgement), nl=False)
+    for place in reading.passed_over:
+        click.echo(one_line(f"note: {place}: no Kubernetes object, passed over"), err=True)
+    for note in judgement.notes:
+        click.echo(one_line(f"note: {note}"), err=True)
+    return report_unresolved(desired, strict=strict) or int(judgement.count(Action.DENY) > 0)
+
+
+@cli.command()
+@source_options
+@cluster_options
 @prune_options
 @click.option(
     "--interval",

@@ -43,8 +43,8 @@ def read_yaml(text: str) -> Json:
     if len(text) > MAX_BYTES:
         raise YamlError(f"it is larger than {MAX_BYTES // 1024} KiB")
     try:
-        _refuse_traps(yaml.parse(text, Loader=_Reader))
-        value: Json = yaml.load(text, Loader=_Reader)  # noqa: S506 - _Reader builds JSON values only
+        _refuse_traps(yaml.parse(text, Loader=JsonLoader))
+        value: Json = yaml.load(text, Loader=JsonLoader)  # noqa: S506 - JsonLoader builds JSON values only
     except yaml.MarkedYAMLError as error:
         line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
         raise YamlError(f"{error.problem or 'it is no YAML'}{line}") from error
@@ -87,7 +87,7 @@ def _problem(problem: str, where: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)
 
 
-class _Reader(yaml.CSafeLoader):
+class JsonLoader(yaml.CSafeLoader):
     """Builds JSON values only."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own declaration
@@ -131,11 +131,11 @@ class _Reader(yaml.CSafeLoader):
 
 
 for _tag, _pattern, _first in _PLAIN:
-    _Reader.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern.pattern})\Z"), _first)
-_Reader.add_constructor("tag:yaml.org,2002:map", _Reader.build_mapping)
-_Reader.add_constructor("tag:yaml.org,2002:seq", _Reader.build_sequence)
-_Reader.add_constructor("tag:yaml.org,2002:int", _Reader.build_int)
-_Reader.add_constructor("tag:yaml.org,2002:float", _Reader.build_float)
+    JsonLoader.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern.pattern})\Z"), _first)
+JsonLoader.add_constructor("tag:yaml.org,2002:map", JsonLoader.build_mapping)
+JsonLoader.add_constructor("tag:yaml.org,2002:seq", JsonLoader.build_sequence)
+JsonLoader.add_constructor("tag:yaml.org,2002:int", JsonLoader.build_int)
+JsonLoader.add_constructor("tag:yaml.org,2002:float", JsonLoader.build_float)
 
 
 class _Writer(yaml.CSafeDumper):

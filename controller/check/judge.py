@@ -1,0 +1,254 @@
+"""Has gator, Gatekeeper's own command line, judge manifests by the rendered constraints: what it says is what counts.
+
+Each object that gator is given carries a uid of ours, by which its findings come home to file and line. A pod that a
+workload would make carries its workload's.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.check.workloads import pod_of
+from controller.errors import InputError
+from controller.gatekeeper.model import ObjectRef, Role
+from controller.gatekeeper.naming import CONSTRAINT_GROUP, MUTATION_GROUP, SYNCSET_GROUP, TEMPLATE_GROUP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from controller.check.manifests import Manifest, Place
+    from controller.gatekeeper.model import DesiredObject, DesiredState
+    from controller.policy.model import Member
+
+_UID: Final = "azpolicy-check-"
+# gator would take these for its own configuration, so what an input says in them cannot be judged.
+_MACHINERY: Final = frozenset(
+    {TEMPLATE_GROUP, CONSTRAINT_GROUP, MUTATION_GROUP, SYNCSET_GROUP, "config.gatekeeper.sh", "expansion.gatekeeper.sh"}
+)
+_CLIENT_SIDE: Final = frozenset({"kustomize.config.k8s.io"})
+_EXTERNAL: Final = "external_data("
+_CLUSTER_SCOPED: Final = frozenset(
+    {
+        "APIService",
+        "CertificateSigningRequest",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "CSIDriver",
+        "CSINode",
+        "CustomResourceDefinition",
+        "FlowSchema",
+        "IngressClass",
+        "MutatingWebhookConfiguration",
+        "Namespace",
+        "Node",
+        "PersistentVolume",
+        "PriorityClass",
+        "PriorityLevelConfiguration",
+        "RuntimeClass",
+        "StorageClass",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+        "ValidatingWebhookConfiguration",
+        "VolumeAttachment",
+    }
+)
+
+
+class Action(StrEnum):
+    """What the cluster would do about a finding, worst first; in the words of Azure's effects."""
+
+    DENY = "deny"
+    WARN = "warn"
+    AUDIT = "audit"
+
+
+_ACTIONS: Final = {"deny": Action.DENY, "warn": Action.WARN}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One violation: the object as written, the policy's member, the message; `pod`: in the pod that it would make."""
+
+    place: Place
+    kind: str
+    namespace: str
+    name: str
+    action: Action
+    member: Member
+    constraint: ObjectRef
+    message: str
+    pod: bool
+
+    @property
+    def object(self) -> str:
+        """The object for people: `Deployment shop/web`."""
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+    @property
+    def policy(self) -> str:
+        """The policy's display name."""
+        return self.member.definition_name or self.member.definition_id
+
+    @property
+    def assignment(self) -> str:
+        """The assignment's display name."""
+        return self.member.assignment_name or self.member.assignment_id
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Everything that was found, in the order of files and lines, and what could not be judged."""
+
+    findings: tuple[Finding, ...]
+    objects: tuple[Judged, ...]
+    policies: int
+    notes: tuple[str, ...]
+
+    def count(self, action: Action) -> int:
+        """How many findings would have this consequence."""
+        return sum(finding.action is action for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An object that was judged, and the namespace that it would be in (empty for a cluster-scoped kind)."""
+
+    manifest: Manifest
+    namespace: str
+
+
+def find_gator(named: str) -> str:
+    """The program's path; InputError where it is not there."""
+    found = shutil.which(named)
+    if found is None:
+        raise InputError(
+            f"{named} is not to be found: install gator from Gatekeeper's releases, or name it with --gator PATH"
+        )
+    return found
+
+
+def judge(manifests: Sequence[Manifest], desired: DesiredState, *, gator: str, namespace: str) -> Judgement:
+    """What the desired state's constraints say of the manifests; `namespace` is that of objects that name none."""
+    policies, notes = _policies(desired)
+    scopes = _cluster_scoped(manifests)
+    objects = [Judged(m, _namespace(m, namespace, scopes)) for m in manifests if m.group not in _CLIENT_SIDE]
+    machinery = [judged.manifest for judged in objects if judged.manifest.group in _MACHINERY]
+    objects = [judged for judged in objects if judged.manifest.group not in _MACHINERY]
+    notes += [f"{m.place}: {m.kind} {m.name} is Gatekeeper's own configuration, it is not judged" for m in machinery]
+    constraints = {o.ref: o for o in policies if o.role is Role.CONSTRAINT}
+    results = _ask(gator, [*(o.manifest for o in policies), *_documents(objects)]) if constraints and objects else []
+    found = (_finding(result, objects, constraints) for result in results)
+    findings = sorted(
+        {f for f in found if f}, key=lambda f: (f.place, f.kind, f.policy, f.message, f.pod, f.constraint)
+    )
+    return Judgement(tuple(_without_echoes(findings)), tuple(objects), len(constraints), tuple(notes))
+
+
+def _policies(desired: DesiredState) -> tuple[list[DesiredObject], list[str]]:
+    """Templates and constraints that gator can judge by, and a note on each policy that it cannot."""
+    mutators = [o for o in desired.objects if o.role is Role.MUTATOR]
+    notes = [f"{_policy_name(o)}: mutations are not applied, manifests are judged as written" for o in mutators]
+    blind = {
+        o.ref.name for o in desired.objects if o.role is Role.TEMPLATE and _EXTERNAL in json.dumps(o.manifest["spec"])
+    }
+    kept = []
+    for wanted in desired.objects:
+        if wanted.role is Role.CONSTRAINT and wanted.ref.kind.lower() in blind:
+            notes.append(f"{_policy_name(wanted)}: it asks an external data provider, which gator cannot: not judged")
+        elif wanted.role is Role.CONSTRAINT or (wanted.role is Role.TEMPLATE and wanted.ref.name not in blind):
+            kept.append(wanted)
+    return kept, notes
+
+
+def _policy_name(wanted: DesiredObject) -> str:
+    member = wanted.members[0]
+    return f"policy {member.definition_name or member.definition_id}"
+
+
+def _cluster_scoped(manifests: Sequence[Manifest]) -> frozenset[str]:
+    """Kinds without a namespace: Kubernetes' own, and those of definitions among the input."""
+    definitions = [m.content.get("spec") for m in manifests if m.kind == "CustomResourceDefinition"]
+    scoped = (s.get("names") for s in definitions if isinstance(s, dict) and s.get("scope") == "Cluster")
+    return _CLUSTER_SCOPED | {str(names.get("kind")) for names in scoped if isinstance(names, dict)}
+
+
+def _namespace(manifest: Manifest, default: str, cluster_scoped: frozenset[str]) -> str:
+    if manifest.kind in cluster_scoped:
+        return ""
+    return str(manifest.metadata.get("namespace") or default)
+
+
+def _documents(objects: Sequence[Judged]) -> Iterator[Mapping[str, Any]]:
+    """What gator is given: each object, the pod that it would make, and the namespaces that none of them is."""
+    for number, judged in enumerate(objects):
+        manifest = judged.manifest
+        placed = {"namespace": judged.namespace} if judged.namespace else {}
+        metadata = {k: v for k, v in manifest.metadata.items() if k != "namespace"} | placed
+        uid = f"{_UID}{number}"
+        # The server has made the name of what has but a generateName before anybody judges it.
+        yield {
+            **manifest.content,
+            "metadata": {**metadata, "name": manifest.metadata.get("name") or _made(manifest), "uid": uid},
+        }
+        if pod := pod_of(manifest, judged.namespace):
+            yield {**pod, "metadata": {**pod["metadata"], "uid": f"{uid}-pod"}}
+    there = {judged.manifest.name for judged in objects if judged.manifest.kind == "Namespace"}
+    for name in sorted({judged.namespace for judged in objects} - there - {""}):
+        labels = {"kubernetes.io/metadata.name": name}
+        yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
+def _made(manifest: Manifest) -> str:
+    return f"{manifest.name}00000"
+
+
+def _ask(gator: str, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """gator's results; it exits with 1 for a denial and for an error alike, so only its output tells them apart."""
+    stream = "\n---\n".join(json.dumps(document) for document in documents)
+    try:
+        ended = subprocess.run(  # noqa: S603 - the program that the user named
+            [gator, "test", "--output=json"], input=stream, capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise InputError(f"{gator} cannot be run: {error.strerror}") from error
+    try:
+        results: list[dict[str, Any]] | None = json.loads(ended.stdout)
+    except ValueError:
+        said = " ".join((ended.stderr or ended.stdout).split()) or f"exit code {ended.returncode}"
+        raise InputError(f"{gator} cannot judge: {said}") from None
+    return results or []
+
+
+def _finding(
+    result: Mapping[str, Any], objects: Sequence[Judged], constraints: Mapping[ObjectRef, DesiredObject]
+) -> Finding | None:
+    """A result of gator as a finding; None for what is ours, as the namespaces that stand in."""
+    uid = str(result["violatingObject"]["metadata"].get("uid", ""))
+    if not uid.startswith(_UID):
+        return None
+    number, _, pod = uid.removeprefix(_UID).partition("-")
+    judged = objects[int(number)]
+    constraint = result["constraint"]
+    ref = ObjectRef(CONSTRAINT_GROUP, constraint["kind"], constraint["metadata"]["name"])
+    return Finding(
+        place=judged.manifest.place,
+        kind=judged.manifest.kind,
+        namespace=judged.namespace,
+        name=judged.manifest.name,
+        action=_ACTIONS.get(str(result.get("enforcementAction")), Action.AUDIT),
+        member=constraints[ref].members[0],
+        constraint=ref,
+        message=str(result["msg"]),
+        pod=bool(pod),
+    )
+
+
+def _without_echoes(findings: Sequence[Finding]) -> Iterator[Finding]:
+    """A workload and its pod may break one rule alike; once is enough."""
+    own = {(f.place, f.constraint, f.message) for f in findings if not f.pod}
+    return (f for f in findings if not (f.pod and (f.place, f.constraint, f.message) in own))

@@ -1,0 +1,270 @@
+"""Reads the Kubernetes objects of files, folders and standard input, each with the file and line where it begins.
+
+What kubectl takes is taken: several documents in a file, YAML or JSON, anchors and merge keys, List kinds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import yaml
+
+from controller.errors import InputError
+from controller.gatekeeper.yamltext import JsonLoader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from controller.json import Json
+
+STDIN: Final = "-"
+STDIN_NAME: Final = "stdin"
+_SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
+_MAX_VALUES: Final = 1_000_000  # that aliases of one file may stand for
+_MAX_DEPTH: Final = 200
+_JSON_TAGS: Final = frozenset(
+    f"tag:yaml.org,2002:{name}" for name in ("str", "bool", "null", "int", "float", "map", "seq")
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where an object begins; lines count from 1."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One object as it was written."""
+
+    place: Place
+    content: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """Its kind."""
+        return str(self.content["kind"])
+
+    @property
+    def group(self) -> str:
+        """The group of its apiVersion, empty for the core group."""
+        return str(self.content["apiVersion"]).rpartition("/")[0]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Its metadata."""
+        metadata: dict[str, Any] = self.content["metadata"]
+        return metadata
+
+    @property
+    def name(self) -> str:
+        """Its name, or what the server would make its name from."""
+        return str(self.metadata.get("name") or self.metadata.get("generateName") or "")
+
+
+@dataclass(slots=True)
+class Reading:
+    """What was read: objects in order, and documents of folders that are no Kubernetes objects."""
+
+    manifests: list[Manifest] = field(default_factory=list)
+    passed_over: list[Place] = field(default_factory=list)
+
+
+def read_manifests(paths: Sequence[str]) -> Reading:
+    """The objects of files, of folders at any depth, and of standard input (`-`); InputError names file and line."""
+    reading = Reading()
+    for path in paths:
+        before = len(reading.manifests)
+        for name, text, asked_for in _texts(path):
+            _read(name, text, reading, strict=asked_for)
+        if len(reading.manifests) == before:
+            raise InputError(f"{_shown(path)}: there is no Kubernetes object in it")
+    return reading
+
+
+def _texts(path: str) -> Iterator[tuple[str, str, bool]]:
+    """Name and text of each file, and whether the user asked for this very file."""
+    if path == STDIN:
+        yield STDIN_NAME, _decoded(STDIN_NAME, sys.stdin.buffer.read()), True
+        return
+    root = Path(path)
+    try:
+        if not root.is_dir():
+            yield path, _decoded(path, root.read_bytes()), True
+            return
+        for file in sorted(p for p in root.rglob("*") if p.suffix in _SUFFIXES and p.is_file()):
+            if not any(part.startswith(".") for part in file.relative_to(root).parts):
+                yield str(file), _decoded(str(file), file.read_bytes()), False
+    except OSError as error:
+        raise InputError(f"{error.filename or path} cannot be read: {error.strerror}") from error
+
+
+def _decoded(name: str, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: it is not UTF-8 text (byte {error.start})") from error
+
+
+def _read(name: str, text: str, reading: Reading, *, strict: bool) -> None:
+    for line, value in _documents(name, text):
+        for place, content in _items(Place(name, line), value):
+            if _is_object(content):
+                reading.manifests.append(_checked(Manifest(place, content)))
+            elif strict:
+                raise InputError(f"{place}: it is no Kubernetes object: apiVersion or kind is missing")
+            elif content is not None:
+                reading.passed_over.append(place)
+
+
+def _documents(name: str, text: str) -> list[tuple[int, Any]]:
+    """Each document with its line; the items of a list in it are `_Item`s, which know theirs."""
+    try:
+        return list(_parse(text))
+    except yaml.MarkedYAMLError as error:
+        if text.lstrip().startswith(("{", "[")):
+            try:
+                return [(1, json.loads(text))]  # tabs, which YAML does not take for space
+            except (ValueError, RecursionError):
+                pass
+        mark = error.problem_mark or error.context_mark
+        where = f"{name}:{mark.line + 1}" if mark else name
+        raise InputError(f"{where}: {_reason(text, error.problem or 'it is no YAML')}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{name}: {_reason(text, ' '.join(str(error).split()))}") from error
+
+
+def _reason(text: str, problem: str) -> str:
+    if "{{" in text:
+        return f"it looks like a Helm template: render it first, helm template ... | azpolicy check - ({problem})"
+    return f"it cannot be read: {problem}"
+
+
+def _parse(text: str) -> Iterator[tuple[int, Any]]:
+    _refuse_depth(text)
+    loader: Any = _Loader(text)
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            _measure(node, {})
+            value = loader.construct_document(node)
+            if isinstance(value, dict) and isinstance(value.get("items"), list):
+                value["items"] = _with_lines(node, value["items"])
+            yield node.start_mark.line + 1, value
+    finally:
+        loader.dispose()
+
+
+def _refuse_depth(text: str) -> None:
+    """Looks at the events alone, as whatever is built from them is built recursively."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise _problem(f"nested deeper than {_MAX_DEPTH}", event)
+
+
+def _measure(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """How many values a node stands for, and how deep, with its aliases written out: a page can stand for gigabytes."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1, 0
+    if id(node) not in known:
+        known[id(node)] = (_MAX_VALUES + 1, 0)  # for an alias of something that it is a part of
+        inner = node.value if isinstance(node, yaml.SequenceNode) else [n for pair in node.value for n in pair]
+        sizes = [_measure(each, known) for each in inner]
+        known[id(node)] = 1 + sum(size for size, _ in sizes), 1 + max((depth for _, depth in sizes), default=0)
+    size, depth = known[id(node)]
+    if size > _MAX_VALUES or depth > _MAX_DEPTH:
+        raise _problem("its aliases stand for too much", node)
+    return size, depth
+
+
+def _problem(problem: str, where: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """An entry of a list document, with its line."""
+
+    line: int
+    value: Any
+
+
+def _with_lines(node: yaml.Node, items: list[Any]) -> list[_Item]:
+    for key, value in node.value:
+        if key.value == "items" and len(value.value) == len(items):
+            return [_Item(n.start_mark.line + 1, item) for n, item in zip(value.value, items, strict=True)]
+    return [_Item(node.start_mark.line + 1, item) for item in items]
+
+
+def _items(place: Place, value: Any) -> Iterable[tuple[Place, Any]]:
+    """The objects of a document: itself, or what a List of any kind holds, at any depth."""
+    if isinstance(value, _Item):
+        return _items(Place(place.file, value.line), value.value)
+    if isinstance(value, dict) and str(value.get("kind", "")).endswith("List") and isinstance(value.get("items"), list):
+        return [found for item in value["items"] for found in _items(place, item)]
+    return [(place, value)]
+
+
+def _is_object(content: Any) -> bool:
+    return isinstance(content, dict) and all(
+        isinstance(content.get(key), str) and content[key] for key in ("apiVersion", "kind")
+    )
+
+
+def _checked(manifest: Manifest) -> Manifest:
+    """The manifest, if its metadata can be worked with; metadata that is missing is added to it."""
+    metadata = manifest.content.setdefault("metadata", {})
+    if not isinstance(metadata, dict):
+        raise InputError(f"{manifest.place}: metadata is no mapping")
+    for key in ("name", "generateName", "namespace"):
+        if not isinstance(metadata.get(key, ""), str | None):
+            raise InputError(f"{manifest.place}: metadata.{key} is not text: put it in quotes")
+    for key in ("labels", "annotations"):
+        entries = metadata.get(key)
+        if not isinstance(entries, dict | None) or not all(isinstance(v, str) for v in (entries or {}).values()):
+            raise InputError(f"{manifest.place}: metadata.{key} are not all text: put their values in quotes")
+    return manifest
+
+
+def _shown(path: str) -> str:
+    return STDIN_NAME if path == STDIN else path
+
+
+class _Loader(JsonLoader):
+    """JSON values, with what kubectl's reader takes besides: anchors, merge keys, and keys that are numbers."""
+
+    yaml_constructors: ClassVar[dict[Any, Any]] = {
+        tag: made for tag, made in JsonLoader.yaml_constructors.items() if tag is None or tag in _JSON_TAGS
+    }
+
+    def build_mapping(self, node: yaml.MappingNode) -> dict[str, Json]:
+        """A mapping; a key that stands twice is an error, as the server makes it one."""
+        own: set[str] = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _problem("a key is not text", key_node)
+            if key_node.value in own:
+                raise _problem(f"the key {key_node.value!r} stands twice", key_node)
+            own.add(key_node.value)
+        self.flatten_mapping(node)
+        built: dict[str, Json] = {}
+        for key_node, value_node in node.value:
+            built[key_node.value] = self.construct_object(value_node, deep=True)
+        return built
+
+
+_MERGE: Final = "tag:yaml.org,2002:merge"
+_Loader.add_implicit_resolver(_MERGE, re.compile(r"<<\Z"), ["<"])
+_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.build_mapping)

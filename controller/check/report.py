@@ -1,0 +1,158 @@
+"""A judgement for people and for pipelines: text, JSON, SARIF 2.1.0, JUnit (docs/check.md)."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from controller.check.judge import Action
+from controller.planview import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from controller.check.judge import Finding, Judged, Judgement
+
+SCHEMA: Final = "azpolicy.dev/check/v1"
+_LEVELS: Final = {Action.DENY: "error", Action.WARN: "warning", Action.AUDIT: "note"}
+_SARIF_SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
+_NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def as_text(judgement: Judgement) -> str:
+    """A line per finding with its policy beneath, and a summary."""
+    lines = []
+    for finding in judgement.findings:
+        lines.append(plain(f"{finding.place}: {finding.action} {finding.object}{_in_pod(finding)}: {finding.message}"))
+        lines.append(plain(f"    {finding.policy} (assignment {finding.assignment})"))
+    counts = ", ".join(f"{judgement.count(action)} {action}" for action in Action)
+    lines.append(f"check: {len(judgement.objects)} objects, {judgement.policies} constraints: {counts}")
+    return "\n".join(lines) + "\n"
+
+
+def as_json(judgement: Judgement) -> str:
+    """One document; ASCII only, so that no terminal and no log is at its mercy."""
+    document = {
+        "schema": SCHEMA,
+        "counts": {action.value: judgement.count(action) for action in Action},
+        "objects": len(judgement.objects),
+        "constraints": judgement.policies,
+        "findings": [_entry(finding) for finding in judgement.findings],
+        "notes": list(judgement.notes),
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _entry(finding: Finding) -> dict[str, Any]:
+    member = finding.member
+    return {
+        "action": finding.action.value,
+        "file": finding.place.file,
+        "line": finding.place.line,
+        "object": {"kind": finding.kind, "namespace": finding.namespace, "name": finding.name},
+        "inPod": finding.pod,
+        "message": finding.message,
+        "policy": {"id": member.definition_id, "name": finding.policy, "version": member.version},
+        "assignment": {"id": member.assignment_id, "name": finding.assignment},
+        "initiativeId": member.initiative_id,
+        "referenceId": member.reference_id,
+        "constraint": {"kind": finding.constraint.kind, "name": finding.constraint.name},
+    }
+
+
+def as_sarif(judgement: Judgement) -> str:
+    """A log with one run: a rule per policy, a result per finding."""
+    policies = {finding.member.definition_id: finding for finding in judgement.findings}
+    rules = [
+        {
+            "id": definition_id,
+            "name": finding.constraint.kind,
+            "shortDescription": {"text": finding.policy},
+            "properties": {"version": finding.member.version},
+        }
+        for definition_id, finding in sorted(policies.items())
+    ]
+    positions = {rule["id"]: index for index, rule in enumerate(rules)}
+    run = {
+        "tool": {"driver": {"name": "azpolicy", "rules": rules}},
+        "results": [_result(finding, positions) for finding in judgement.findings],
+    }
+    return json.dumps({"$schema": _SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
+
+
+def _result(finding: Finding, positions: Mapping[Any, int]) -> dict[str, Any]:
+    rule = finding.member.definition_id
+    text = f"{finding.object}{_in_pod(finding)}: {finding.message} ({finding.policy}, assignment {finding.assignment})"
+    location = {
+        "artifactLocation": {"uri": quote(finding.place.file.replace("\\", "/"))},
+        "region": {"startLine": finding.place.line},
+    }
+    return {
+        "ruleId": rule,
+        "ruleIndex": positions[rule],
+        "level": _LEVELS[finding.action],
+        "message": {"text": text},
+        "locations": [{"physicalLocation": location}],
+        "properties": {"action": finding.action.value, "assignmentId": finding.member.assignment_id},
+    }
+
+
+def as_junit(judgement: Judgement) -> str:
+    """A suite per file, a case per object: what would be denied fails it, the rest is output of the case."""
+    root = ET.Element("testsuites", name="azpolicy check")
+    by_object: dict[tuple[object, ...], list[Finding]] = {}
+    for finding in judgement.findings:
+        by_object.setdefault((finding.place, finding.kind, finding.namespace, finding.name), []).append(finding)
+    for file, objects in groupby(sorted(judgement.objects, key=_by_place), key=lambda j: j.manifest.place.file):
+        suite = ET.SubElement(root, "testsuite", name=_xml(file))
+        for judged in objects:
+            m = judged.manifest
+            _case(suite, judged, by_object.get((m.place, m.kind, judged.namespace, m.name), []))
+        suite.set("tests", str(len(suite)))
+        suite.set("failures", str(sum(case.find("failure") is not None for case in suite)))
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _case(suite: ET.Element, judged: Judged, findings: list[Finding]) -> None:
+    m = judged.manifest
+    name = f"{m.kind} {judged.namespace}/{m.name}" if judged.namespace else f"{m.kind} {m.name}"
+    case = ET.SubElement(suite, "testcase", name=_xml(name), classname=_xml(str(m.place)))
+    denied = [f for f in findings if f.action is Action.DENY]
+    if denied:
+        # Readers of JUnit show one failure a case.
+        failure = ET.SubElement(case, "failure", type="deny", message=_xml(denied[0].message))
+        failure.text = "\n".join(map(_lines, denied))
+    if others := [f for f in findings if f.action is not Action.DENY]:
+        ET.SubElement(case, "system-out").text = "\n".join(map(_lines, others))
+
+
+def _lines(finding: Finding) -> str:
+    told = (
+        f"{finding.action}: {finding.message}{_in_pod(finding)}\n  {finding.policy} (assignment {finding.assignment})"
+    )
+    return _xml(told)
+
+
+def _by_place(judged: Judged) -> tuple[str, int]:
+    return judged.manifest.place.file, judged.manifest.place.line
+
+
+def _in_pod(finding: Finding) -> str:
+    return " (its pod)" if finding.pod else ""
+
+
+def _xml(text: str) -> str:
+    """Text without the characters that XML cannot hold in any form."""
+    return _NO_XML.sub("?", text)
+
+
+FORMATS: Final[Mapping[str, Callable[[Judgement], str]]] = {
+    "text": as_text,
+    "json": as_json,
+    "sarif": as_sarif,
+    "junit": as_junit,
+}
