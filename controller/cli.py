@@ -177,7 +177,8 @@ def compare(*, source: SourceOptions, cluster: ClusterOptions, output: str, stri
 
     Exits with 0 when no two verdicts contradict each other, 1 when some do, 2 on an error.
     """
-    from controller import commands, compare as comparing  # noqa: PLC0415
+    from controller import commands  # noqa: PLC0415
+    from controller import compare as comparing  # noqa: PLC0415
 
     found = asyncio.run(commands.compare_audits(source, cluster))
     if output == "json":

@@ -6,11 +6,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from controller.azure.compliance import read_compliance
 from controller.cluster.apply import Applier, ChangeSet, Memory, Result
 from controller.cluster.client import Connection, KubeClient
+from controller.cluster.inventory import take_inventory
+from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.record import ClusterRecord, Recorded
 from controller.cluster.sync import Planner
-from controller.sources import open_source
+from controller.compare import Comparison, audits_of, compare
+from controller.sources import open_azure, open_source
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -55,3 +59,13 @@ async def session(source: SourceOptions, cluster: ClusterOptions) -> AsyncIterat
             desired = await opened.read(planner)
         recorded = await record.check(desired.cluster_id)
         yield Session(applier, planner, record, desired, recorded)
+
+
+async def compare_audits(source: SourceOptions, cluster: ClusterOptions) -> tuple[Comparison, ...]:
+    """Azure's compliance against Gatekeeper's audit of our constraints; InputError where the source is a snapshot."""
+    async with open_azure(source) as reader:
+        compliance = await read_compliance(reader)
+    async with session(source, cluster) as opened:
+        inventory = await take_inventory(opened.planner.client, opened.desired.objects)
+    ours = (live for live in inventory.objects.values() if ownership(live, source.marks) is Ownership.OURS)
+    return compare(opened.desired, compliance, audits_of(ours))
