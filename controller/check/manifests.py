@@ -121,7 +121,7 @@ def _read(name: str, text: str, reading: Reading, *, strict: bool) -> None:
         for place, content in _items(Place(name, line), value):
             if _is_object(content):
                 reading.manifests.append(_checked(Manifest(place, content)))
-            elif strict:
+            elif content is not None and strict:
                 raise InputError(f"{place}: it is no Kubernetes object: apiVersion or kind is missing")
             elif content is not None:
                 reading.passed_over.append(place)

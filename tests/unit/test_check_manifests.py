@@ -1,4 +1,4 @@
-"""What `azpolicy check` reads: everything that kubectl takes, with the line of each object; and whatever else may come."""
+"""What `azpolicy check` reads: all that kubectl takes, with the line of each object; and whatever else may come."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_braces_in_text_are_no_helm_template(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_opened_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nowhere.yaml cannot be read"):
+    with pytest.raises(InputError, match=r"nowhere\.yaml cannot be read"):
         read_manifests([str(tmp_path / "nowhere.yaml")])
     (tmp_path / "app.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match=r"app\.yaml: it is not UTF-8"):
