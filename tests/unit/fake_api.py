@@ -151,7 +151,8 @@ class FakeApi(KubeClient):
             return status(404, "not found", "NotFound")
         established = {"conditions": [{"type": "Established", "status": "True"}]}
         metadata = {"name": name}
-        crd = {"kind": "CustomResourceDefinition", "metadata": metadata, "spec": {"versions": []}, "status": established}
+        crd = {"kind": "CustomResourceDefinition", "metadata": metadata, "status": established}
+        crd["spec"] = {"versions": []}
         return Response(200, crd)
 
     def _create(self, path: str, body: Mapping[str, Any], *, dry: bool) -> Response:
