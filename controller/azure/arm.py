@@ -68,10 +68,12 @@ class ArmReader:
     ) -> None:
         self._settings = settings
         self._cluster = cluster_of(settings.cluster_id)
+        make = partial(make_credential, settings.credential, settings.cloud)
         self.client = ArmClient(
             settings.cloud,
-            credential or make_credential(settings.credential, settings.cloud),
+            credential or make(),
             settings.limits,
+            renew=None if credential else make,
             sleep=sleep,
         )
         version, floating = settings.api_versions.policy, settings.limits.floating_versions

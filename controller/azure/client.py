@@ -57,7 +57,10 @@ class ArmRefusal(SourceError):  # noqa: N818 - a refusal is an answer, not a fau
 
 
 class ArmClient:
-    """Reads ARM with one credential; an async context manager. `requests` and `remaining` tell what it has used up."""
+    """Reads ARM as one identity; an async context manager. `requests` and `remaining` tell what it has used up.
+
+    `renew` makes the credential anew: after a 401 it would give the token that it keeps until that expires.
+    """
 
     def __init__(
         self,
@@ -65,11 +68,12 @@ class ArmClient:
         credential: AsyncTokenCredential,
         limits: Limits,
         *,
+        renew: Callable[[], AsyncTokenCredential] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.requests = 0
         self.remaining: dict[str, int] = {}
-        self._tokens = _Tokens(credential)
+        self._tokens = _Tokens(credential, renew)
         self._endpoint = cloud.endpoint
         self._parallel = limits.parallel
         self._transport = AioHttpTransport(session=_session(cloud))
@@ -79,7 +83,7 @@ class ArmClient:
             "transport": self._transport,
             "authentication_policy": AsyncARMChallengeAuthenticationPolicy(self._tokens, cloud.token_scope),
             "retry_policy": _Retries(limits, sleep),
-            "per_call_policies": [_SecondToken()],
+            "per_call_policies": [_SecondToken(self._tokens)],
             "per_retry_policies": [_Gate(cloud.endpoint, self._count)],
         }
         # Their subscription fills only the paths of operations that are not used here.
@@ -205,14 +209,26 @@ class _NoTokenError(Exception):
 class _Tokens:
     """A credential whose failures can be told from ARM's; azure-identity has retried by itself by then."""
 
-    def __init__(self, credential: AsyncTokenCredential) -> None:
+    def __init__(self, credential: AsyncTokenCredential, renew: Callable[[], AsyncTokenCredential] | None) -> None:
+        self.renewed = 0
         self._credential = credential
+        self._renew = renew
+        self._turn = asyncio.Lock()
 
     async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        try:
-            return await self._credential.get_token(*scopes, **options)
-        except (AzureError, OSError, ValueError) as exc:
-            raise _NoTokenError(_one_line(exc)) from exc
+        async with self._turn:
+            try:
+                return await self._credential.get_token(*scopes, **options)
+            except (AzureError, OSError, ValueError) as exc:
+                raise _NoTokenError(_one_line(exc)) from exc
+
+    async def renew(self, seen: int) -> None:
+        """Puts a new credential in the place of the one that was used, unless another request has done so since."""
+        async with self._turn:
+            if self._renew is not None and self.renewed == seen:
+                used, self._credential = self._credential, self._renew()
+                self.renewed += 1
+                await used.close()
 
     async def close(self) -> None:
         await self._credential.close()
@@ -227,9 +243,15 @@ class _Tokens:
 class _SecondToken(_Policy):
     """Asks once more after a 401: the SDK drops the token it had, and a new one may be good."""
 
+    def __init__(self, tokens: _Tokens) -> None:
+        super().__init__()
+        self._tokens = tokens
+
     async def send(self, request: _Request) -> _Response:
+        renewed = self._tokens.renewed
         response = await self.next.send(request)
         if response.http_response.status_code == HTTPStatus.UNAUTHORIZED:
+            await self._tokens.renew(renewed)
             response = await self.next.send(request)
         return response
 

@@ -227,8 +227,9 @@ async def test_a_401_says_that_the_credential_is_not_accepted(arm: Standin, open
             await reader.read()
 
 
-async def test_an_expired_token_is_replaced(arm: Standin, open_reader: OpenReader) -> None:
-    async with open_reader() as reader:
+async def test_a_token_that_azure_refuses_before_its_time_is_replaced(arm: Standin, waits: Waits) -> None:
+    """The credentials of azure-identity keep a token until it expires, whatever Azure thinks of it meanwhile."""
+    async with ArmReader(arm.settings(CLUSTER_ID), sleep=waits) as reader:
         whole = (await reader.read()).state
         arm.expire_tokens()
 
