@@ -44,7 +44,7 @@ _SOURCE_LOOK: Final = 1.0
 _RETRY: Final = 5.0
 _SOURCE_RETRY: Final = 60.0
 _SETTLE: Final = 0.02
-STALE_LOOPS: Final = 300.0
+STALE_LOOPS: Final = 600.0  # a reading of Azure alone may take 300 s
 # Reasons that pass by themselves; whatever else failed would fail again and waits for the next resync.
 _SOON: Final = frozenset(
     {
@@ -201,7 +201,8 @@ class Reconciler:
                 self._index[change.desired.ref] = change.desired
         self._carried = {ref: wanted.digest for ref, wanted in self._index.items()}
         tools.metrics.synced(desired, outcome)
-        tools.metrics.good()
+        if not self._source_error:
+            tools.metrics.good()
         self.last_outcome = outcome
         return not any(r.reason in _SOON for r in outcome.problems)
 
