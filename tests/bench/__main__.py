@@ -1,4 +1,4 @@
-"""Runs the benchmarks named on the command line, all without one: `python -m tests.bench [translate] [cluster]`."""
+"""Runs the benchmarks named on the command line, all without one: `python -m tests.bench [translate] [azure]`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.bench import cluster, translate
+from tests.bench import azure, cluster, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 BENCHES: Final[dict[str, Callable[[Path], None]]] = {
     "translate": lambda _: translate.run(),
     "cluster": cluster.run,
+    "azure": azure.run,
 }
 
 
