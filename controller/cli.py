@@ -220,7 +220,8 @@ def check(
     Workloads are judged by the pods that they would make, too. Nothing is asked of a cluster. Exits with 0 when all
     pass (findings that are only audited or warned of included), 1 when something would be denied, 2 on an error.
     """
-    from controller.check.judge import Action, find_gator, judge  # noqa: PLC0415
+    from controller.check.gator import find_gator  # noqa: PLC0415
+    from controller.check.judge import Action, judge  # noqa: PLC0415
     from controller.check.manifests import read_manifests  # noqa: PLC0415
     from controller.check.report import FORMATS  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Has gator, Gatekeeper's own command line, judge manifests by the rendered constraints: what it says is what counts.
+"""Has gator judge manifests by the rendered constraints: what it says is what counts.
 
 Each object that gator is given carries a uid of ours, by which its findings come home to file and line. A pod that a
 workload would make carries its workload's.
@@ -7,14 +7,12 @@ workload would make carries its workload's.
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.check.gator import UID, ask
 from controller.check.workloads import pod_of
-from controller.errors import InputError
 from controller.gatekeeper.model import ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, MUTATION_GROUP, SYNCSET_GROUP, TEMPLATE_GROUP
 
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from controller.gatekeeper.model import DesiredObject, DesiredState
     from controller.policy.model import Member
 
-_UID: Final = "azpolicy-check-"
 # gator would take these for its own configuration, so what an input says in them cannot be judged.
 _MACHINERY: Final = frozenset(
     {TEMPLATE_GROUP, CONSTRAINT_GROUP, MUTATION_GROUP, SYNCSET_GROUP, "config.gatekeeper.sh", "expansion.gatekeeper.sh"}
@@ -122,16 +119,6 @@ class Judged:
     namespace: str
 
 
-def find_gator(named: str) -> str:
-    """The program's path; InputError where it is not there."""
-    found = shutil.which(named)
-    if found is None:
-        raise InputError(
-            f"{named} is not to be found: install gator from Gatekeeper's releases, or name it with --gator PATH"
-        )
-    return found
-
-
 def judge(manifests: Sequence[Manifest], desired: DesiredState, *, gator: str, namespace: str) -> Judgement:
     """What the desired state's constraints say of the manifests; `namespace` is that of objects that name none."""
     policies, notes = _policies(desired)
@@ -141,11 +128,9 @@ def judge(manifests: Sequence[Manifest], desired: DesiredState, *, gator: str, n
     objects = [judged for judged in objects if judged.manifest.group not in _MACHINERY]
     notes += [f"{m.place}: {m.kind} {m.name} is Gatekeeper's own configuration, it is not judged" for m in machinery]
     constraints = {o.ref: o for o in policies if o.role is Role.CONSTRAINT}
-    results = _ask(gator, [*(o.manifest for o in policies), *_documents(objects)]) if constraints and objects else []
-    found = (_finding(result, objects, constraints) for result in results)
-    findings = sorted(
-        {f for f in found if f}, key=lambda f: (f.place, f.kind, f.policy, f.message, f.pod, f.constraint)
-    )
+    results = ask(gator, policies, list(_documents(objects)))
+    found = {_finding(result, objects, constraints) for result in results}
+    findings = sorted(found, key=lambda f: (f.place, f.kind, f.policy, f.message, f.pod, f.constraint))
     return Judgement(tuple(_without_echoes(findings)), tuple(objects), len(constraints), tuple(notes))
 
 
@@ -189,7 +174,7 @@ def _documents(objects: Sequence[Judged]) -> Iterator[Mapping[str, Any]]:
         manifest = judged.manifest
         placed = {"namespace": judged.namespace} if judged.namespace else {}
         metadata = {k: v for k, v in manifest.metadata.items() if k != "namespace"} | placed
-        uid = f"{_UID}{number}"
+        uid = f"{UID}{number}"
         # The server has made the name of what has but a generateName before anybody judges it.
         yield {
             **manifest.content,
@@ -207,31 +192,11 @@ def _made(manifest: Manifest) -> str:
     return f"{manifest.name}00000"
 
 
-def _ask(gator: str, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """gator's results; it exits with 1 for a denial and for an error alike, so only its output tells them apart."""
-    stream = "\n---\n".join(json.dumps(document) for document in documents)
-    try:
-        ended = subprocess.run(  # noqa: S603 - the program that the user named
-            [gator, "test", "--output=json"], input=stream, capture_output=True, text=True, check=False
-        )
-    except OSError as error:
-        raise InputError(f"{gator} cannot be run: {error.strerror}") from error
-    try:
-        results: list[dict[str, Any]] | None = json.loads(ended.stdout)
-    except ValueError:
-        said = " ".join((ended.stderr or ended.stdout).split()) or f"exit code {ended.returncode}"
-        raise InputError(f"{gator} cannot judge: {said}") from None
-    return results or []
-
-
 def _finding(
     result: Mapping[str, Any], objects: Sequence[Judged], constraints: Mapping[ObjectRef, DesiredObject]
-) -> Finding | None:
-    """A result of gator as a finding; None for what is ours, as the namespaces that stand in."""
-    uid = str(result["violatingObject"]["metadata"].get("uid", ""))
-    if not uid.startswith(_UID):
-        return None
-    number, _, pod = uid.removeprefix(_UID).partition("-")
+) -> Finding:
+    """A result of gator as a finding."""
+    number, _, pod = str(result["violatingObject"]["metadata"]["uid"]).removeprefix(UID).partition("-")
     judged = objects[int(number)]
     constraint = result["constraint"]
     ref = ObjectRef(CONSTRAINT_GROUP, constraint["kind"], constraint["metadata"]["name"])

@@ -300,6 +300,34 @@ def test_several_files_and_standard_input_are_read_together(world: World, monkey
     assert [(f["file"], f["object"]["name"]) for f in findings] == [(str(file), "one"), ("stdin", "two")]
 
 
+def test_many_objects_are_shared_out_and_each_still_sees_all_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    rule = (
+        'violation[{"msg": msg}] {\n'
+        '  other := data.inventory.namespace[_]["v1"].Pod[name]\n'
+        "  name != input.review.object.metadata.name\n"
+        "  other.metadata.labels.app == input.review.object.metadata.labels.app\n"
+        '  msg := sprintf("the same as %v", [name])\n}\n'
+    )
+    template = json.loads(template_text(KIND, rule))
+    wanted = [[{"groups": [""], "versions": ["v1"], "kinds": ["Pod"]}]]
+    template["metadata"]["annotations"] = {"metadata.gatekeeper.sh/requires-sync-data": f'"{json.dumps(wanted)}"'}
+    (world.bundle.folder / "check-label/v1/template.yaml").write_text(json.dumps(template))
+    pods = [pod(f"pod-{n}", labels={"app": "same" if n in (0, 398, 399) else f"app-{n}"}) for n in range(400)]
+    world.write(*pods)
+
+    findings = world.found().findings
+
+    assert {(f["object"]["name"], f["message"].rpartition(" ")[2]) for f in findings} == {
+        (one, other)
+        for one in ("pod-0", "pod-398", "pod-399")
+        for other in ("pod-0", "pod-398", "pod-399")
+        if one != other
+    }
+
+
 # --- pipelines -------------------------------------------------------------------------------------------------------
 
 
