@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 
 READY_TIMEOUT: Final = 90.0
 _ROUNDS: Final = 5
+_ASKS: Final = 3
 _CONFLICT: Final = 409
 _NOT_FOUND: Final = 404
 _FAULT: Final = 500
@@ -173,17 +174,25 @@ class Applier:
 
     async def answer(self, change: Unsure | Create) -> Answer:
         """Asks the server by a dry run what it would store, which absorbs its defaulting (property 6)."""
-        kind = _kind_for(change.desired)
-        if isinstance(change, Create):
-            response = await self._client.create(kind, change.desired.manifest, dry_run=True)
-        else:
-            response = await self._client.replace(kind, change.target, dry_run=True)
+        response = await self._ask(change)
         if response.ok:
-            return Answer(LiveObject.of(kind, response.body))
+            return Answer(LiveObject.of(_kind_for(change.desired), response.body))
         # A server at fault (5xx: a webhook that does not answer) refuses nothing; only its denial is a refusal.
         if (response.status in (403, _NOT_FOUND, _CONFLICT) or response.status >= _FAULT) and not _denied(response):
             return Answer(None, unknown=response.message)
         return Answer(None, refusal=response.message)
+
+    async def _ask(self, change: Unsure | Create) -> Response:
+        """The dry run's response; a busy webhook that does not answer in time is asked again, as nothing is written."""
+        kind = _kind_for(change.desired)
+        for left in reversed(range(_ASKS)):
+            if isinstance(change, Create):
+                response = await self._client.create(kind, change.desired.manifest, dry_run=True)
+            else:
+                response = await self._client.replace(kind, change.target, dry_run=True)
+            if not left or response.status < _FAULT or _denied(response):
+                return response
+        raise AssertionError("unreachable")
 
     async def apply(self, plan: Plan, done: Callable[[Result], None] = lambda _: None) -> ChangeSet:
         """Carries out every change at once, each waiting for what it needs; calls `done` as each one ends."""

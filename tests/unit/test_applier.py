@@ -252,6 +252,19 @@ async def test_what_a_dry_run_answers(api: FakeApi, memory: Memory, code: int, m
     assert answer.stored is None
 
 
+@pytest.mark.parametrize(("failures", "expected"), [(2, "stored"), (3, "unknown")])
+async def test_a_webhook_that_does_not_answer_in_time_is_asked_again_and_refuses_nothing(
+    api: FakeApi, memory: Memory, failures: int, expected: str
+) -> None:
+    change = drifted(api, mutator())
+    api.at("PUT", mutator().ref.name, status(500, "failed calling webhook: deadline exceeded"), times=failures)
+
+    answer = await Applier(api, MARKS, memory).answer(change)
+
+    assert getattr(answer, expected)
+    assert not answer.refusal
+
+
 async def test_a_dry_run_writes_nothing(api: FakeApi, memory: Memory) -> None:
     change = drifted(api, mutator())
     before = api.found(mutator().ref)
