@@ -288,18 +288,29 @@ def refusal(cluster: TestCluster, manifest: dict[str, Any], namespace: str = "de
 def enforced(cluster: TestCluster, path: str) -> bool:
     """Whether Gatekeeper says that it enforces a constraint as it is now."""
     status, live = cluster.request("GET", path)
-    pods = live.get("status", {}).get("byPod", []) if status == 200 else []
-    generation = live["metadata"]["generation"] if pods else 0
-    return bool(pods) and all(p.get("enforced") and p.get("observedGeneration") == generation for p in pods)
+    return status == 200 and _enforced(live)
+
+
+def all_enforced(cluster: TestCluster) -> bool:
+    """Whether Gatekeeper says of every constraint that it enforces it as it is now."""
+    return all(map(_enforced, all_constraints(cluster).values()))
+
+
+def _enforced(live: dict[str, Any]) -> bool:
+    pods = live.get("status", {}).get("byPod", [])
+    now = live["metadata"]["generation"]
+    return bool(pods) and all(pod.get("enforced") and pod.get("observedGeneration") == now for pod in pods)
 
 
 def wipe(cluster: TestCluster) -> None:
     """Takes every template, constraint, mutator and sync set away, and the record of the cluster's id."""
     cluster.request("DELETE", RECORD)
-    for path, live in managed(cluster).items():
-        if CONSTRAINTS in path and "finalizers" in live["metadata"]:
+    for path, live in all_constraints(cluster).items():
+        if "finalizers" in live["metadata"]:
             cluster.request("PATCH", path, {"metadata": {"finalizers": None}})
-        cluster.request("DELETE", path)
+    # A template takes its kind and its constraints along.
+    for collection in (TEMPLATES, *OTHER_KINDS):
+        cluster.request("DELETE", collection)
     eventually(lambda: not managed(cluster), timeout=60, what="every managed object to go")
     eventually(lambda: not _constraint_crds(cluster), timeout=60, what="every constraint kind to go")
 

@@ -12,9 +12,9 @@ from tests.cluster.azpolicy import (
     RECORD,
     Azpolicy,
     all_constraints,
+    all_enforced,
     constraints_of,
     edit,
-    enforced,
     managed,
     pod,
     refusal,
@@ -294,8 +294,7 @@ def test_the_examples_deny_and_admit_as_they_say(tidy: TestCluster) -> None:
     applied = Azpolicy(tidy, EXAMPLE, user="example-applier").apply()
     assert applied.code == 0, applied
     [name] = constraints_of(tidy, "K8sAzureV2ContainerAllowedImages")
-    constraints = all_constraints(tidy)
-    eventually(lambda: all(enforced(tidy, path) for path in constraints), what="everything to be enforced")
+    eventually(lambda: all_enforced(tidy), what="everything to be enforced")
 
     denied = refusal(tidy, pod("nginx:latest"))
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster.azpolicy import TEMPLATES, Azpolicy, Ended, all_constraints, enforced, managed, templates
+from tests.cluster.azpolicy import TEMPLATES, Azpolicy, Ended, all_constraints, all_enforced, managed, templates
 from tests.cluster.harness import TestCluster, eventually
 from tests.snapshots import Snapshot
 
@@ -103,25 +103,20 @@ def counted(cluster: TestCluster) -> str:
     return f"{len(templates(cluster))} templates, {constraints} constraints, {mutators} mutators"
 
 
-def applied(cluster: TestCluster, azpolicy: Azpolicy) -> Ended:
-    """Applies; everything is accepted, every template ready, every constraint enforced. The plan before it."""
-    planned = azpolicy.plan()
-    assert planned.code == 1, planned.err
+def applied(azpolicy: Azpolicy) -> Ended:
+    """Applies: everything is accepted, every template ready, every constraint enforced. The plan after it."""
     ended = azpolicy.apply()
     assert ended.code == 0, ended.out
     not_ready = {
         name: live["status"]
-        for name, live in templates(cluster).items()
+        for name, live in templates(azpolicy.cluster).items()
         if not live["status"].get("created") or any(pod.get("errors") for pod in live["status"]["byPod"])
     }
     assert not_ready == {}
-    waiting = set(all_constraints(cluster))
-
-    def all_enforced() -> bool:
-        waiting.difference_update([path for path in waiting if enforced(cluster, path)])
-        return not waiting
-
-    eventually(all_enforced, timeout=120, what="every constraint to be enforced")
+    eventually(lambda: all_enforced(azpolicy.cluster), timeout=120, what="every constraint to be enforced")
+    planned = azpolicy.plan()
+    assert planned.changes() == {}
+    assert planned.code == 0, planned.err
     return planned
 
 
@@ -131,7 +126,7 @@ def test_every_definition_with_every_parameter_filled_is_accepted(tidy: TestClus
     expected = [definition for definition in found if in_bundle(definition)]
     azpolicy = Azpolicy(tidy, snapshot.folder, user="catalogue-definitions")
 
-    planned = applied(tidy, azpolicy)
+    planned = applied(azpolicy)
 
     figures = outcomes(planned)
     enforcing = constraints_and_mutators(tidy)
@@ -139,7 +134,7 @@ def test_every_definition_with_every_parameter_filled_is_accepted(tidy: TestClus
     assert sum(figures.values()) == len(found) == 243
     assert figures["Rendered", ""] == len(expected) > 0
     assert len(enforcing) == len(expected)
-    dropped = [change for change in azpolicy.plan().document()["changes"] if change["droppedFields"]]
+    dropped = [change for change in planned.document()["changes"] if change["droppedFields"]]
     assert dropped == []
 
 
@@ -148,7 +143,7 @@ def test_every_initiative_is_accepted(tidy: TestCluster, snapshot: Snapshot) -> 
     assign_all(snapshot, found)
     azpolicy = Azpolicy(tidy, snapshot.folder, user="catalogue-initiatives")
 
-    planned = applied(tidy, azpolicy)
+    planned = applied(azpolicy)
 
     figures = outcomes(planned)
     members = sum(len(initiative["properties"]["policyDefinitions"]) for initiative in found)

@@ -18,9 +18,9 @@ from tests.cluster.azpolicy import (
     TEMPLATES,
     Azpolicy,
     Operator,
+    all_enforced,
     constraints_of,
     edit,
-    enforced,
     managed,
     pod,
     projection,
@@ -325,4 +325,4 @@ def test_edits_of_many_objects_at_once_are_all_put_back(world: World) -> None:
         edit(world.cluster, path, spec(enforcementAction="dryrun", parameters={"labels": []}))
 
     world.all_restored()
-    eventually(lambda: all(enforced(world.cluster, path) for path in paths), what="all of them to be enforced")
+    eventually(lambda: all_enforced(world.cluster), what="all of them to be enforced")
