@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.bench import azure, cluster, translate
+from tests.bench import admission, azure, check, cluster, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,8 @@ BENCHES: Final[dict[str, Callable[[Path], None]]] = {
     "translate": lambda _: translate.run(),
     "cluster": cluster.run,
     "azure": azure.run,
+    "check": check.run,
+    "admission": lambda _: admission.run(),
 }
 
 

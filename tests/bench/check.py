@@ -1,0 +1,84 @@
+"""How long `azpolicy check` takes for the manifests of a large repository."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from tests.bench.figures import figure, median_of, stopwatch
+from tests.cluster.harness import tools
+from tests.snapshots import Snapshot
+
+ROOT: Final = Path(__file__).parents[2]
+AZPOLICY: Final = Path(sys.executable).with_name("azpolicy")
+AZURE: Final = ROOT.parent / "shared" / "azure-policy"
+SAFEGUARDS: Final = "c047ea8e-9c78-49b2-958b-37e56d291a44"
+MANIFESTS: Final = 1000
+FILES: Final = 100
+GOAL: Final = 10.0
+RUNS: Final = 3
+
+DEPLOYMENT: Final = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web-{number}
+  namespace: shop-{space}
+spec:
+  selector: {{matchLabels: {{app: web-{number}}}}}
+  template:
+    metadata: {{labels: {{app: web-{number}}}}}
+    spec:
+      containers:
+        - name: web
+          image: registry.example.com/web:{number}
+          resources: {{requests: {{cpu: 100m, memory: 64Mi}}, limits: {{cpu: 200m, memory: 128Mi}}}}
+          securityContext: {{privileged: {bad}, runAsNonRoot: true}}
+"""
+
+
+def run(folder: Path) -> None:
+    """Prints the time for 1,000 Deployments, a tenth of which break something, by two sets of policies."""
+    manifests = folder / "manifests"
+    _write(manifests)
+    _time(f"checking {MANIFESTS} Deployments, the example's policies", ROOT / "examples" / "snapshot", manifests)
+    if AZURE.exists():
+        _time("  the same, Azure's deployment safeguards", _safeguards(folder / "snapshot"), manifests)
+
+
+def _write(folder: Path) -> None:
+    folder.mkdir()
+    each = MANIFESTS // FILES
+    for file in range(FILES):
+        numbers = range(file * each, (file + 1) * each)
+        texts = (DEPLOYMENT.format(number=n, space=n % 20, bad=str(n % 10 == 0).lower()) for n in numbers)
+        (folder / f"app-{file:03}.yaml").write_text("---\n".join(texts))
+
+
+def _time(name: str, snapshot: Path, manifests: Path) -> None:
+    gator = os.environ.get("AZPOLICY_GATOR") or str(tools.path("gator"))
+    command = [str(AZPOLICY), "check", "--snapshot", str(snapshot), "--gator", gator, str(manifests)]
+    times = []
+    for _ in range(RUNS):
+        with stopwatch() as watch:
+            ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not ended.stdout:
+            raise SystemExit(ended.stderr)
+        times.append(watch.seconds)
+    taken = median_of(times)
+    summary = ended.stdout.splitlines()[-1].removeprefix("check: ")
+    figure(name, f"{taken:.1f} s ({summary})", goal=f"< {GOAL:g} s", met=taken < GOAL)
+
+
+def _safeguards(folder: Path) -> Path:
+    """Azure's initiative of deployment safeguards, assigned."""
+    snapshot = Snapshot(folder)
+    for kind in ("definitions", "initiatives"):
+        shutil.copytree(AZURE / kind, folder / kind)
+    initiative = f"/providers/Microsoft.Authorization/policySetDefinitions/{SAFEGUARDS}"
+    snapshot.assign("safeguards", initiative, allowedContainerImagesRegex="^registry.example.com/.+$")
+    return folder
