@@ -39,6 +39,7 @@ lint: $(READY) ## ruff, mypy --strict, the order of the rooms, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m templates.generate --check
+	$(BIN)/python -m docs.generate_policies --check
 
 format: $(READY) ## Mend what ruff can mend
 	$(BIN)/ruff check --fix .
