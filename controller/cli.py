@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -359,4 +360,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         # What reads our output has left.
         code = _PIPE_CLOSED
+    except Exception:  # noqa: BLE001 - Python's own exit code of 1 would read as "changes" or "denied"
+        traceback.print_exc()
+        click.echo("error: this is a fault of azpolicy itself: please report the lines above", err=True)
+        code = ERROR
     sys.exit(code)
