@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.kinds import CRD_PATH, LiveObject, constraint_kind, kind_of
+from controller.cluster.editors import editors
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.plan import (
     REJECTED_DIGEST,
@@ -54,7 +55,7 @@ from controller.cluster.readiness import (
 )
 from controller.errors import ClusterError
 from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
-from controller.gatekeeper.naming import CONSTRAINT_GROUP, FIELD_MANAGER, TEMPLATE_GROUP
+from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP
 from controller.gatekeeper.syncset import ANNOTATION, SYNCSET_REF
 
 if TYPE_CHECKING:
@@ -94,7 +95,10 @@ WRITE_ACTIONS: Final = frozenset({Action.CREATED, Action.REPLACED, Action.DELETE
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one change; `reason` is a stable word, `message` is for people."""
+    """What became of one change; `reason` is a stable word, `message` is for people.
+
+    `editors` are the field managers that made the differences, where the object records them.
+    """
 
     ref: ObjectRef
     action: Action
@@ -103,6 +107,7 @@ class Result:
     differences: tuple[Difference, ...] = ()
     dropped: tuple[str, ...] = ()
     editors: tuple[str, ...] = ()
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,12 +282,12 @@ class _Run:
             self.memory.good_templates.pop(stored.uid, None)
         note = ("FieldsDropped", _dropped(dropped)) if dropped else ("", "")
         if isinstance(change, Create):
-            return Result(desired.ref, Action.CREATED, *note, dropped=dropped)
+            return Result(desired.ref, Action.CREATED, *note, dropped=dropped, uid=stored.uid)
         if isinstance(change, Replace):
             found = change.differences
         else:
             found = tuple(differences(change.live.projection(), stored.projection()))
-        return Result(desired.ref, Action.REPLACED, *note, found, dropped, editors(change.live))
+        return Result(desired.ref, Action.REPLACED, *note, found, dropped, editors(change.live, found), stored.uid)
 
     # --- templates -----------------------------------------------------------------------------------------------
 
@@ -390,7 +395,7 @@ class _Run:
         await self._free_to_delete(change)
         response = await self.client.delete(kind_of(ref), change.live)
         if response.ok or response.status == _NOT_FOUND:
-            return Result(ref, Action.DELETED, change.reason, change.message)
+            return Result(ref, Action.DELETED, change.reason, change.message, uid=change.live.uid)
         if response.status == _CONFLICT:
             raise _Stopped("Contended", f"{ref}: changed while it was to be deleted; the next sync decides again")
         raise _Stopped(_refusal(response), f"{ref}: {response.message}")
@@ -442,13 +447,6 @@ class _Run:
                 raise _kept(f"its successor {ref} is not enforced: {verdict.message}")
             await asyncio.sleep(delay)
             delay = min(delay * 1.5, 1.0)
-
-
-def editors(live: LiveObject) -> tuple[str, ...]:
-    """The field managers other than ours that managedFields records on an object, latest first."""
-    entries = [e for e in live.metadata.get("managedFields") or () if not e.get("subresource")]
-    entries.sort(key=lambda e: str(e.get("time", "")), reverse=True)
-    return tuple(dict.fromkeys(str(e.get("manager")) for e in entries if e.get("manager") != FIELD_MANAGER))
 
 
 def unwritten(change: Unwritten) -> Result:

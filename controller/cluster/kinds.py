@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from controller.gatekeeper.model import ObjectRef, Role, digest
 from controller.gatekeeper.naming import (
+    AZPOLICY_GROUP,
     CONSTRAINT_GROUP,
     CONSTRAINT_VERSION,
     MUTATION_GROUP,
@@ -57,6 +58,11 @@ MUTATORS: Final = (
 )
 SYNCSET: Final = Kind(SYNCSET_GROUP, "v1alpha1", "SyncSet", "syncsets", Role.SYNC, optional=True)
 FIXED_KINDS: Final = (TEMPLATE, SYNCSET, *MUTATORS)
+# Our own: what an administrator tells the operator, and what the operator tells everybody. Never part of a plan.
+POLICY_SYNC: Final = Kind(AZPOLICY_GROUP, "v1alpha1", "PolicySync", "policysyncs", Role.REPORT, optional=True)
+ASSIGNED_POLICY: Final = Kind(
+    AZPOLICY_GROUP, "v1alpha1", "AssignedPolicy", "assignedpolicies", Role.REPORT, optional=True
+)
 _BY_NAME: Final = {(kind.group, kind.kind): kind for kind in FIXED_KINDS}
 
 

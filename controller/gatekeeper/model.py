@@ -29,6 +29,7 @@ class Role(StrEnum):
     SYNC = "sync"
     MUTATOR = "mutator"
     CONSTRAINT = "constraint"
+    REPORT = "report"
 
 
 @dataclass(frozen=True, slots=True, order=True)

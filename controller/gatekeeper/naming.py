@@ -29,6 +29,7 @@ CONSTRAINT_GROUP: Final = "constraints.gatekeeper.sh"
 CONSTRAINT_VERSION: Final = f"{CONSTRAINT_GROUP}/v1beta1"
 MUTATION_GROUP: Final = "mutations.gatekeeper.sh"
 SYNCSET_GROUP: Final = "syncset.gatekeeper.sh"
+AZPOLICY_GROUP: Final = "azpolicy.dev"
 SYNCSET_NAME: Final = "azure-policy-sync"
 
 MANAGED_BY_LABEL: Final = "managed-by"
@@ -42,6 +43,9 @@ TEMPLATE_URL: Final = "constraint-template"
 TEMPLATE_INSTALLED_BY: Final = "constraint-template-installed-by"
 TEMPLATE_SOURCE: Final = "azpolicy.dev/template-source"
 TEMPLATE_DIGEST: Final = "azpolicy.dev/template-digest"
+
+REQUESTED_AT: Final = "azpolicy.dev/requested-at"
+FORCE_PRUNE: Final = "azpolicy.dev/force-prune"
 
 _OWNED_PREFIXES: Final = ("azure-policy-", "constraint-", "azpolicy.dev/")
 _CUT: Final = 30

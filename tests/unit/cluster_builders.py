@@ -132,7 +132,9 @@ def live(
     meta = manifest["metadata"]
     meta["name"] = name or meta["name"]
     meta |= {"uid": uid or f"uid-{meta['name']}", "generation": 1, "resourceVersion": "1", **metadata}
-    meta["managedFields"] = [{"manager": manager, "operation": "Update"} for manager in managers]
+    meta["managedFields"] = [
+        {"manager": manager, "operation": "Update", "fieldsV1": {"f:spec": {}}} for manager in managers
+    ]
     if labels is not None:
         meta["labels"] = labels
     if annotations is not None:
