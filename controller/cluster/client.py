@@ -176,7 +176,8 @@ class KubeClient:
     ) -> Any:
         if self._api is None:
             raise AssertionError("the client is used outside its context")
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        content = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = {"Accept": "application/json", "Content-Type": content}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=10)
@@ -197,27 +198,37 @@ class KubeClient:
         return None if body is None else LiveObject.of(kind, body)
 
     async def list_live(self, kind: Kind) -> tuple[tuple[LiveObject, ...], str] | None:
-        """Every object of a kind and the resourceVersion to watch from; None when the kind is not served.
+        """Every object of a kind and the resourceVersion to watch from; None when the kind is not served."""
+        listed = await self.list_all(kind.path())
+        if listed is None:
+            return None
+        items, position = listed
+        return tuple(LiveObject.of(kind, item) for item in items), position
+
+    async def list_all(self, path: str, selector: str = "") -> tuple[tuple[Mapping[str, Any], ...], str] | None:
+        """Every item of a collection that a field selector selects, and the resourceVersion; None on 404.
 
         All pages or an error: a half list would look like deletions.
         """
+        plural = path.rpartition("/")[2]
+        chosen = {"limit": str(PAGE), **({"fieldSelector": selector} if selector else {})}
         for _ in range(TRIES):
-            items: list[LiveObject] = []
-            query = {"limit": str(PAGE)}
+            items: list[Mapping[str, Any]] = []
+            query = chosen
             while True:
-                response = await self.request("GET", kind.path(), query=query)
+                response = await self.request("GET", path, query=query)
                 if response.status == 404:  # noqa: PLR2004
                     return None
                 if response.status == _GONE:
                     break
                 if not response.ok:
-                    raise response.error(f"listing {kind.plural}")
+                    raise response.error(f"listing {plural}")
                 metadata = response.body.get("metadata") or {}
-                items += [LiveObject.of(kind, item) for item in response.body.get("items") or ()]
+                items += response.body.get("items") or ()
                 if not metadata.get("continue"):
                     return tuple(items), str(metadata.get("resourceVersion", ""))
-                query = {"limit": str(PAGE), "continue": str(metadata["continue"])}
-        raise ClusterError(f"listing {kind.plural}: the list kept expiring between pages", status=_GONE)
+                query = {**chosen, "continue": str(metadata["continue"])}
+        raise ClusterError(f"listing {plural}: the list kept expiring between pages", status=_GONE)
 
     async def create(self, kind: Kind, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Response:
         """POST; the answer is the caller's to judge."""
@@ -229,6 +240,10 @@ class KubeClient:
         return await self.request("PUT", path, query=_write_query(dry_run=dry_run), body=manifest)
 
     async def delete(self, kind: Kind, live: LiveObject) -> Response:
+        """DELETE of the object that was seen; the answer is the caller's to judge."""
+        return await self.delete_at(kind.path(live.ref.name), live.uid)
+
+    async def delete_at(self, path: str, uid: str) -> Response:
         """DELETE of the object that was seen, not of a later one of its name: its uid is the precondition.
 
         Not its resourceVersion: every audit moves that.
@@ -237,9 +252,13 @@ class KubeClient:
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "propagationPolicy": "Background",
-            "preconditions": {"uid": live.uid},
+            "preconditions": {"uid": uid},
         }
-        return await self.request("DELETE", kind.path(live.ref.name), body=body)
+        return await self.request("DELETE", path, body=body)
+
+    async def patch(self, path: str, changes: Mapping[str, Any], *, manager: str) -> Response:
+        """A merge patch by a field manager; the answer is the caller's to judge."""
+        return await self.request("PATCH", path, query={"fieldManager": manager}, body=changes)
 
     async def watch(
         self, kind: Kind, resource_version: str, *, seconds: int = 290
