@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run cluster test test-unit lint format bench templates lock wheel clean
+.PHONY: help venv run cluster test test-unit lint format bench templates lock wheel sbom audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,8 +55,17 @@ lock: $(READY) ## Resolve the lock files anew (needs uv on PATH)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements-dev.lock
 
-wheel: $(READY) ## Build dist/*.whl
+# Dated as the last commit, so that the same commit gives the same bytes; without git, as hatchling does.
+wheel sbom: export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),1580601600)
+
+wheel: $(READY) ## Build dist/*.whl, the same bytes for the same commit
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+sbom: wheel ## Write dist/*.cdx.json: what the wheel and an image with it consist of (CycloneDX)
+	$(BIN)/python -m deploy.sbom dist/*.whl
+
+audit: $(READY) ## Look for published vulnerabilities of what requirements.lock installs (AUDIT=--strict for releases)
+	@$(BIN)/python -m deploy.audit $(AUDIT)
 
 clean: ## Remove what the commands above made in this folder
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
