@@ -24,6 +24,7 @@ MODULES = Path(__file__).parents[1] / "tools"
 PROGRESS_SECONDS = 15.0
 GO_DOWNLOADS = "https://go.dev/dl/"
 GATEKEEPER = "github.com/open-policy-agent/gatekeeper/v3"
+HELM = "helm.sh/helm/v3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ TOOLS = {
     "gator": Tool("gatekeeper", f"{GATEKEEPER}/cmd/gator", GATEKEEPER),
     "gator-3.17": Tool("gatekeeper-3.17", f"{GATEKEEPER}/cmd/gator", GATEKEEPER),
     "opa": Tool("opa", "github.com/open-policy-agent/opa", "github.com/open-policy-agent/opa"),
+    "helm": Tool("helm", f"{HELM}/cmd/helm", HELM, f"{HELM}/internal/version.version"),
 }
 CLUSTER_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "gatekeeper")
 
@@ -78,14 +80,19 @@ def gatekeeper_manifest() -> Path:
     """The manifest that Gatekeeper's own release ships, copied from its module."""
     manifest = _bin_folder("gatekeeper") / "gatekeeper.yaml"
     if not manifest.exists():
-        with _locked(manifest, "another process that copies Gatekeeper's manifest"):
-            module = _go("mod", "download", "-json", GATEKEEPER, folder="gatekeeper")
-            found = re.search(r'"Dir": "(.+)"', module)
-            if not found:
-                raise HarnessError(f"go mod download does not say where {GATEKEEPER} is:\n{module}")
-            with _replacing(manifest) as unfinished:
-                shutil.copyfile(Path(found[1]) / "deploy" / "gatekeeper.yaml", unfinished)
+        with _locked(manifest, "another process that copies Gatekeeper's manifest"), _replacing(manifest) as unfinished:
+            shutil.copyfile(gatekeeper_sources() / "deploy" / "gatekeeper.yaml", unfinished)
     return manifest
+
+
+@functools.cache
+def gatekeeper_sources() -> Path:
+    """The folder of Gatekeeper's module, read-only, with all that its release ships."""
+    module = _go("mod", "download", "-json", GATEKEEPER, folder="gatekeeper")
+    found = re.search(r'"Dir": "(.+)"', module)
+    if not found:
+        raise HarnessError(f"go mod download does not say where {GATEKEEPER} is:\n{module}")
+    return Path(found[1])
 
 
 def cache_folder() -> Path:

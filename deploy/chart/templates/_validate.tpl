@@ -1,0 +1,71 @@
+{{/* What the schema cannot say: values that are missing or do not fit together, all of them in one message. */}}
+{{- define "azpolicy.validate" -}}
+{{- $problems := concat (include "azpolicy.problems.source" . | fromJsonArray)
+                        (include "azpolicy.problems.credential" . | fromJsonArray)
+                        (include "azpolicy.problems.cluster" . | fromJsonArray) }}
+{{- with $problems }}
+{{- fail (printf "these values do not work:\n  - %s" (join "\n  - " .)) }}
+{{- end }}
+{{- end }}
+
+{{- define "azpolicy.problems.source" -}}
+{{- $problems := list }}
+{{- if not .Values.image.repository }}
+{{- $problems = append $problems "image.repository is missing: build the image with deploy/Dockerfile and say where it is" }}
+{{- end }}
+{{- if and .Values.snapshot.configMap .Values.snapshot.existingClaim }}
+{{- $problems = append $problems "snapshot.configMap and snapshot.existingClaim exclude each other" }}
+{{- end }}
+{{- if not (or .Values.azure.clusterId (include "azpolicy.snapshot" .)) }}
+{{- $problems = append $problems "azure.clusterId is missing: the Azure resource id of this cluster (az aks show --query id)" }}
+{{- end }}
+{{- $custom := .Values.azure.customCloud }}
+{{- if eq .Values.azure.cloud "custom" }}
+{{- if not $custom.endpoint }}
+{{- $problems = append $problems "azure.cloud custom needs azure.customCloud.endpoint" }}
+{{- end }}
+{{- else if or $custom.endpoint $custom.audience $custom.authority $custom.caFile }}
+{{- $problems = append $problems (printf "azure.customCloud belongs to azure.cloud custom, not %s" .Values.azure.cloud) }}
+{{- end }}
+{{- toJson $problems }}
+{{- end }}
+
+{{- define "azpolicy.problems.credential" -}}
+{{- $problems := list }}
+{{- $azure := .Values.azure }}
+{{- $kind := include "azpolicy.credential" . }}
+{{- $needed := dict "workload-identity" (list "tenantId" "clientId") "client-secret" (list "tenantId" "clientId")
+                    "client-certificate" (list "tenantId" "clientId" "existingSecret") }}
+{{- range get $needed $kind | default list }}
+{{- if not (get $azure .) }}
+{{- $problems = append $problems (printf "azure.%s is missing: azure.credential %s needs it" . $kind) }}
+{{- end }}
+{{- end }}
+{{- if and (eq $kind "client-secret") (not (or $azure.existingSecret $azure.clientSecret)) }}
+{{- $problems = append $problems "azure.credential client-secret needs azure.existingSecret, a Secret with the key client-secret" }}
+{{- end }}
+{{- if and $azure.existingSecret $azure.clientSecret }}
+{{- $problems = append $problems "azure.existingSecret and azure.clientSecret exclude each other" }}
+{{- end }}
+{{- if and $azure.clientSecret (ne $kind "client-secret") }}
+{{- $problems = append $problems "azure.clientSecret is given but not used: azure.credential client-secret uses it" }}
+{{- end }}
+{{- if and $azure.existingSecret (not (has $kind (list "client-secret" "client-certificate"))) }}
+{{- $problems = append $problems "azure.existingSecret is given but not used: azure.credential client-secret or client-certificate uses it" }}
+{{- end }}
+{{- toJson $problems }}
+{{- end }}
+
+{{/* `lookup` finds nothing where helm has no cluster to ask: then nothing is said of it. */}}
+{{- define "azpolicy.problems.cluster" -}}
+{{- $problems := list }}
+{{- $namespace := include "azpolicy.gatekeeperNamespace" . }}
+{{- if .Values.gatekeeper.enabled }}
+{{- if ne .Release.Namespace $namespace }}
+{{- $problems = append $problems (printf "gatekeeper.enabled installs Gatekeeper in the release's namespace, and that has to be %s: give --namespace %s --create-namespace" $namespace $namespace) }}
+{{- end }}
+{{- else if and (lookup "v1" "Namespace" "" "default") (not (lookup "v1" "Namespace" "" $namespace)) }}
+{{- $problems = append $problems (printf "there is no namespace %s in this cluster: install Gatekeeper first, or set gatekeeper.enabled" $namespace) }}
+{{- end }}
+{{- toJson $problems }}
+{{- end }}

@@ -1,0 +1,189 @@
+"""The chart, installed with real helm, and what a kubelet would make of its pods.
+
+The cluster has no nodes: pods are admitted, and nothing runs them. So a test runs `azpolicy` itself, with the arguments
+and the environment of the live Deployment and as its ServiceAccount; nothing that the chart says is written twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import yaml
+
+from tests.cluster.harness import eventually
+from tests.deploy.helm import NAME, NAMESPACE, assemble, helm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tests.cluster.harness import TestCluster
+
+CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+VALUES: Final = {"image": {"repository": "registry.example.com/azpolicy"}}
+_REFERENCE: Final = re.compile(r"\$(?:\$|\(([^()]+)\))")
+_TOKEN_SECONDS: Final = 7200
+
+
+def install(
+    cluster: TestCluster, values: Mapping[str, Any], *, name: str = NAME, namespace: str = NAMESPACE
+) -> Release:
+    """Installs the chart into a namespace that admits restricted pods only; `values` need not name an image."""
+    level = {"pod-security.kubernetes.io/enforce": "restricted"}
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": level}}
+    cluster.request("POST", "/api/v1/namespaces", manifest)
+    chart = cluster.folder / "chart"
+    release = Release(cluster, chart if chart.exists() else assemble(chart), name, namespace)
+    release.upgrade(values)
+    return release
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An installed chart."""
+
+    cluster: TestCluster
+    chart: Path
+    name: str
+    namespace: str
+
+    def upgrade(self, values: Mapping[str, Any]) -> str:
+        """`helm upgrade` to these values and no others; what helm says."""
+        return self._helm("upgrade", self.name, self.chart, "--install", values={**VALUES, **values})
+
+    def uninstall(self) -> str:
+        """`helm uninstall`; what helm says."""
+        return self._helm("uninstall", self.name)
+
+    def remove(self) -> None:
+        """Takes away all that `install` made, the kinds and the namespace too."""
+        self._helm("uninstall", self.name, "--ignore-not-found")
+        for crd in (self.chart / "files" / "crds").glob("*.yaml"):
+            self.cluster.request("DELETE", f"{CRDS}/{crd.stem}.azpolicy.dev")
+        self.cluster.request("DELETE", f"/api/v1/namespaces/{self.namespace}")
+        eventually(self._gone, timeout=60, what=f"namespace {self.namespace} and the kinds to go")
+
+    # --- what a kubelet makes of it
+
+    @property
+    def user(self) -> str:
+        """The ServiceAccount of the pods, as the audit log names it."""
+        return f"system:serviceaccount:{self.namespace}:{self._pod_spec()['serviceAccountName']}"
+
+    def deployment(self) -> dict[str, Any]:
+        """The live Deployment."""
+        ours = f"app.kubernetes.io/name={NAME},app.kubernetes.io/instance={self.name}"
+        path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments?labelSelector={quote(ours)}"
+        (live,) = self.cluster.get(path)["items"]
+        assert isinstance(live, dict)
+        return live
+
+    def arguments(self) -> list[str]:
+        """What the container's command is given."""
+        container = self._container()
+        environ = self.environ()
+        return [_expanded(argument, environ) for argument in container["args"]]
+
+    def environ(
+        self, pod_ip: str = "127.0.0.1", *, pod: str = f"{NAME}-0", mounts: Path | None = None
+    ) -> dict[str, str]:
+        """The environment of the container in a pod of this address and name.
+
+        With `mounts`, a folder, what the pod mounts is made in there, and paths in the environment lead there.
+        """
+        fields = {"metadata.name": pod, "metadata.namespace": self.namespace, "status.podIP": pod_ip}
+        environ: dict[str, str] = {}
+        for variable in self._container()["env"]:
+            source = variable.get("valueFrom")
+            value = _expanded(variable.get("value", ""), environ) if source is None else self._from(source, fields)
+            environ[variable["name"]] = value
+        return environ if mounts is None else self._mounted(environ, mounts)
+
+    def service_account_kubeconfig(self) -> Path:
+        """A kubeconfig with a token that the API server made for the ServiceAccount."""
+        config = yaml.safe_load(self.cluster.kubeconfig.read_text())
+        config["users"][0]["user"] = {"token": self._token({})}
+        file = self.cluster.folder / "users" / f"{self.namespace}-{self.name}.kubeconfig"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(config))
+        return file
+
+    def _pod_spec(self) -> dict[str, Any]:
+        spec: dict[str, Any] = self.deployment()["spec"]["template"]["spec"]
+        return spec
+
+    def _container(self) -> dict[str, Any]:
+        (container,) = self._pod_spec()["containers"]
+        assert isinstance(container, dict)
+        return container
+
+    def _from(self, source: Mapping[str, Any], fields: Mapping[str, str]) -> str:
+        match source:
+            case {"fieldRef": {"fieldPath": path}}:
+                return fields[path]
+            case {"secretKeyRef": {"name": name, "key": key}}:
+                return self._secret(name)[key].decode()
+            case _:
+                raise NotImplementedError(f"an environment variable from {source}")
+
+    def _secret(self, name: str) -> dict[str, bytes]:
+        secret = self.cluster.get(f"/api/v1/namespaces/{self.namespace}/secrets/{name}")
+        return {key: base64.b64decode(value) for key, value in secret["data"].items()}
+
+    def _token(self, spec: Mapping[str, Any]) -> str:
+        account = self._pod_spec()["serviceAccountName"]
+        status, answer = self.cluster.request(
+            "POST",
+            f"/api/v1/namespaces/{self.namespace}/serviceaccounts/{account}/token",
+            {"spec": {"expirationSeconds": _TOKEN_SECONDS, **spec}},
+        )
+        assert status == 201, answer
+        return str(answer["status"]["token"])
+
+    # --- volumes
+
+    def _mounted(self, environ: Mapping[str, str], folder: Path) -> dict[str, str]:
+        volumes = {volume["name"]: volume for volume in self._pod_spec()["volumes"]}
+        moved = dict(environ)
+        for mount in self._container()["volumeMounts"]:
+            path = mount["mountPath"]
+            target = folder / path.lstrip("/")
+            target.mkdir(parents=True, exist_ok=True)
+            for name, content in self._files(volumes[mount["name"]]):
+                (target / name).write_bytes(content)
+            inside = re.compile(rf"{re.escape(path)}(?=/|$)")
+            moved |= {key: f"{folder}{value}" for key, value in environ.items() if inside.match(value)}
+        return moved
+
+    def _files(self, volume: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
+        """The files of a volume, as far as the chart's own volumes go."""
+        match volume:
+            case {"configMap": {"name": name}}:
+                data = self.cluster.get(f"/api/v1/namespaces/{self.namespace}/configmaps/{name}")["data"]
+                yield from ((key, text.encode()) for key, text in data.items())
+            case {"secret": {"secretName": name, "items": items}}:
+                secret = self._secret(name)
+                yield from ((item["path"], secret[item["key"]]) for item in items)
+            case {"projected": {"sources": [{"serviceAccountToken": {"path": path, "audience": audience}}]}}:
+                yield path, self._token({"audiences": [audience]}).encode()
+            case _:
+                pass
+
+    def _helm(self, *arguments: str | Path, values: Mapping[str, Any] | None = None) -> str:
+        where = ("--kubeconfig", self.cluster.kubeconfig, "--namespace", self.namespace)
+        return helm(*arguments, *where, values=values).stdout
+
+    def _gone(self) -> bool:
+        crds = self.cluster.get(CRDS)["items"]
+        namespace, _ = self.cluster.request("GET", f"/api/v1/namespaces/{self.namespace}")
+        return namespace == 404 and not any(crd["spec"]["group"] == "azpolicy.dev" for crd in crds)
+
+
+def _expanded(text: str, environ: Mapping[str, str]) -> str:
+    """As a kubelet does: $(NAME) of what is known by then, $$ for a dollar, all else as it stands."""
+    return _REFERENCE.sub(lambda found: environ.get(found[1], found[0]) if found[1] else "$", text)
