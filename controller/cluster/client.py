@@ -28,7 +28,7 @@ from controller.errors import ClusterError, InputError
 from controller.gatekeeper.naming import FIELD_MANAGER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from controller.cluster.kinds import Kind
 
@@ -37,6 +37,7 @@ REQUEST_TIMEOUT: Final = 60.0
 PAGE: Final = 500
 TRIES: Final = 6
 RETRY_AFTER_CAP: Final = 30.0
+NOT_LEADING: Final = "NotLeading"
 _TRANSIENT: Final = frozenset({429, 502, 503, 504})
 _GONE: Final = 410
 
@@ -114,8 +115,16 @@ class Response:
 class KubeClient:
     """An async client for Gatekeeper's kinds; use as an async context manager."""
 
-    def __init__(self, connection: Connection, *, in_flight: int = REQUESTS_IN_FLIGHT) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        in_flight: int = REQUESTS_IN_FLIGHT,
+        fence: Callable[[], float] | None = None,
+    ) -> None:
+        """`fence` says for how many seconds writing is still allowed: after that no write is sent or waited for."""
         self._connection = connection
+        self._fence = fence
         self._slots = asyncio.Semaphore(in_flight)
         self._api: ApiClient | None = None
 
@@ -147,7 +156,7 @@ class KubeClient:
         for attempt in range(1, TRIES + 1):
             last = attempt == TRIES
             try:
-                async with self._slots:
+                async with self._slots, asyncio.timeout(self._seconds(method, path, query or {})):
                     response = await self._once(method, path, query or {}, body)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 if last or method != "GET":
@@ -161,6 +170,15 @@ class KubeClient:
                 return response
             await asyncio.sleep(_backoff(attempt, response.retry_after))
         raise AssertionError("unreachable")
+
+    def _seconds(self, method: str, path: str, query: Mapping[str, str]) -> float:
+        """How long a request may take that is about to be sent; ClusterError when it must not be sent at all."""
+        if self._fence is None or method == "GET" or "dryRun" in query:
+            return REQUEST_TIMEOUT
+        left = self._fence()
+        if left <= 0:
+            raise ClusterError(f"{method} {path}: not sent, another replica may be leading", reason=NOT_LEADING)
+        return min(REQUEST_TIMEOUT, left)
 
     async def _once(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Response:
         answer = await self._send(method, path, query, body, REQUEST_TIMEOUT)
