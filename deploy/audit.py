@@ -109,7 +109,7 @@ class Service:
             except subprocess.TimeoutExpired:
                 return Report((), tuple(locked.name for locked in lock), f"no end after {LONGEST_SECONDS} s")
         try:
-            return _report(json.loads(done.stdout)["dependencies"])
+            return report_of(json.loads(done.stdout)["dependencies"])
         except ValueError:
             words = done.stderr.strip().splitlines() or ["pip-audit says nothing"]
             return Report((), tuple(locked.name for locked in lock), words[-1])
@@ -122,7 +122,7 @@ class Service:
             yield from ("--ignore-vuln", known.id)
 
 
-def _report(dependencies: Sequence[dict[str, Any]]) -> Report:
+def report_of(dependencies: Sequence[dict[str, Any]]) -> Report:
     findings = tuple(
         Finding(each["name"], each["version"], (found["id"], *found["aliases"]), tuple(found["fix_versions"]))
         for each in dependencies
