@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 64
+_SHOWN: Final = 60
+_WHOLE: Final = range(-(2**63), 2**64)
 
 _BOOL = re.compile(r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF")
 _NULL = re.compile(r"~|null|Null|NULL|")
@@ -100,7 +102,7 @@ class JsonLoader(yaml.CSafeLoader):
             if not isinstance(key, str):
                 raise _problem("a key is not text", key_node)
             if key in built:
-                raise _problem(f"the key {key!r} stands twice", key_node)
+                raise _problem(f"the key {key[:_SHOWN]!r} stands twice", key_node)
             built[key] = self.construct_object(value_node, deep=True)
         return built
 
@@ -114,9 +116,13 @@ class JsonLoader(yaml.CSafeLoader):
         digits = text.lstrip("+-")
         base = 8 if re.fullmatch(r"0[0-7]+", digits) else 0
         try:
-            return int(text, base)
+            number = int(text, base)
         except ValueError:
-            raise _problem(f"{text!r} is no whole number", node) from None
+            raise _problem(f"{text[:_SHOWN]!r} is no whole number", node) from None
+        if number not in _WHOLE:
+            # Hexadecimal digits may be so many that Python itself refuses to write the number out again.
+            raise _problem(f"{text[:_SHOWN]!r} does not fit into 64 bits", node)
+        return number
 
     def build_float(self, node: yaml.ScalarNode) -> float:
         """A number that JSON can carry."""
@@ -126,7 +132,7 @@ class JsonLoader(yaml.CSafeLoader):
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise _problem(f"{text!r} is no finite number", node)
+            raise _problem(f"{text[:_SHOWN]!r} is no finite number", node)
         return number
 
 
