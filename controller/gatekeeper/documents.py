@@ -162,7 +162,10 @@ def _template(text: str, digest: str, origin: Origin) -> TemplateDocument:
 def _mutation(text: str, digest: str, origin: Origin) -> MutationDocument:
     manifest = read_mapping(text)
     _check_type(manifest, MUTATION_GROUP, MUTATOR_KINDS)
-    as_mapping(as_mapping(manifest.get("spec"), "spec").get("match"), "spec.match")
+    spec = as_mapping(manifest.get("spec"), "spec")
+    if not spec:
+        raise DocumentError("spec is missing")
+    as_mapping(spec.get("match"), "spec.match")
     clean_metadata(manifest)
     return MutationDocument(_name(manifest), manifest, digest, origin)
 
