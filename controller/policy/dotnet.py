@@ -198,6 +198,9 @@ def _decimal(number: float, kind: str, digits: int) -> str:
     """Fixed digits, halves away from zero; N groups by thousands, P is in percent."""
     with decimal.localcontext(decimal.Context(prec=500, rounding=decimal.ROUND_HALF_UP)):
         value = decimal.Decimal(number) * (100 if kind == "P" else 1)
-        rounded = value.quantize(decimal.Decimal(1).scaleb(-digits))
+        try:
+            rounded = value.quantize(decimal.Decimal(1).scaleb(-digits))
+        except decimal.InvalidOperation:
+            raise ExpressionError("the number has too many digits to be formatted") from None
         text = f"{rounded:f}" if kind == "F" else f"{rounded:,f}"
     return f"{text} %" if kind == "P" else text
