@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 64
 _SHOWN: Final = 60
-_WHOLE: Final = range(-(2**63), 2**64)
+_MOST_DIGITS: Final = 1000
 
 _BOOL = re.compile(r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF")
 _NULL = re.compile(r"~|null|Null|NULL|")
@@ -115,14 +115,13 @@ class JsonLoader(yaml.CSafeLoader):
         text = self.construct_scalar(node).replace("_", "")
         digits = text.lstrip("+-")
         base = 8 if re.fullmatch(r"0[0-7]+", digits) else 0
+        if len(text) > _MOST_DIGITS:
+            # Python reads any number of hexadecimal digits, and then refuses to write the number out again.
+            raise _problem(f"{text[:_SHOWN]!r} has too many digits", node)
         try:
-            number = int(text, base)
+            return int(text, base)
         except ValueError:
-            raise _problem(f"{text[:_SHOWN]!r} is no whole number", node) from None
-        if number not in _WHOLE:
-            # Hexadecimal digits may be so many that Python itself refuses to write the number out again.
-            raise _problem(f"{text[:_SHOWN]!r} does not fit into 64 bits", node)
-        return number
+            raise _problem(f"{text!r} is no whole number", node) from None
 
     def build_float(self, node: yaml.ScalarNode) -> float:
         """A number that JSON can carry."""
