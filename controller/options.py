@@ -91,6 +91,26 @@ class ClusterOptions:
     context: str | None
 
 
+_WAIT = (
+    click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the operator's answer."),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0.1),
+        default=120.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for it.",
+    ),
+)
+
+managed_by_option = click.option(
+    "--managed-by",
+    metavar="VALUE",
+    default=MANAGED_BY,
+    show_default=True,
+    envvar="AZPOLICY_MANAGED_BY",
+    help="Value of the managed-by label and the installed-by annotations.",
+)
 _SOURCE = (
     click.option(
         "--snapshot",
@@ -136,14 +156,7 @@ _SOURCE = (
         envvar="AZPOLICY_TEMPLATE_CACHE",
         help="A folder that keeps fetched templates, so that a start without the network still has the last good ones.",
     ),
-    click.option(
-        "--managed-by",
-        metavar="VALUE",
-        default=MANAGED_BY,
-        show_default=True,
-        envvar="AZPOLICY_MANAGED_BY",
-        help="Value of the managed-by label and the installed-by annotations.",
-    ),
+    managed_by_option,
     click.option(
         "--exclude-namespace",
         "excluded_namespaces",
@@ -224,6 +237,13 @@ _PRUNE = (
     ),
 )
 
+operator_namespace_option = click.option(
+    "-n",
+    "--namespace",
+    metavar="NAME",
+    envvar="AZPOLICY_NAMESPACE",
+    help="Namespace of the operator. Without it: wherever its Lease is found, else gatekeeper-system.",
+)
 strict_option = click.option("--strict", is_flag=True, help="Exit with 2 if anything stays unresolved.")
 
 
@@ -255,6 +275,16 @@ def prune_options(command: Command) -> Command:
         return PruneLimit(percent=values.pop("percent"), forced=values.pop("forced"))
 
     return _gathered(command, "limit", _PRUNE, gather)
+
+
+def wait_options(command: Command) -> Command:
+    """Gives a command the argument `wait_s`: how long to wait for the operator's answer, None for not at all."""
+
+    def gather(values: dict[str, Any]) -> float | None:
+        seconds: float = values.pop("timeout")
+        return seconds if values.pop("wait") else None
+
+    return _gathered(command, "wait_s", _WAIT, gather)
 
 
 def _gathered(

@@ -1,0 +1,107 @@
+"""This project's own resources in a cluster, as people's commands read them and ask through them.
+
+The operator does not go through here: it writes what is only read here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC
+from controller.cluster.lease import NAME as LEASE
+from controller.errors import ClusterError
+from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from controller.cluster.client import KubeClient
+    from controller.cluster.kinds import Kind
+
+NAME: Final = "default"
+_LEASE_API: Final = "coordination.k8s.io/v1"
+_FORBIDDEN: Final = 403
+_NOT_FOUND: Final = 404
+# Not the operator's: who reads managedFields shall see that a person asked.
+MANAGER: Final = "azpolicy-cli"
+
+
+class KindsMissing(ClusterError):  # noqa: N818 - a state of the cluster
+    """The cluster does not know this project's kinds."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this cluster does not know the kinds PolicySync and AssignedPolicy: install the Helm chart, "
+            "which brings them, or run: kubectl apply -f crds/",
+            status=_NOT_FOUND,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """The documents as they are, managedFields apart; `leases` is None where they may not be read."""
+
+    sync: Mapping[str, Any] | None
+    policies: tuple[Mapping[str, Any], ...]
+    leases: tuple[Mapping[str, Any], ...] | None
+
+
+async def read_resources(client: KubeClient, namespace: str | None) -> Resources:
+    """All of them; KindsMissing where the cluster has no such kinds, ClusterError where one may not be read."""
+    sync, policies, leases = await asyncio.gather(
+        read_policy_sync(client), _list(client, ASSIGNED_POLICY), read_leases(client, namespace)
+    )
+    return Resources(sync, policies, leases)
+
+
+async def read_policy_sync(client: KubeClient) -> Mapping[str, Any] | None:
+    """PolicySync default, None where nobody made it yet; KindsMissing where the kind is not served."""
+    listed = await _list(client, POLICY_SYNC)
+    return next((each for each in listed if each["metadata"]["name"] == NAME), None)
+
+
+async def patch_policy_sync(client: KubeClient, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """PolicySync default as a merge patch leaves it; ClusterError where there is none, or it may not be written."""
+    response = await client.patch(POLICY_SYNC.path(NAME), changes, manager=MANAGER)
+    if response.ok:
+        return response.body
+    if response.status == _NOT_FOUND:
+        await _list(client, POLICY_SYNC)
+        raise ClusterError("there is no PolicySync default: the operator makes it when it starts", status=_NOT_FOUND)
+    raise response.error("writing PolicySync default")
+
+
+async def read_leases(client: KubeClient, namespace: str | None) -> tuple[Mapping[str, Any], ...] | None:
+    """The operator's Lease in a namespace, else wherever there is one, else in Gatekeeper's; None without the right."""
+    if namespace is None:
+        try:
+            return await _leases_at(client, f"/apis/{_LEASE_API}/leases")
+        except ClusterError as error:
+            if error.status != _FORBIDDEN:
+                raise
+    try:
+        return await _leases_at(client, f"/apis/{_LEASE_API}/namespaces/{namespace or GATEKEEPER_NAMESPACE}/leases")
+    except ClusterError as error:
+        if error.status != _FORBIDDEN:
+            raise
+    return None
+
+
+async def _leases_at(client: KubeClient, path: str) -> tuple[Mapping[str, Any], ...]:
+    listed = await client.list_all(path, f"metadata.name={LEASE}")
+    return tuple(_shown({"apiVersion": _LEASE_API, "kind": "Lease", **each}) for each in (listed[0] if listed else ()))
+
+
+async def _list(client: KubeClient, kind: Kind) -> tuple[Mapping[str, Any], ...]:
+    listed = await client.list_live(kind)
+    if listed is None:
+        raise KindsMissing
+    return tuple(_shown(each.manifest) for each in listed[0])
+
+
+def _shown(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As kubectl shows it: managedFields are left out."""
+    metadata = {key: value for key, value in document["metadata"].items() if key != "managedFields"}
+    return {**document, "metadata": metadata}
