@@ -1,5 +1,6 @@
-"""Who changed an object, as far as its managedFields tell: the API server records who last set a field, not who took
-one away, so a removal has no editor.
+"""Who changed an object, as far as its managedFields tell.
+
+The API server records who last set a field, not who took one away: a removal has no editor.
 """
 
 from __future__ import annotations

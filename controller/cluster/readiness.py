@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from controller.cluster.kinds import LiveObject
 
@@ -45,15 +45,28 @@ Verdict: TypeAlias = Ready | Pending | Broken
 def template_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Verdict:
     """What Gatekeeper's pods and the CRD say of a template's generation; listing the kind is yet to be tried."""
     entries = _by_pod(template)
-    errors = [e for entry in entries if _current(entry, template) for e in entry.get("errors") or ()]
-    errors = [e for e in errors if e.get("code") not in WARNING_CODES]
+    errors = _errors(template)
     if errors:
-        text = "; ".join(sorted({f"{e.get('code')}: {' '.join(str(e.get('message')).split())}" for e in errors}))
+        text = "; ".join(_told(errors))
         final = any(e.get("code") not in PASSING_CODES for e in errors)
         return Broken(text) if final else Pending(text, passing=True)
     if not entries or not all(_current(entry, template) for entry in entries):
         return Pending("Gatekeeper has not taken up the template yet")
     return _crd_verdict(template, crd)
+
+
+def template_errors(template: LiveObject) -> tuple[str, ...]:
+    """What Gatekeeper's pods say against a template's present generation, each error once; warnings are none."""
+    return _told(_errors(template))
+
+
+def _errors(template: LiveObject) -> list[Mapping[str, Any]]:
+    errors = [e for entry in _by_pod(template) if _current(entry, template) for e in entry.get("errors") or ()]
+    return [e for e in errors if e.get("code") not in WARNING_CODES]
+
+
+def _told(errors: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(sorted({f"{e.get('code')}: {' '.join(str(e.get('message')).split())}" for e in errors}))
 
 
 def _crd_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Verdict:

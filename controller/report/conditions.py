@@ -1,0 +1,229 @@
+"""The status of PolicySync: conditions that kstatus reads, counts, and what happened last. Pure.
+
+No time of a poll or an audit is in it: it changes when something happens, so that a settled operator writes nothing.
+Ready says whether the cluster is as Azure says; the first row that fits:
+
+| row                                                        | Ready   | reason                      |
+|------------------------------------------------------------|---------|-----------------------------|
+| a setting, or the cluster's recorded id, forbids to go on  | False   | InvalidSettings, Refused    |
+| the API server cannot be read                              | False   | ClusterUnreachable          |
+| Gatekeeper is missing, or nobody asks it                   | False   | as GatekeeperReady          |
+| nothing was read of the source yet                         | False   | SourceUnreadable            |
+|   while the first sync is on its way                       | Unknown | Progressing                 |
+| objects failed, conflict or are refused                    | False   | Problems                    |
+| suspended, or a dry run, and changes wait                  | False   | Suspended, DryRun           |
+| Gatekeeper has not taken all objects yet                   | False   | Enforcing                   |
+| the source fails now; the last good state is kept          | False   | SourceUnreadable            |
+| some members are unresolved                                | True    | InSyncButUnresolved         |
+| otherwise                                                  | True    | InSync                      |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.cluster.gatekeeper import GatekeeperHealth, GatekeeperProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from controller.cluster.apply import Result
+    from controller.gatekeeper.model import ObjectRef
+
+LAST_CHANGES: Final = 10
+_SHOWN: Final = 3
+
+
+class Mode(StrEnum):
+    """What the operator does with a plan."""
+
+    ENFORCE = "Enforce"
+    SUSPENDED = "Suspended"
+    DRY_RUN = "DryRun"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of the last full sync."""
+
+    assignments: int = 0
+    enforced: int = 0
+    not_applied: int = 0
+    unresolved: int = 0
+    objects: int = 0
+    conflicts: int = 0
+    problems: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SyncState:
+    """All that the status tells, as the loop knows it. Errors are one line each, empty where there is none.
+
+    `settled` is whether a full sync has ended; `waiting` how many writes a suspension or dry run holds back; `pending`
+    how many members Gatekeeper has not taken yet.
+    """
+
+    generation: int = 0
+    mode: Mode = Mode.ENFORCE
+    mode_message: str = ""
+    cluster_id: str = ""
+    source: str = ""
+    counts: Counts = Counts()
+    settled: bool = False
+    working: bool = False
+    settings_error: str = ""
+    refused: str = ""
+    source_error: str = ""
+    cluster_error: str = ""
+    gatekeeper: GatekeeperHealth = field(default_factory=GatekeeperHealth)
+    problems: tuple[Result, ...] = ()
+    waiting: int = 0
+    pending: int = 0
+    fights: tuple[ObjectRef, ...] = ()
+    handled_request: str = ""
+    refused_count: int = 0
+    refused_digest: str = ""
+    forced_prune: str = ""
+    changes: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition without its times."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+def status_of(state: SyncState, before: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """The whole status; `before` is the live one, whose transition times stay where nothing turned."""
+    counts = {
+        "assignments": state.counts.assignments,
+        "enforced": state.counts.enforced,
+        "notApplied": state.counts.not_applied,
+        "unresolved": state.counts.unresolved,
+        "objects": state.counts.objects,
+        "conflicts": state.counts.conflicts,
+        "problems": state.counts.problems,
+    }
+    refused = {"count": state.refused_count, "digest": state.refused_digest} if state.refused_count else {}
+    told = {
+        "observedGeneration": state.generation,
+        "clusterId": state.cluster_id,
+        "source": state.source,
+        "mode": state.mode.value,
+        "counts": counts if state.settled else before.get("counts") or {},
+        "lastHandledRequest": state.handled_request,
+        "refusedDeletions": refused,
+        "lastForcedPrune": state.forced_prune,
+        "lastChanges": list(state.changes),
+        "conditions": [_dated(each, before, state.generation, now) for each in conditions(state)],
+    }
+    return {key: value for key, value in told.items() if value not in ("", {}, [])}
+
+
+def _dated(condition: Condition, before: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
+    earlier: Mapping[str, Any] = next(
+        (each for each in before.get("conditions") or () if each.get("type") == condition.type), {}
+    )
+    since = earlier.get("lastTransitionTime") if earlier.get("status") == condition.status else None
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "observedGeneration": generation,
+        "lastTransitionTime": since or now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def conditions(state: SyncState) -> tuple[Condition, ...]:
+    """Every condition, in a fixed order."""
+    return (
+        ready(state),
+        _reconciling(state),
+        _stalled(state),
+        _gatekeeper(state.gatekeeper),
+        _suspended(state),
+        _contended(state),
+    )
+
+
+def ready(state: SyncState) -> Condition:
+    """The table of this module."""
+    status, reason, message = next(_ready(state))
+    return Condition("Ready", status, reason, message)
+
+
+def _ready(state: SyncState) -> Iterator[tuple[str, str, str]]:
+    gatekeeper, unknown = state.gatekeeper, state.counts.unresolved
+    if state.settings_error:
+        yield "False", "InvalidSettings", state.settings_error
+    if state.refused:
+        yield "False", "Refused", state.refused
+    if state.cluster_error:
+        yield "False", "ClusterUnreachable", state.cluster_error
+    if gatekeeper.problem in (GatekeeperProblem.MISSING, GatekeeperProblem.WEBHOOK_AWAY):
+        yield "False", gatekeeper.problem.value, gatekeeper.message
+    if not state.settled:
+        if state.source_error:
+            yield "False", "SourceUnreadable", state.source_error
+        yield "Unknown", "Progressing", "the first sync is on its way"
+    if state.problems:
+        yield "False", "Problems", _told(state.problems)
+    if state.waiting:
+        yield "False", state.mode.value, f"{state.waiting} changes wait: {state.mode_message}"
+    if state.pending:
+        yield "False", "Enforcing", f"Gatekeeper has not taken {state.pending} members yet"
+    if state.source_error:
+        yield "False", "SourceUnreadable", f"the last good state is kept: {state.source_error}"
+    if unknown:
+        yield "True", "InSyncButUnresolved", f"in sync; what {unknown} members mean here is not known"
+    yield "True", "InSync", "the cluster is as Azure says"
+
+
+def _told(problems: tuple[Result, ...]) -> str:
+    first = "; ".join(f"{each.ref} {each.reason}: {each.message}" for each in problems[:_SHOWN])
+    more = len(problems) - _SHOWN
+    return f"{first}; and {more} more" if more > 0 else first
+
+
+def _reconciling(state: SyncState) -> Condition:
+    if state.working:
+        return Condition("Reconciling", "True", "Progressing", "changes are being written")
+    if state.settled and state.pending:
+        return Condition("Reconciling", "True", "Enforcing", "Gatekeeper is taking up what was written")
+    return Condition("Reconciling", "False", "Idle", "")
+
+
+def _stalled(state: SyncState) -> Condition:
+    """Whether it cannot go on by itself: somebody has to mend something."""
+    if state.settings_error:
+        return Condition("Stalled", "True", "InvalidSettings", state.settings_error)
+    if state.refused:
+        return Condition("Stalled", "True", "Refused", state.refused)
+    return Condition("Stalled", "False", "Running", "")
+
+
+def _gatekeeper(health: GatekeeperHealth) -> Condition:
+    if health.problem is not None:
+        return Condition("GatekeeperReady", "False", health.problem.value, health.message)
+    return Condition("GatekeeperReady", "True", "Ready", "")
+
+
+def _suspended(state: SyncState) -> Condition:
+    if state.mode is Mode.ENFORCE:
+        return Condition("Suspended", "False", Mode.ENFORCE.value, "")
+    return Condition("Suspended", "True", state.mode.value, state.mode_message)
+
+
+def _contended(state: SyncState) -> Condition:
+    if not state.fights:
+        return Condition("Contended", "False", "NoFight", "")
+    names = ", ".join(map(str, state.fights[:_SHOWN]))
+    return Condition("Contended", "True", "Fight", f"somebody keeps changing back: {names}")

@@ -1,0 +1,90 @@
+"""What Gatekeeper says of an object in its status, reduced to what a report needs.
+
+Every audit rewrites every constraint's status: what changes there though nothing happened, the time of the audit, is
+compared by no one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.cluster.readiness import Pending, Ready, constraint_verdict, template_errors
+from controller.gatekeeper.model import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from controller.cluster.kinds import LiveObject
+    from controller.cluster.readiness import Verdict
+
+_FIRST: Final = 5
+_MESSAGE: Final = 256
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Violation:
+    """One object at fault, in the order in which they are told; `message` is Gatekeeper's, cut."""
+
+    namespace: str
+    kind: str
+    name: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One live object: what Gatekeeper makes of it, and what its last audit found (`violations` None: no audit yet).
+
+    `audited` and `created` are aware UTC, None where the object does not say.
+    """
+
+    verdict: Verdict
+    errors: tuple[str, ...] = ()
+    violations: int | None = None
+    first: tuple[Violation, ...] = ()
+    audited: datetime | None = field(default=None, compare=False)
+    created: datetime | None = None
+
+
+def health_of(live: LiveObject, role: Role) -> Health:
+    """The health of a live template, constraint or mutator."""
+    created = _time(live.metadata.get("creationTimestamp"))
+    if role is Role.TEMPLATE:
+        errors = template_errors(live)
+        return Health(Pending("; ".join(errors)) if errors else Ready(), errors[:_FIRST], created=created)
+    status = live.manifest.get("status") or {}
+    return Health(
+        verdict=constraint_verdict(live) if role is not Role.SYNC else Ready(),
+        violations=_count(status),
+        first=_violations(status),
+        audited=_time(status.get("auditTimestamp")),
+        created=created,
+    )
+
+
+def _count(status: Mapping[str, Any]) -> int | None:
+    total = status.get("totalViolations")
+    return total if status.get("auditTimestamp") and isinstance(total, int) else None
+
+
+def _violations(status: Mapping[str, Any]) -> tuple[Violation, ...]:
+    """The first few in plain order, whatever order the audit found them in."""
+    found = (
+        Violation(*(str(each.get(key) or "") for key in ("namespace", "kind", "name")), _cut(each.get("message")))
+        for each in status.get("violations") or ()
+    )
+    return tuple(sorted(found)[:_FIRST])
+
+
+def _cut(message: object) -> str:
+    text = " ".join(str(message or "").split())
+    return text if len(text) <= _MESSAGE else f"{text[: _MESSAGE - 1]}…"
+
+
+def _time(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(text)).astimezone(UTC) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,286 @@
+"""Tells the cluster what the loop knows: PolicySync's status, an AssignedPolicy a member, Events.
+
+One writer, behind the loops: it is told by plain calls, gathers for a moment, and writes what differs from what is
+there. Nothing that it does can fail or hold up a sync. Where the kinds are not installed it writes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.cluster.apply import WRITE_ACTIONS
+from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, LiveObject
+from controller.errors import ClusterError
+from controller.report.assigned import Enforcement, Knowledge, assigned_policies
+from controller.report.conditions import LAST_CHANGES, Mode, SyncState, status_of
+from controller.report.events import (
+    COLLECTION,
+    SYNC_REF,
+    Budget,
+    Happening,
+    described,
+    event,
+    happening_of,
+    summarized,
+)
+from controller.report.health import health_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from controller.cluster.apply import Result
+    from controller.cluster.client import KubeClient
+    from controller.gatekeeper.model import DesiredState, ObjectRef, Role
+    from controller.gatekeeper.naming import Marks
+    from controller.report.health import Health
+    from controller.report.metrics import Metrics
+
+log = logging.getLogger("azpolicy")
+_GATHER: Final = 0.5
+_RETRY: Final = 15.0
+_EVENTS_KEPT: Final = 2000
+_NOT_FOUND: Final = 404
+_CONFLICT: Final = 409
+
+
+class Reporter:
+    """Gathers what happens and writes it; `run` lives as long as the loops. `state` is what is told of the sync."""
+
+    def __init__(self, client: KubeClient, marks: Marks, metrics: Metrics, instance: str) -> None:
+        self.state = SyncState()
+        self._client = client
+        self._marks = marks
+        self._metrics = metrics
+        self._instance = instance
+        self._desired: DesiredState | None = None
+        self._roles: Mapping[ObjectRef, Role] = {}
+        self._results: dict[ObjectRef, Result] = {}
+        self._health: dict[ObjectRef, Health] = {}
+        self._happenings: deque[Happening] = deque(maxlen=_EVENTS_KEPT)
+        self._budget = Budget(time.monotonic())
+        self._serial = 0
+        self._sync: LiveObject | None = None
+        self._assigned: dict[str, LiveObject] | None = None
+        self._look_again = True
+        self._dirty = asyncio.Event()
+        self._trouble = ""
+
+    # --- what the loops tell ---------------------------------------------------------------------------------------
+
+    def update(self, **changes: Any) -> None:
+        """Takes over fields of the state."""
+        state = replace(self.state, **changes)
+        if state != self.state:
+            self.state = state
+            self._dirty.set()
+
+    def seen(self, live: LiveObject | None) -> None:
+        """The PolicySync as it is now; what its status remembers is taken over once, at the start."""
+        if self._sync is None and live is not None:
+            status = live.manifest.get("status") or {}
+            self.state = replace(
+                self.state,
+                handled_request=str(status.get("lastHandledRequest", "")),
+                forced_prune=str(status.get("lastForcedPrune", "")),
+                changes=(*self.state.changes, *(status.get("lastChanges") or ()))[:LAST_CHANGES],
+            )
+        self._sync = live
+
+    def desire(self, desired: DesiredState) -> None:
+        """What should be there from now on."""
+        self._desired = desired
+        self._roles = {each.ref: each.role for each in desired.objects}
+        self._dirty.set()
+
+    def found(self, objects: Mapping[ObjectRef, LiveObject]) -> None:
+        """A complete inventory: what is not in it is not there."""
+        self._health = {ref: health_of(objects[ref], role) for ref, role in self._roles.items() if ref in objects}
+        self._look_again = True
+        self._dirty.set()
+
+    def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
+        """An object as a watch event shows it, or its end."""
+        role = self._roles.get(ref)
+        if role is None:
+            return
+        before = self._health.pop(ref, None)
+        after = health_of(live, role) if live is not None else None
+        if after is not None:
+            self._health[ref] = after
+        if after != before:
+            self._dirty.set()
+
+    def told(self, results: Iterable[tuple[Result, bool]]) -> None:
+        """What is new of one sync or repair, each with whether it is drift."""
+        news: list[Happening] = []
+        for result, drift in results:
+            self._results[result.ref] = result
+            happening = happening_of(result, drift=drift)
+            if happening is not None and self.state.mode is Mode.ENFORCE:
+                news.append(happening)
+                self._remember(result, drift=drift)
+        self._happenings.extend(summarized(news, self._sync.uid if self._sync else ""))
+        self._dirty.set()
+
+    def happened(self, happening: Happening) -> None:
+        """Something else that is worth an Event."""
+        self._happenings.append(happening)
+        self._dirty.set()
+
+    def settled(self, results: Iterable[Result]) -> None:
+        """All results of a full sync: what is not among them has none any more."""
+        self._results = {result.ref: result for result in results}
+        self._dirty.set()
+
+    def _remember(self, result: Result, *, drift: bool) -> None:
+        if result.action not in WRITE_ACTIONS:
+            return
+        change = {
+            "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "action": result.action.value,
+            "object": str(result.ref),
+            "cause": "drift" if drift else "azure",
+            "detail": described(result.differences) or result.message,
+            "editor": ", ".join(result.editors),
+        }
+        told = {key: value for key, value in change.items() if value}
+        self.state = replace(self.state, changes=(told, *self.state.changes)[:LAST_CHANGES])
+
+    # --- what is written -------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Writes for ever; what cannot be written is tried again, and said once."""
+        while True:
+            await self._dirty.wait()
+            await asyncio.sleep(_GATHER)
+            self._dirty.clear()
+            try:
+                await self.write()
+            except ClusterError as error:
+                if str(error) != self._trouble:
+                    log.warning("report not written, it is tried again error=%r", str(error))
+                self._trouble = str(error)
+                self._look_again = True
+                self._dirty.set()
+                await asyncio.sleep(_RETRY)
+            else:
+                self._trouble = ""
+
+    async def write(self) -> None:
+        """Writes what differs from what is there, once; ClusterError where that fails."""
+        now = datetime.now(UTC)
+        members = self._members(now)
+        outcomes = [str(each["status"]["outcome"]) for each in members.values()]
+        self.state = replace(self.state, pending=outcomes.count(Enforcement.PENDING))
+        self._metrics.reported(outcomes, self._health.values())
+        if self._look_again:
+            await self._look()
+            self._look_again = False
+        await self._write_assigned(members)
+        await self._write_status(now)
+        await self._send_events()
+
+    def _members(self, now: datetime) -> dict[str, Mapping[str, Any]]:
+        if self._desired is None:
+            return {}
+        known = Knowledge(self._results, self._health, writes=self.state.mode is Mode.ENFORCE)
+        return assigned_policies(self._desired, known, now, self._marks)
+
+    async def _look(self) -> None:
+        """Lists our own kinds: whoever edited or deleted a report finds it restored at the next sync."""
+        syncs = await self._client.list_live(POLICY_SYNC)
+        assigned = await self._client.list_live(ASSIGNED_POLICY)
+        if syncs is not None and not syncs[0]:
+            await self._make_sync()
+            syncs = await self._client.list_live(POLICY_SYNC)
+        self.seen(next((each for each in syncs[0] if each.ref.name == SYNC_REF.name), None) if syncs else None)
+        self._assigned = None if assigned is None else {live.ref.name: live for live in assigned[0]}
+
+    async def _make_sync(self) -> None:
+        """The one PolicySync, all of whose settings are the environment's; it is the administrator's to edit."""
+        metadata = {"name": SYNC_REF.name, "labels": self._marks.labels()}
+        body = {"apiVersion": POLICY_SYNC.api_version, "kind": POLICY_SYNC.kind, "metadata": metadata}
+        response = await self._client.create(POLICY_SYNC, body)
+        if not response.ok and response.status != _CONFLICT:
+            raise response.error("creating the PolicySync")
+
+    async def _write_assigned(self, members: Mapping[str, Mapping[str, Any]]) -> None:
+        if self._assigned is None or self._desired is None:
+            return
+        there = self._assigned
+        for name in there.keys() - members.keys():
+            response = await self._client.delete(ASSIGNED_POLICY, there[name])
+            if not response.ok and response.status not in (_NOT_FOUND, _CONFLICT):
+                raise response.error(f"deleting the AssignedPolicy {name}")
+            del there[name]
+        await asyncio.gather(*(self._write_one(there, name, wanted) for name, wanted in members.items()))
+
+    async def _write_one(self, there: dict[str, LiveObject], name: str, wanted: Mapping[str, Any]) -> None:
+        live = there.get(name)
+        if live is None:
+            response = await self._client.create(ASSIGNED_POLICY, wanted)
+        elif _differs(live.manifest, wanted):
+            metadata = {**live.metadata, "labels": {**live.labels, **wanted["metadata"]["labels"]}}
+            response = await self._client.replace(ASSIGNED_POLICY, {**wanted, "metadata": metadata})
+        else:
+            return
+        if response.status in (_NOT_FOUND, _CONFLICT):
+            # Somebody else was at it: what is there now is looked at in the next round.
+            self._look_again = True
+            self._dirty.set()
+        elif not response.ok:
+            raise response.error(f"writing the AssignedPolicy {name}")
+        else:
+            there[name] = LiveObject.of(ASSIGNED_POLICY, response.body)
+
+    async def _write_status(self, now: datetime) -> None:
+        live = self._sync
+        if live is None:
+            return
+        before = live.manifest.get("status") or {}
+        status = status_of(self.state, before, now)
+        if status == before:
+            return
+        path = f"{POLICY_SYNC.path(live.ref.name)}/status"
+        response = await self._client.request("PUT", path, body={**live.manifest, "status": status})
+        if response.status in (_NOT_FOUND, _CONFLICT):
+            self._look_again = True
+            self._dirty.set()
+        elif not response.ok:
+            raise response.error("writing the status of the PolicySync")
+        else:
+            self._sync = replace(live, manifest=response.body)
+
+    async def _send_events(self) -> None:
+        while self._happenings:
+            happening = self._happenings.popleft()
+            if self._budget.take(time.monotonic()):
+                await self._send(happening)
+        if owed := self._budget.owed(time.monotonic()):
+            note = f"{owed} more repairs, changes or problems: the log has each"
+            await self._send(Happening(SYNC_REF, self._sync.uid if self._sync else "", "More", note))
+        if self._budget.in_debt:
+            asyncio.get_running_loop().call_later(_RETRY, self._dirty.set)
+
+    async def _send(self, happening: Happening) -> None:
+        self._serial += 1
+        now = datetime.now(UTC)
+        body = event(happening, instance=self._instance, serial=f"{time.time_ns():x}{self._serial:x}", now=now)
+        response = await self._client.request("POST", COLLECTION, body=body)
+        if not response.ok:
+            raise response.error("sending an Event")
+
+
+def _differs(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    labels = live["metadata"].get("labels") or {}
+    return (
+        live.get("spec") != wanted["spec"]
+        or live.get("status") != wanted["status"]
+        or not wanted["metadata"]["labels"].items() <= labels.items()
+    )
