@@ -239,8 +239,7 @@ class Leadership:
         for task in (working, renewing):
             task.cancel()
             await asyncio.wait({task})
-        # A task of its own: in one that was cancelled, a timeout cannot be told from that.
-        await asyncio.wait({asyncio.create_task(self._release())})
+        await self._release()
         for task in (working, renewing):
             if not task.cancelled():
                 task.result()
@@ -316,7 +315,7 @@ class Leadership:
         """One write at the version that was seen; False when somebody was faster, and on to a fresh look."""
         manifest = written(self._lease, self._settings, holder, self._now(), self._last_good)
         method, path = ("PUT", self._settings.path) if self._lease else ("POST", self._settings.collection)
-        self._known = False
+        self._known = False  # unless it is answered: it may have been done all the same
         sent = self._clock()
         response = await self._client.request(method, path, query={"fieldManager": FIELD_MANAGER}, body=manifest)
         if response.status == _CONFLICT or (response.status == _NOT_FOUND and method == "PUT"):
@@ -336,8 +335,7 @@ class Leadership:
         return self._clock() - self._since
 
     def _failed(self, error: ClusterError | TimeoutError) -> None:
-        """An unanswered write may have been done all the same: the next attempt looks first."""
-        self._known = False
+        """Logs what is new, not the same at every attempt."""
         words = str(error) or "no answer in time"
         if words != self._error:
             log.warning("lease=%s not reachable holder=%s error=%r", self._settings.name, self.holder, words)

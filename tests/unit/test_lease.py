@@ -233,13 +233,28 @@ async def test_a_cancelled_leader_ends_its_work_and_then_gives_the_lease_up() ->
 
 
 @in_virtual_time
-async def test_giving_up_the_lease_takes_no_longer_than_two_seconds() -> None:
+async def test_giving_up_the_lease_takes_no_longer_than_two_seconds(caplog: pytest.LogCaptureFixture) -> None:
     one = Replica(FakeApi(), "one")
     async with replicas(one):
         one.line.broken = Break.SILENT
         begun = clock()
 
     assert clock() - begun == pytest.approx(2.0)
+    assert "no answer in time" in caplog.text
+
+
+@in_virtual_time
+async def test_nothing_is_safe_any_more_from_when_giving_up_the_lease_was_sent() -> None:
+    """The next leader may be at work before the answer is there, or without one."""
+    server = FakeApi()
+    one = Replica(server, "one")
+    async with replicas(one):
+        one.line.broken = Break.ANSWERLESS
+        stopping = asyncio.create_task(one.stop())
+        await until(lambda: server.count("PUT") == 1)
+
+        assert one.leadership.remaining() == 0
+        await stopping
 
 
 @in_virtual_time
@@ -540,6 +555,20 @@ async def test_the_time_of_the_last_good_sync_is_written_by_renewals_and_read_by
         two.leadership.note(None)
         await asyncio.sleep(LATEST)
         assert (await stored(server)).last_good == good
+
+
+@in_virtual_time
+async def test_a_time_noted_while_a_renewal_is_under_way_is_written_by_the_next() -> None:
+    server = FakeApi()
+    one = Replica(server, "one")
+    async with replicas(one):
+        one.line.delay = 0.5
+        await until(lambda: len(one.line.sent) == 3)
+        one.leadership.note(START)
+        await asyncio.sleep(1 + LATEST)
+
+        assert one.leadership.last_good == START
+        assert (await stored(server)).last_good == START
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01T00:00:00Z", "2026-03-01"])
