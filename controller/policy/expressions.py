@@ -7,6 +7,7 @@ ExpressionError that names it. Values are shared, not copied: nobody may change 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,7 @@ from controller.policy.grammar import (
     shown,
 )
 from controller.policy.signatures import Function, check_count, check_kind, type_name
+from controller.policy.work import Work
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -42,6 +44,7 @@ class Scope:
 
     `field` gives a field of the resource (policy rules only), `current` the element that a count looks at, by the name
     given or None for the innermost; `policy` has assignmentId, definitionId, setDefinitionId, definitionReferenceId.
+    `work` is what all evaluations in this scope may cost together.
     """
 
     parameters: Mapping[str, Json]
@@ -52,6 +55,7 @@ class Scope:
     request_context: dict[str, Json] | None = None
     resource_group: dict[str, Json] | None = None
     subscription: dict[str, Json] | None = None
+    work: Work = dataclasses.field(default_factory=Work, compare=False, repr=False)
 
 
 Evaluator: TypeAlias = Callable[[Scope], Json]
@@ -223,9 +227,14 @@ def _parameter_reader(name: str, call: Call) -> Evaluator:
 
     def read(scope: Scope) -> Json:
         try:
-            return scope.parameters[name]
+            value = scope.parameters[name]
         except KeyError:
-            return _other_spelling(scope, name, call)
+            value = _other_spelling(scope, name, call)
+        try:
+            scope.work.read(value)
+        except ExpressionError as error:
+            raise _Site(call).blame(error) from None
+        return value
 
     return read
 
@@ -251,6 +260,7 @@ def _caller(call: Call, function: Function, *, scoped: bool) -> Evaluator:
             result = function.call(scope, *values) if scoped else function.call(*values)
             if isinstance(result, str):
                 check_size(len(result))
+            scope.work.make(result)
         except ExpressionError as error:
             raise _Site(call).blame(error) from error.__cause__
         return result
