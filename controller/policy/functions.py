@@ -196,7 +196,7 @@ def _int(value: int | str) -> int:
 
 
 def _float(value: _Number | str) -> float:
-    if isinstance(value, str) and not re.fullmatch(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", value):
+    if isinstance(value, str) and not re.fullmatch(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", value):
         raise ExpressionError("the string is no number")
     try:
         number = float(value)
@@ -295,7 +295,11 @@ def _split(text: str, delimiter: str | _Array) -> _Array:
     strings = [one for one in delimiters if isinstance(one, str)]
     if len(strings) != len(delimiters):
         raise ExpressionError("argument 2 must be a string or an array of strings")
-    pattern = "|".join(re.escape(one) for one in strings if one)
+    distinct = [one for one in dict.fromkeys(strings) if one]
+    if len(text) * len(distinct) > LARGEST_RESULT:
+        # Each delimiter is tried at each place.
+        raise ExpressionError(f"{len(distinct):,} delimiters are too many for a string of length {len(text):,}")
+    pattern = "|".join(map(re.escape, distinct))
     return list(re.split(pattern, text)) if pattern else [text]
 
 
@@ -332,13 +336,15 @@ def _pad_left(text: str | int, width: int, padding: str = " ") -> str:
 
 def _index_of(container: str | _Array, item: Json) -> int:
     if isinstance(container, list):
-        return next((index for index, one in enumerate(container) if same(one, item)), -1)
+        wanted = _mark(item)
+        return next((index for index, one in enumerate(container) if _mark(one) == wanted), -1)
     return _units(_upper(container)).find(_units(_upper(_searched(item))))
 
 
 def _last_index_of(container: str | _Array, item: Json) -> int:
     if isinstance(container, list):
-        return next((index for index in reversed(range(len(container))) if same(container[index], item)), -1)
+        wanted = _mark(item)
+        return next((index for index in reversed(range(len(container))) if _mark(container[index]) == wanted), -1)
     return _units(_upper(container)).rfind(_units(_upper(_searched(item))))
 
 
@@ -472,10 +478,11 @@ def _create_object(*pairs: Json) -> _Object:
     if len(pairs) % 2:
         raise ExpressionError("takes keys and values in pairs")
     result: _Object = {}
+    spellings: dict[str, str] = {}
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
         if not isinstance(key, str):
             raise ExpressionError(f"a key must be a string, is {type_name(key)}")
-        result[find_key(result, key) or key] = value
+        result[spellings.setdefault(_upper(key), key)] = value
     return result
 
 
@@ -568,9 +575,9 @@ def _unique(items: Sequence[Json]) -> _Array:
 
 def _merged(left: Mapping[str, Json], right: Mapping[str, Json]) -> _Object:
     """Objects in objects are merged, all else is overwritten; a key keeps its first spelling."""
-    result = dict(left)
+    result, spellings = dict(left), _spellings(left)
     for name, value in right.items():
-        key = find_key(result, name) or name
+        key = name if name in result else spellings.setdefault(_upper(name), name)
         present = result.get(key)
         both = isinstance(present, dict) and isinstance(value, dict)
         result[key] = _merged(present, value) if both else value  # type: ignore[arg-type]
@@ -593,12 +600,18 @@ def _intersection(first: _Array | _Object, *rest: _Array | _Object) -> Json:
     if arrays:
         marks = [{_mark(item) for item in part} for part in arrays[1:]]
         return _unique([item for item in arrays[0] if all(_mark(item) in part for part in marks)])
-    return {key: value for key, value in objects[0].items() if all(_holds(one, key, value) for one in objects[1:])}
+    others = [(one, _spellings(one)) for one in objects[1:]]
+    return {key: value for key, value in objects[0].items() if all(_holds(*one, key, value) for one in others)}
 
 
-def _holds(container: Mapping[str, Json], name: str, value: Json) -> bool:
-    key = find_key(container, name)
+def _holds(container: Mapping[str, Json], spellings: Mapping[str, str], name: str, value: Json) -> bool:
+    key = name if name in container else spellings.get(_upper(name))
     return key is not None and same(container[key], value)
+
+
+def _spellings(container: Mapping[str, Json]) -> dict[str, str]:
+    """How the object spells its keys, by their upper case: what `find_key` finds, for many keys at once."""
+    return {_upper(key): key for key in reversed(list(container))}
 
 
 def _by_type(*parts: _Array | _Object) -> tuple[list[_Object], list[_Array]]:
@@ -611,11 +624,12 @@ def _by_type(*parts: _Array | _Object) -> tuple[list[_Object], list[_Array]]:
 
 def _shallow_merge(parts: _Array) -> _Object:
     result: _Object = {}
+    spellings: dict[str, str] = {}
     for part in parts:
         if not isinstance(part, dict):
             raise ExpressionError(f"takes an array of objects, has {type_name(part)} in it")
         for name, value in part.items():
-            result[find_key(result, name) or name] = value
+            result[spellings.setdefault(_upper(name), name)] = value
     return result
 
 
