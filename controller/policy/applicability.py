@@ -7,9 +7,9 @@ is decided all the same.
 
 from __future__ import annotations
 
-import re
+import operator
+import string
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from controller.azure.parse import parse_moment
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PLACE: Final = "policyRule.if"
 
 _SUBJECTS: Final = frozenset({"field", "value", "count"})
+_CONDITION_COST: Final = 500
 
 
 class _Undecided(Exception):  # noqa: N818 - becomes an Unknown at the condition that asked
@@ -50,6 +51,8 @@ def applies(rule: Json, cluster: ClusterResource, scope: Scope) -> Verdict:
         return _Condition(cluster, replace(scope, field=field)).verdict(rule, PLACE)
     except RecursionError:
         return Unknown(f"{PLACE}: is nested too deeply")
+    except ExpressionError as error:
+        return Unknown(f"{PLACE}: {error.reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class _Condition:
     scope: Scope
 
     def verdict(self, node: Json, place: str) -> Verdict:
+        # Counts within counts multiply: once the work is used up, nothing is decided any more.
+        self.scope.work.spend(_CONDITION_COST)
         if not isinstance(node, dict):
             return Unknown(f"{place}: must be an object, is {kind_of(node)}")
         keys = {key.casefold(): key for key in node}
@@ -95,6 +100,7 @@ class _Condition:
         raw, at = node[keys[subject]], f"{place}.{keys[subject]}"
         if subject == "count":
             low, high = self._count(raw, at)
+            self.scope.work.spend(high - low)
             return _same([known(number, wanted, place) for number in range(low, high + 1)], at)
         if subject == "value":
             return known(self._evaluated(raw, at), wanted, place)
@@ -110,9 +116,11 @@ class _Condition:
 
     def _evaluated(self, value: Json, place: str) -> Json:
         try:
-            return evaluate(value, self.scope, path=place)
+            result = evaluate(value, self.scope, path=place)
+            self.scope.work.read(result)
         except ExpressionError as error:
             raise _Undecided(str(error)) from error
+        return result
 
     def _count(self, node: Json, place: str) -> tuple[int, int]:
         """How many elements fulfil the `where`: at least and at most, for some of them may be unknown."""
@@ -177,6 +185,8 @@ def _text(value: Json) -> str | None:
 
 def _alike(found: Json, wanted: Json) -> bool:
     if isinstance(found, dict) and isinstance(wanted, dict):
+        if len(found) != len(wanted):
+            return False
         mine, theirs = ({key.casefold(): item for key, item in each.items()} for each in (found, wanted))
         return mine.keys() == theirs.keys() and all(_alike(item, theirs[key]) for key, item in mine.items())
     if isinstance(found, list) and isinstance(wanted, list):
@@ -210,21 +220,33 @@ def _like(found: Json, wanted: Json, place: str) -> Verdict:
     return len(folded) >= len(start) + len(end) and folded.startswith(start) and folded.endswith(end)
 
 
-def _match(flags: re.RegexFlag) -> Callable[[Json, Json, str], Verdict]:
+def _match(same: Callable[[str, str], bool]) -> Callable[[Json, Json, str], Verdict]:
     def matches(found: Json, wanted: Json, place: str) -> Verdict:
         if not isinstance(wanted, str):
             return Unknown(f"{place}: match takes a string, not {shown(wanted)}")
         text = _text(found)
-        return text is not None and _pattern(wanted, flags).fullmatch(text) is not None
+        if text is None or len(text) != len(wanted):
+            return False
+        return all(_stands_for(mark, letter, same) for mark, letter in zip(wanted, text, strict=True))
 
     return matches
 
 
-@lru_cache(maxsize=256)
-def _pattern(wanted: str, flags: re.RegexFlag) -> re.Pattern[str]:
+def _stands_for(mark: str, letter: str, same: Callable[[str, str], bool]) -> bool:
     """`#` is a digit, `?` a letter, `.` any character, all else itself."""
-    meaning = {"#": "[0-9]", "?": "[A-Za-z]", ".": "."}
-    return re.compile("".join(meaning.get(letter, re.escape(letter)) for letter in wanted), flags | re.DOTALL)
+    match mark:
+        case "#":
+            return letter in string.digits
+        case "?":
+            return letter in string.ascii_letters
+        case ".":
+            return True
+        case _:
+            return same(mark, letter)
+
+
+def _same_in_any_case(one: str, other: str) -> bool:
+    return one.casefold() == other.casefold()
 
 
 def _contains(found: Json, wanted: Json, place: str) -> Verdict:
@@ -296,8 +318,8 @@ def _opposite(condition: Callable[[Json, Json, str], Verdict]) -> Callable[[Json
 _POSITIVE: Final[Mapping[str, Callable[[Json, Json, str], Verdict]]] = {
     "equals": _equals,
     "like": _like,
-    "match": _match(re.RegexFlag(0)),
-    "matchInsensitively": _match(re.IGNORECASE),
+    "match": _match(operator.eq),
+    "matchInsensitively": _match(_same_in_any_case),
     "contains": _contains,
     "in": _in,
     "containsKey": _contains_key,
