@@ -9,6 +9,8 @@ import hashlib
 import json
 import os
 import re
+import stat
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -162,8 +164,7 @@ def _read(file: Path) -> bytes:
 def _without_doubles(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     content = dict(pairs)
     if len(content) != len(pairs):
-        names = [name for name, _ in pairs]
-        double = next(name for name in names if names.count(name) > 1)
+        double = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise _BadJsonError(f"the key {double!r} comes twice in one object")
     return content
 
