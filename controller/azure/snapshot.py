@@ -154,7 +154,11 @@ def _load(file: Path) -> Json:
 
 def _read(file: Path) -> bytes:
     try:
-        if file.stat().st_size > LARGEST_FILE:
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            # A link may lead to a pipe, whose other end would be waited for, or to a device that never ends.
+            raise InputError(f"{file}: leads to what is no file")
+        if found.st_size > LARGEST_FILE:
             raise InputError(f"{file}: is larger than {LARGEST_FILE >> 20} MiB; split it")
         return file.read_bytes()
     except OSError as error:
