@@ -68,6 +68,14 @@ def _resources(path: Path) -> Iterator[Located]:
 
 
 def _files(path: Path) -> list[Path]:
+    """The JSON files, sorted; InputError where they cannot be told."""
+    try:
+        return _found(path)
+    except OSError as error:
+        _unreadable(Path(error.filename or path), error)
+
+
+def _found(path: Path) -> list[Path]:
     """The JSON files, sorted. Names that start with a dot are no part of it: mounted volumes keep copies there."""
     if path.is_file():
         return [path]
@@ -75,7 +83,7 @@ def _files(path: Path) -> list[Path]:
         raise InputError(f"{path}: there is no such file or folder; --snapshot names one")
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
-    for folder, folders, names in os.walk(path, followlinks=True, onerror=_walk_failed):
+    for folder, folders, names in os.walk(path, followlinks=True, onerror=_raise):
         at = Path(folder).stat()
         # A link back to a folder that was visited would go round for ever.
         if (at.st_dev, at.st_ino) in seen:
@@ -90,8 +98,8 @@ def _files(path: Path) -> list[Path]:
     return sorted(found)
 
 
-def _walk_failed(error: OSError) -> NoReturn:
-    _unreadable(Path(str(error.filename)), error)
+def _raise(error: OSError) -> NoReturn:
+    raise error
 
 
 def _unreadable(file: Path, error: OSError) -> NoReturn:
