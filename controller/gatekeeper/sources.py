@@ -10,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import re
+import stat
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -216,5 +217,8 @@ def decode(content: str) -> bytes:
 
 
 def _read_file(path: Path) -> bytes:
+    if not stat.S_ISREG(path.stat().st_mode):
+        # Opening a pipe would wait for its other end.
+        raise DocumentError(f"{path} is no file")
     with path.open("rb") as file:
         return file.read(MAX_BYTES + 1)
