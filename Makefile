@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run cluster test test-unit lint format bench templates lock wheel sbom audit clean
+.PHONY: help venv run cluster test test-unit lint format bench templates manifests lock wheel sbom audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ bench: $(READY) ## The figures that the README quotes, measured here
 
 templates: $(READY) ## Generate templates/*/template.yaml from their sources
 	$(BIN)/python -m templates.generate
+
+manifests: $(READY) ## Render deploy/manifests/azpolicy.yaml from the chart
+	$(BIN)/python -m tests.deploy.manifests
 
 lock: $(READY) ## Resolve the lock files anew (needs uv on PATH)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.lock

@@ -17,6 +17,7 @@ import yaml
 
 from tests.cluster.harness import eventually
 from tests.deploy.helm import NAME, NAMESPACE, assemble, helm
+from tests.deploy.kubelet import Pod, environ, expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 VALUES: Final = {"image": {"repository": "registry.example.com/azpolicy"}}
-_REFERENCE: Final = re.compile(r"\$(?:\$|\(([^()]+)\))")
 _TOKEN_SECONDS: Final = 7200
 
 
@@ -85,9 +85,8 @@ class Release:
 
     def arguments(self) -> list[str]:
         """What the container's command is given."""
-        container = self._container()
-        environ = self.environ()
-        return [_expanded(argument, environ) for argument in container["args"]]
+        known = self.environ()
+        return [expanded(argument, known) for argument in self._container()["args"]]
 
     def environ(
         self, pod_ip: str = "127.0.0.1", *, pod: str = f"{NAME}-0", mounts: Path | None = None
@@ -97,12 +96,8 @@ class Release:
         With `mounts`, a folder, what the pod mounts is made in there, and paths in the environment lead there.
         """
         fields = {"metadata.name": pod, "metadata.namespace": self.namespace, "status.podIP": pod_ip}
-        environ: dict[str, str] = {}
-        for variable in self._container()["env"]:
-            source = variable.get("valueFrom")
-            value = _expanded(variable.get("value", ""), environ) if source is None else self._from(source, fields)
-            environ[variable["name"]] = value
-        return environ if mounts is None else self._mounted(environ, mounts)
+        made = environ(self._container(), Pod(fields, lambda name, key: self._secret(name)[key].decode()))
+        return made if mounts is None else self._mounted(made, mounts)
 
     def service_account_kubeconfig(self) -> Path:
         """A kubeconfig with a token that the API server made for the ServiceAccount."""
@@ -122,15 +117,6 @@ class Release:
         assert isinstance(container, dict)
         return container
 
-    def _from(self, source: Mapping[str, Any], fields: Mapping[str, str]) -> str:
-        match source:
-            case {"fieldRef": {"fieldPath": path}}:
-                return fields[path]
-            case {"secretKeyRef": {"name": name, "key": key}}:
-                return self._secret(name)[key].decode()
-            case _:
-                raise NotImplementedError(f"an environment variable from {source}")
-
     def _secret(self, name: str) -> dict[str, bytes]:
         secret = self.cluster.get(f"/api/v1/namespaces/{self.namespace}/secrets/{name}")
         return {key: base64.b64decode(value) for key, value in secret["data"].items()}
@@ -147,9 +133,9 @@ class Release:
 
     # --- volumes
 
-    def _mounted(self, environ: Mapping[str, str], folder: Path) -> dict[str, str]:
+    def _mounted(self, made: Mapping[str, str], folder: Path) -> dict[str, str]:
         volumes = {volume["name"]: volume for volume in self._pod_spec()["volumes"]}
-        moved = dict(environ)
+        moved = dict(made)
         for mount in self._container()["volumeMounts"]:
             path = mount["mountPath"]
             target = folder / path.lstrip("/")
@@ -157,7 +143,7 @@ class Release:
             for name, content in self._files(volumes[mount["name"]]):
                 (target / name).write_bytes(content)
             inside = re.compile(rf"{re.escape(path)}(?=/|$)")
-            moved |= {key: f"{folder}{value}" for key, value in environ.items() if inside.match(value)}
+            moved |= {key: f"{folder}{value}" for key, value in made.items() if inside.match(value)}
         return moved
 
     def _files(self, volume: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
@@ -182,8 +168,3 @@ class Release:
         crds = self.cluster.get(CRDS)["items"]
         namespace, _ = self.cluster.request("GET", f"/api/v1/namespaces/{self.namespace}")
         return namespace == 404 and not any(crd["spec"]["group"] == "azpolicy.dev" for crd in crds)
-
-
-def _expanded(text: str, environ: Mapping[str, str]) -> str:
-    """As a kubelet does: $(NAME) of what is known by then, $$ for a dollar, all else as it stands."""
-    return _REFERENCE.sub(lambda found: environ.get(found[1], found[0]) if found[1] else "$", text)
