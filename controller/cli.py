@@ -6,28 +6,40 @@ Exit codes: 0 well, 1 where a command says so (design, Commands), 2 an error. Er
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import sys
 import traceback
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from controller.errors import AzpolicyError
+from controller.errors import AzpolicyError, Refused
+from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE
 from controller.options import (
     ClusterOptions,
     SourceOptions,
     cluster_options,
+    managed_by_option,
+    operator_namespace_option,
     prune_options,
     source_options,
     strict_option,
+    wait_options,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from controller.cluster.client import KubeClient
     from controller.cluster.plan import PruneLimit
     from controller.gatekeeper.model import DesiredState
+    from controller.gatekeeper.naming import Marks
+    from controller.status import PolicySync
+    from controller.statusview import Sheet
 
 ERROR = 2
 _INTERRUPTED = 130
@@ -268,7 +280,29 @@ def check(
     envvar="AZPOLICY_LISTEN",
     help="Where /healthz, /readyz and /metrics are served.",
 )
-@click.option("--dry-run", is_flag=True, envvar="AZPOLICY_DRY_RUN", help="Poll, log and report, but write nothing.")
+@click.option(
+    "--leader-elect",
+    is_flag=True,
+    envvar="AZPOLICY_LEADER_ELECT",
+    help="Stand by while another replica is at work, and take over within seconds when it no longer is.",
+)
+@click.option(
+    "--namespace",
+    metavar="NAME",
+    default=GATEKEEPER_NAMESPACE,
+    show_default=True,
+    envvar="AZPOLICY_NAMESPACE",
+    help="The operator's own namespace: its Lease and the last good state are kept there.",
+)
+@click.option(
+    "--identity",
+    metavar="NAME",
+    default=socket.gethostname,
+    show_default="the host's name",
+    envvar="AZPOLICY_IDENTITY",
+    help="What tells this replica from the others: the pod's name.",
+)
+@click.option("--dry-run", is_flag=True, envvar="AZPOLICY_DRY_RUN", help="Poll, log and report, but enforce nothing.")
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -284,30 +318,228 @@ def run(
     interval: float,
     resync: float,
     listen: str,
+    leader_elect: bool,
+    namespace: str,
+    identity: str,
     dry_run: bool,
     log_level: str,
 ) -> int:
     """Keep the cluster as Azure says until told to stop: the operator.
 
-    Polls the source, repairs whatever somebody changes as it happens, and compares everything at every resync.
+    Polls the source, repairs whatever somebody changes as it happens, and compares everything at every resync. Where
+    the kinds PolicySync and AssignedPolicy are installed it reports there, and the PolicySync named default steers it.
     """
     from controller.cluster.client import Connection  # noqa: PLC0415
     from controller.logs import start_logging  # noqa: PLC0415
     from controller.operator import OperatorSettings, operate  # noqa: PLC0415
-    from controller.reconcile import Pace  # noqa: PLC0415
+    from controller.settings import Pace, Settings  # noqa: PLC0415
 
     start_logging(log_level)
     settings = OperatorSettings(
         connection=Connection(cluster.kubeconfig, cluster.context),
-        source=source,
+        base=Settings(source, Pace(interval, resync), limit),
         marks=source.marks,
-        pace=Pace(interval, resync),
-        limit=limit,
         listen=listen,
+        namespace=namespace,
+        identity=identity,
+        leader_elect=leader_elect,
         dry_run=dry_run,
     )
     asyncio.run(operate(settings))
     return 0
+
+
+@cli.command()
+@click.argument("assignments", nargs=-1, metavar="[ASSIGNMENT]...")
+@cluster_options
+@operator_namespace_option
+@click.option("--problems", is_flag=True, help="Show only policies that are neither enforced nor known not to apply.")
+@click.option("-o", "output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
+def status(
+    *, cluster: ClusterOptions, namespace: str | None, assignments: tuple[str, ...], problems: bool, output: str
+) -> int:
+    """Show how the operator is doing and what became of the policies of each ASSIGNMENT, as the cluster has it.
+
+    An assignment is given by its id, name or display name; without any, all are shown. Reads PolicySync default and
+    the AssignedPolicies, and writes nothing.
+    """
+    from controller import statusview  # noqa: PLC0415
+    from controller.cluster.resources import read_resources  # noqa: PLC0415
+    from controller.status import Status  # noqa: PLC0415
+
+    async def read() -> Status:
+        async with _cluster_client(cluster) as client:
+            return Status.of(await read_resources(client, namespace))
+
+    found = asyncio.run(read()).only(assignments, problems=problems)
+    if output != "text":
+        click.echo(statusview.FORMATS[output](found), nl=False)
+    else:
+        _show(statusview.sheet(found, datetime.now(UTC)))
+    return 0
+
+
+def _show(sheet: Sheet) -> None:
+    """On a terminal as tables, else as text: only a terminal needs the library that draws them."""
+    if sys.stdout.isatty():
+        from controller.terminal import show  # noqa: PLC0415
+
+        show(sheet)
+        return
+    from controller.statusview import as_text  # noqa: PLC0415
+
+    for line in as_text(sheet):
+        click.echo(line)
+
+
+@cli.command()
+@cluster_options
+@click.option(
+    "--force-prune", metavar="DIGEST", default="", help="Do the refused deletions that azpolicy status names, once."
+)
+@wait_options
+def sync(*, cluster: ClusterOptions, force_prune: str, wait_s: float | None) -> int:
+    """Have the operator poll the source and compare everything now, and wait until it has.
+
+    Exits with 0 when that is done and the cluster is as Azure says, 2 otherwise.
+    """
+    return asyncio.run(_sync(cluster, force_prune, wait_s))
+
+
+async def _sync(cluster: ClusterOptions, force_prune: str, wait_s: float | None) -> int:
+    from controller import asking  # noqa: PLC0415
+    from controller.statusview import result_line  # noqa: PLC0415
+
+    async with _cluster_client(cluster) as client:
+        asked = await asking.ask_sync(client, datetime.now(UTC), force_prune)
+        if wait_s is None:
+            click.echo(f"sync: asked for at {asked.requested}")
+            return 0
+        answered = await asking.answer(client, asking.is_answered(asked), wait_s)
+    if force_prune and answered.forced_digest != force_prune:
+        raise Refused("the refused deletions are others by now, and were not done: see azpolicy status")
+    click.echo(result_line("sync", answered))
+    return 0 if answered.ready else ERROR
+
+
+@cli.command()
+@cluster_options
+@click.option("--until", metavar="TIME", help="When it ends, with its zone, such as 2030-01-31T18:00:00Z.")
+@click.option("--for", "duration", metavar="DURATION", help="How long it lasts, such as 90m or 8h.")
+@click.option("--reason", default="", metavar="TEXT", help="Why, for whoever meets it later.")
+@wait_options
+def suspend(
+    *, cluster: ClusterOptions, until: str | None, duration: str | None, reason: str, wait_s: float | None
+) -> int:
+    """Have the operator read and report, but write nothing, until a moment that has to be given.
+
+    Drift is not repaired meanwhile. Exits with 0 once the operator has taken it up.
+    """
+    from controller import asking  # noqa: PLC0415
+
+    end = asking.end_of_suspension(until, duration, datetime.now(UTC))
+    asked = partial(asking.ask_suspension, until=end, reason=reason)
+    return asyncio.run(_set(cluster, asked, "suspend", wait_s))
+
+
+@cli.command()
+@cluster_options
+@wait_options
+def resume(*, cluster: ClusterOptions, wait_s: float | None) -> int:
+    """End a suspension now. Exits with 0 once the operator has taken it up."""
+    from controller import asking  # noqa: PLC0415
+
+    return asyncio.run(_set(cluster, asking.ask_resumption, "resume", wait_s))
+
+
+async def _set(
+    cluster: ClusterOptions, ask: Callable[[KubeClient], Awaitable[PolicySync]], head: str, wait_s: float | None
+) -> int:
+    """Changes the settings in PolicySync and waits until the operator has taken them up."""
+    from controller import asking  # noqa: PLC0415
+    from controller.statusview import result_line  # noqa: PLC0415
+
+    async with _cluster_client(cluster) as client:
+        asked = await ask(client)
+        if wait_s is None:
+            click.echo(f"{head}: asked for")
+            return 0
+        taken_up = await asking.answer(client, asking.is_taken_up(asked), wait_s)
+    click.echo(result_line(head, taken_up))
+    return 0
+
+
+@cli.command()
+@cluster_options
+@managed_by_option
+@operator_namespace_option
+@click.option("--keep-crds", is_flag=True, help="Leave the kinds PolicySync and AssignedPolicy, without any object.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--force", is_flag=True, help="Go on although an operator is at work.")
+def uninstall(
+    *, cluster: ClusterOptions, managed_by: str, namespace: str | None, keep_crds: bool, yes: bool, force: bool
+) -> int:
+    """Take away everything that azpolicy made in the cluster: nothing of it is enforced any more.
+
+    Shows what will go and asks. Templates that constraints of others use are kept, and nothing of others is touched.
+    Stop the operator first: it would put everything back. One that holds a Lease is noticed, and makes this refuse; one
+    that runs without --leader-elect cannot be seen. Exits with 2 when anything is left, or was not confirmed.
+    """
+    from controller.gatekeeper.naming import Marks  # noqa: PLC0415
+
+    marks = Marks(managed_by)
+    return asyncio.run(_uninstall(cluster, marks, namespace, keep_crds=keep_crds, yes=yes, force=force))
+
+
+async def _uninstall(
+    cluster: ClusterOptions, marks: Marks, namespace: str | None, *, keep_crds: bool, yes: bool, force: bool
+) -> int:
+    from controller import planview  # noqa: PLC0415
+    from controller import uninstall as uninstalling  # noqa: PLC0415
+
+    async with _cluster_client(cluster) as client:
+        job = uninstalling.Uninstall(client, marks, namespace, keep_kinds=keep_crds)
+        if not force:
+            await job.refuse_beside_operator()
+        found = await job.survey()
+        for line in uninstalling.as_text(found):
+            click.echo(line)
+        if not found.count:
+            return ERROR if found.held else 0
+        if not (yes or _confirmed(f"Delete these {found.count} objects?")):
+            raise Refused("nothing was deleted: confirm it, or give --yes")
+        outcome = await job.remove(found, planview.Progress(found.count).done)
+    click.echo(uninstalling.summary(outcome))
+    return ERROR if outcome.problems or found.held else 0
+
+
+def _confirmed(question: str) -> bool:
+    """Whether somebody at a terminal says yes."""
+    return sys.stdin.isatty() and click.confirm(question)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(*, shell: str) -> int:
+    """Print the script that completes azpolicy's commands and options in a shell.
+
+    For bash: source <(azpolicy completion bash), in ~/.bashrc to have it always. For kubectl azpolicy nothing is to be
+    done but to have kubectl_complete-azpolicy, which comes with azpolicy, on PATH.
+    """
+    return _complete(f"{shell}_source")
+
+
+def _complete(instruction: str) -> int:
+    """What a shell is told: its script, or the candidates for what was typed so far."""
+    from controller.completion import answer_shell  # noqa: PLC0415
+
+    return answer_shell(instruction)
+
+
+def _cluster_client(cluster: ClusterOptions) -> KubeClient:
+    from controller.cluster.client import Connection, KubeClient  # noqa: PLC0415
+
+    return KubeClient(Connection(cluster.kubeconfig, cluster.context))
 
 
 async def read_desired_state(source: SourceOptions) -> DesiredState:
@@ -345,7 +577,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     called = Path(sys.argv[0]).name
     name = "kubectl azpolicy" if called == "kubectl-azpolicy" else "azpolicy"
     try:
-        code = _run(name, sys.argv[1:] if arguments is None else arguments)
+        if asked := os.environ.get("_AZPOLICY_COMPLETE"):
+            code = _complete(asked)
+        else:
+            code = _run(name, sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except click.exceptions.Exit as finished:
         code = finished.exit_code

@@ -7,36 +7,48 @@ names the version of the object that it replaces, so whoever comes second decide
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from controller.cluster.apply import WRITE_ACTIONS, ChangeSet, Result
+from controller.cluster.apply import WRITE_ACTIONS, Action, ChangeSet, Result
 from controller.cluster.fights import FightDetector
+from controller.cluster.gatekeeper import GatekeeperHealth, GatekeeperProblem, gatekeeper_health
+from controller.cluster.inventory import GatekeeperMissing
 from controller.cluster.kinds import kind_of
 from controller.cluster.ownership import Ownership, ownership
-from controller.cluster.plan import Create, Keep, PruneLimit, Replace
+from controller.cluster.plan import Create, Keep, Refuse, Replace, refusal_digest
 from controller.cluster.watch import Watches
-from controller.errors import AzpolicyError, ClusterError
+from controller.errors import AzpolicyError, ClusterError, Refused
 from controller.gatekeeper.model import ObjectRef, Role
 from controller.gatekeeper.naming import is_managed_name
 from controller.gatekeeper.syncset import SYNCSET_REF
 from controller.planview import planned
+from controller.policy.model import NotApplied, Unresolved
+from controller.report.conditions import Counts, Mode
+from controller.report.events import Happening
+from controller.settings import Steering
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from controller.cluster.apply import Applier
     from controller.cluster.client import KubeClient
     from controller.cluster.kinds import LiveObject
-    from controller.cluster.plan import Plan
+    from controller.cluster.laststate import LastState
+    from controller.cluster.plan import Inventory, Plan
     from controller.cluster.record import ClusterRecord
     from controller.cluster.sync import Planner
     from controller.gatekeeper.model import DesiredObject, DesiredState
     from controller.gatekeeper.naming import Marks
     from controller.report.metrics import Metrics
+    from controller.report.reporter import Reporter
+    from controller.settings import Settings
     from controller.sources import Source
 
 log = logging.getLogger("azpolicy")
@@ -44,6 +56,7 @@ _SOURCE_LOOK: Final = 1.0
 _RETRY: Final = 5.0
 _SOURCE_RETRY: Final = 60.0
 _SETTLE: Final = 0.02
+_GATEKEEPER_LOOK: Final = 30.0
 STALE_LOOPS: Final = 600.0  # a reading of Azure alone may take 300 s
 # Reasons that pass by themselves; whatever else failed would fail again and waits for the next resync.
 _SOON: Final = frozenset(
@@ -60,14 +73,6 @@ _SOON: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How often, in seconds: polls of the source, full compares without a cause. Both get up to 10 % of jitter."""
-
-    poll: float = 900.0
-    resync: float = 300.0
-
-
-@dataclass(frozen=True, slots=True)
 class Tools:
     """What the loop works with, bound once."""
 
@@ -75,20 +80,25 @@ class Tools:
     planner: Planner
     applier: Applier
     record: ClusterRecord
-    source: Source
+    last_state: LastState
     marks: Marks
     metrics: Metrics
-    pace: Pace
-    limit: PruneLimit
+    reporter: Reporter
+    good_at: Callable[[datetime], None] = lambda _: None
     dry_run: bool = False
 
 
 @dataclass
 class Reconciler:
-    """One cluster's loops; `run` lives until it is cancelled. `wake` asks for a full sync soon."""
+    """One cluster's loops; `run` lives until it is cancelled, and can be called again with all that is known.
+
+    `wake` asks for a full sync soon.
+    """
 
     tools: Tools
+    settings: Settings
     desired: DesiredState | None = None
+    steering: Steering = field(default_factory=Steering)
     complete: asyncio.Event = field(default_factory=asyncio.Event)
     last_outcome: ChangeSet | None = None
 
@@ -102,25 +112,41 @@ class Reconciler:
         self._fought: frozenset[ObjectRef] = frozenset()
         self._told: dict[ObjectRef, Result] = {}
         self._carried: dict[ObjectRef, str] = {}
-        self._watches = Watches(self.tools.client, self._changed)
-        self._forced = self.tools.limit.forced
+        self._news: list[tuple[Result, bool]] = []
+        self._watches = Watches(self.tools.client, self._changed, self.tools.reporter.observed)
+        self._forced = self.settings.limit.forced
+        self._reading: Source | None = None
         self._source_error = ""
         self._beats = {"sync": time.monotonic(), "repair": time.monotonic()}
 
     # --- the loops -------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Syncs and repairs for ever; any way out ends the process, which is what restarts it."""
+    async def run(self, source: Source, settings: Settings) -> None:
+        """Syncs and repairs for ever; any way out but a cancellation ends the process, which is what restarts it."""
+        self._reading, self.settings = source, settings
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._sync_loop())
                 group.create_task(self._repair_loop(group))
+                group.create_task(self._gatekeeper_loop())
+                group.create_task(self.tools.reporter.run())
         finally:
             await self._watches.close()
 
     def wake(self) -> None:
         """A kind or CRD changed: compare everything soon."""
         self._wake.set()
+
+    @property
+    def _source(self) -> Source:
+        assert self._reading is not None
+        return self._reading
+
+    def steer(self, steering: Steering) -> None:
+        """Takes over what the PolicySync asks for."""
+        if steering != self.steering:
+            self.steering = steering
+            self.wake()
 
     def alive(self) -> bool:
         """Whether both loops advance."""
@@ -129,14 +155,26 @@ class Reconciler:
     async def _sync_loop(self) -> None:
         poll_at = resync_at = 0.0
         while True:
-            now = time.monotonic()
-            if now >= poll_at:
-                poll_at = now + await self._poll()
+            asked = self.steering.requested_at
+            if time.monotonic() >= poll_at or asked != self.tools.reporter.state.handled_request:
+                poll_at = time.monotonic() + await self._poll()
             if self.desired is not None:
                 ok = await self._sync()
-                resync_at = time.monotonic() + (_jittered(self.tools.pace.resync) if ok else _RETRY)
-            if await self._idle(min(poll_at, resync_at or poll_at)):
+                resync_at = time.monotonic() + (_jittered(self.settings.pace.resync) if ok else _RETRY)
+            self.tools.reporter.update(handled_request=asked or self.tools.reporter.state.handled_request)
+            if await self._idle(min(poll_at, resync_at or poll_at, self._resumes_at())):
                 poll_at = 0.0
+
+    def _resumes_at(self) -> float:
+        """When a suspension ends, by the monotonic clock; never where there is none."""
+        until = self.steering.suspended_until
+        left = (until - datetime.now(UTC)).total_seconds() if until else 0.0
+        return time.monotonic() + left if left > 0 else float("inf")
+
+    def _mode(self) -> Mode:
+        if self.tools.dry_run:
+            return Mode.DRY_RUN
+        return Mode.SUSPENDED if self.steering.suspended(datetime.now(UTC)) else Mode.ENFORCE
 
     async def _idle(self, until: float) -> bool:
         """Waits for a wake-up, the deadline or news from the source; True for the last."""
@@ -146,7 +184,7 @@ class Reconciler:
                 async with asyncio.timeout(min(left, _SOURCE_LOOK)):
                     await self._wake.wait()
             except TimeoutError:
-                if await self.tools.source.changed():
+                if await self._source.changed():
                     return True
             else:
                 # A template's end is many events; one compare after them is enough.
@@ -159,63 +197,164 @@ class Reconciler:
         """Reads the source; a failure keeps the last good state (property 1). Seconds until the next poll."""
         tools = self.tools
         try:
-            desired = await tools.source.read(tools.planner)
+            desired = await self._source.read(tools.planner)
         except ClusterError as error:
             log.warning("cluster not readable error=%r", str(error))
+            self._cluster_failed(error)
             return _RETRY
         except AzpolicyError as error:
-            tools.metrics.polled(ok=False)
-            kept = "the last good state is kept" if self.desired else "nothing is known yet"
-            if str(error) != self._source_error:
-                log.error("source not readable, %s error=%r", kept, str(error))  # noqa: TRY400 - one line, no traceback
-            self._source_error = str(error)
-            return _jittered(min(self.tools.pace.poll, _SOURCE_RETRY))
+            await self._source_failed(error)
+            return _jittered(min(self.settings.pace.poll, _SOURCE_RETRY))
         if self._source_error:
             log.info("source readable again")
         self._source_error = ""
+        tools.reporter.update(source_error="")
         tools.metrics.polled(ok=True)
-        tools.metrics.reading(tools.source.reader.figures)
+        tools.metrics.reading(self._source.reader.figures)
+        self._want(desired)
+        return _jittered(self.settings.pace.poll)
+
+    async def _source_failed(self, error: AzpolicyError) -> None:
+        """Whoever starts while the source is away goes on with what the one before it knew."""
+        tools = self.tools
+        tools.metrics.polled(ok=False)
+        if self.desired is None and (stored := await self._stored()) is not None:
+            log.warning("the source cannot be read: the last good state, kept in the cluster, is enforced")
+            self._want(stored)
+        kept = "the last good state is kept" if self.desired else "nothing is known yet"
+        if str(error) != self._source_error:
+            log.error("source not readable, %s error=%r", kept, str(error))
+        self._source_error = str(error)
+        tools.reporter.update(source_error=str(error))
+
+    async def _stored(self) -> DesiredState | None:
+        try:
+            return await self.tools.last_state.load(self.settings.source.cluster_id)
+        except ClusterError as error:
+            log.warning("the last good state cannot be read from the cluster error=%r", str(error))
+            return None
+
+    def _want(self, desired: DesiredState) -> None:
         self.desired = desired
         self._index = {wanted.ref: wanted for wanted in desired.objects}
-        return _jittered(self.tools.pace.poll)
+        self.tools.reporter.desire(desired)
 
     async def _sync(self) -> bool:
         """One full compare and what follows from it; False when it is to be tried again soon."""
         desired, tools = self.desired, self.tools
         assert desired is not None
+        mode = self._mode()
+        message = {Mode.SUSPENDED: self.steering.suspension, Mode.DRY_RUN: "a dry run writes nothing"}.get(mode, "")
+        tools.reporter.update(generation=self.steering.generation, mode=mode, mode_message=message)
         try:
-            recorded = await tools.record.check(desired.cluster_id)
-            limit = replace(tools.limit, forced=self._forced, refused=recorded.refused)
-            plan, inventory = await tools.planner.full(desired, limit)
+            plan, inventory = await self._plan(desired)
             self._watches.follow(inventory)
             tools.metrics.watching(self._watches.kinds)
             self.complete.set()
-            outcome = await self._carry_out(plan)
+            outcome = await self._carry_out(plan, mode)
         except ClusterError as error:
             tools.metrics.failed()
             log.error("sync failed error=%r", str(error))  # noqa: TRY400
+            self._cluster_failed(error)
             return False
+        except Refused as error:
+            tools.reporter.update(refused=str(error))
+            with contextlib.suppress(ClusterError):
+                await tools.reporter.write()
+            raise
         # What templates need that stay is in the plan's SyncSet alone: a repair by the policies' would take it away.
         for change in plan.changes:
             if isinstance(change, Create | Replace | Keep) and change.desired.role is Role.SYNC:
                 self._index[change.desired.ref] = change.desired
         self._carried = {ref: wanted.digest for ref, wanted in self._index.items()}
-        tools.metrics.synced(desired, outcome)
-        if not self._source_error:
-            tools.metrics.good()
-        self.last_outcome = outcome
+        await self._synced(desired, outcome, mode)
         return not any(r.reason in _SOON for r in outcome.problems)
 
-    async def _carry_out(self, plan: Plan) -> ChangeSet:
-        if self.tools.dry_run:
+    async def _plan(self, desired: DesiredState) -> tuple[Plan, Inventory]:
+        """The plan, with deletions over the limit where somebody forces just these and did not before."""
+        tools, state = self.tools, self.tools.reporter.state
+        recorded = await tools.record.check(desired.cluster_id)
+        limit = replace(self.settings.limit, forced=self._forced, refused=recorded.refused)
+        plan, inventory = await tools.planner.full(desired, limit)
+        refused = refusal_digest(plan)
+        if refused and refused == self.steering.force_prune and refused != state.forced_prune:
+            log.warning("refused deletions are forced digest=%s count=%d", refused, len(plan.of(Refuse)))
+            plan, inventory = await tools.planner.full(desired, replace(limit, forced=True))
+            tools.reporter.update(forced_prune=refused)
+        tools.reporter.update(refused_count=len(plan.of(Refuse)), refused_digest=refusal_digest(plan))
+        tools.reporter.found(inventory.objects)
+        return plan, inventory
+
+    async def _carry_out(self, plan: Plan, mode: Mode) -> ChangeSet:
+        tools = self.tools
+        tools.reporter.update(waiting=0 if mode is Mode.ENFORCE else len(plan.writes))
+        if mode is not Mode.ENFORCE:
             results = tuple(map(planned, plan.changes))
             for result in results:
-                self._tell(result)
+                self._tell(result, mode)
             return ChangeSet(results)
-        await self.tools.record.make(plan)
-        outcome = await self.tools.applier.apply(plan, self._tell)
+        await tools.record.make(plan)
+        tools.reporter.update(working=bool(plan.writes))
+        try:
+            outcome = await tools.applier.apply(plan, lambda result: self._tell(result, mode))
+        finally:
+            tools.reporter.update(working=False)
         self._forced = False
         return outcome
+
+    async def _synced(self, desired: DesiredState, outcome: ChangeSet, mode: Mode) -> None:
+        """Takes over and tells what a full sync came to."""
+        tools = self.tools
+        counts = _counts(desired, outcome)
+        tools.metrics.synced(counts, problems=bool(outcome.problems))
+        self._send_news()
+        tools.reporter.settled(outcome.results)
+        tools.reporter.update(
+            settled=True,
+            cluster_id=desired.cluster_id,
+            source=self._source.description,
+            counts=counts,
+            problems=outcome.problems,
+            cluster_error="",
+        )
+        self.last_outcome = outcome
+        if self._source_error:
+            return
+        tools.metrics.good()
+        tools.good_at(datetime.now(UTC))
+        if mode is Mode.ENFORCE:
+            await self._save(desired)
+
+    async def _save(self, desired: DesiredState) -> None:
+        try:
+            await self.tools.last_state.save(desired)
+        except ClusterError as error:
+            log.warning("the last good state is not saved error=%r", str(error))
+
+    def _cluster_failed(self, error: ClusterError) -> None:
+        if isinstance(error, GatekeeperMissing):
+            self._gatekeeper(GatekeeperHealth(GatekeeperProblem.MISSING, str(error)))
+        else:
+            self.tools.reporter.update(cluster_error=str(error))
+
+    # --- Gatekeeper ------------------------------------------------------------------------------------------------
+
+    async def _gatekeeper_loop(self) -> None:
+        """Looks after Gatekeeper itself: without it, all that is in step enforces nothing."""
+        while True:
+            # The API server away is the sync's to tell.
+            with contextlib.suppress(ClusterError):
+                self._gatekeeper(await gatekeeper_health(self.tools.client))
+            await asyncio.sleep(min(_GATEKEEPER_LOOK, self.settings.pace.resync))
+
+    def _gatekeeper(self, health: GatekeeperHealth) -> None:
+        if health.problem != self.tools.reporter.state.gatekeeper.problem:
+            if health.problem is None:
+                log.info("Gatekeeper is well again")
+            else:
+                log.error("%s: %s", health.problem.value, health.message)
+        self.tools.metrics.gatekeeper(ready=health.problem is None)
+        self.tools.reporter.update(gatekeeper=health)
 
     # --- repairs ---------------------------------------------------------------------------------------------------
 
@@ -233,7 +372,7 @@ class Reconciler:
                 self._report_fights()
                 continue
             self._event.clear()
-            if not self.tools.dry_run and (batch := self._take_events()):
+            if self._mode() is Mode.ENFORCE and (batch := self._take_events()):
                 group.create_task(self._repair(batch))
 
     def _take_events(self) -> dict[ObjectRef, tuple[LiveObject | None, float]]:
@@ -272,6 +411,7 @@ class Reconciler:
             if any(r.reason in _SOON for r in outcome.problems):
                 self.wake()
         finally:
+            self._send_news()
             for obj, _ in wanted:
                 self._free(obj.ref)
 
@@ -283,7 +423,7 @@ class Reconciler:
         return live is not None and prunable and ownership(live, self.tools.marks) is Ownership.OURS
 
     def _repaired(self, result: Result, batch: Mapping[ObjectRef, tuple[LiveObject | None, float]]) -> None:
-        self._tell(result)
+        self._tell(result, Mode.ENFORCE)
         if result.action in WRITE_ACTIONS:
             now = time.monotonic()
             self._fights.repaired(result.ref, now)
@@ -296,34 +436,57 @@ class Reconciler:
         wanted = self._index.get(ref)
         return "drift" if wanted is not None and self._carried.get(ref) == wanted.digest else "azure"
 
-    def _tell(self, result: Result) -> None:
+    def _tell(self, result: Result, mode: Mode) -> None:
         """One line per change, saying what differed; what does not change is told once, not at every sync."""
         self._beats["sync"] = time.monotonic()
         wrote = result.action in WRITE_ACTIONS
         if self._told.get(result.ref) == result:
             return
-        if wrote and not self.tools.dry_run:
+        cause = self._cause(result.ref)
+        if wrote and mode is Mode.ENFORCE:
             self._told.pop(result.ref, None)
-            self.tools.metrics.changed(result, cause=self._cause(result.ref))
+            self.tools.metrics.changed(result, cause=cause)
         else:
             self._told[result.ref] = result
+        self._news.append((result, cause == "drift"))
         if wrote or result.reason:
             level = logging.INFO if wrote else logging.WARNING
-            log.log(level, "%s", _line(result, self._cause(result.ref), dry_run=self.tools.dry_run))
+            log.log(level, "%s", _line(result, cause, would=mode is not Mode.ENFORCE))
+
+    def _send_news(self) -> None:
+        news, self._news = self._news, []
+        self.tools.reporter.told(news)
 
     def _report_fights(self) -> None:
         fighting = frozenset(self._fights.fighting(time.monotonic()))
         for ref in fighting - self._fought:
             log.warning("fight over %s: somebody keeps changing it back; repairs are delayed", ref)
+            note = "somebody keeps changing it back, repairs are delayed: find out which controller, and stop it"
+            self.tools.reporter.happened(Happening(ref, "", "Fight", note, warning=True))
         for ref in self._fought - fighting:
             log.info("fight over %s has ended", ref)
         self._fought = fighting
         self.tools.metrics.fighting(len(fighting))
+        self.tools.reporter.update(fights=tuple(sorted(fighting)))
 
 
-def _line(result: Result, cause: str, *, dry_run: bool) -> str:
+def _counts(desired: DesiredState, outcome: ChangeSet) -> Counts:
+    members = Counter(type(each) for each in desired.outcomes)
+    unresolved, not_applied = members[Unresolved], members[NotApplied]
+    return Counts(
+        assignments=len(desired.listed),
+        enforced=len(desired.outcomes) - unresolved - not_applied,
+        not_applied=not_applied,
+        unresolved=unresolved,
+        objects=len(desired.objects),
+        conflicts=sum(result.action is Action.CONFLICT for result in outcome.results),
+        problems=len(outcome.problems),
+    )
+
+
+def _line(result: Result, cause: str, *, would: bool) -> str:
     """One change as key=value pairs that a person can read."""
-    would = "dry-run " if dry_run and result.action in WRITE_ACTIONS else ""
+    head = "dry-run " if would and result.action in WRITE_ACTIONS else ""
     pairs = {
         "cause": cause if result.action in WRITE_ACTIONS else "",
         "reason": result.reason,
@@ -332,7 +495,7 @@ def _line(result: Result, cause: str, *, dry_run: bool) -> str:
         "message": result.message,
     }
     text = " ".join(f"{k}={v}" if v.isalnum() else f"{k}={v!r}" for k, v in pairs.items() if v)
-    return f"{would}{result.action.value} {result.ref} {text}".rstrip()
+    return f"{head}{result.action.value} {result.ref} {text}".rstrip()
 
 
 def _jittered(seconds: float) -> float:

@@ -129,6 +129,11 @@ class Source:
             running=await cluster.running_templates(),
         )
 
+    @property
+    def description(self) -> str:
+        """What is read, in words."""
+        return f"snapshot {self.options.snapshot}" if self.options.snapshot else f"Azure ({self.options.azure.cloud})"
+
     async def changed(self) -> bool:
         """Whether a reading would likely tell something new before the next poll is due."""
         return await self.reader.changed()

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.cluster.kinds import CRD_PATH, LiveObject, constraint_kind, kind_of
 from controller.cluster.editors import editors
+from controller.cluster.kinds import CRD_PATH, LiveObject, constraint_kind, kind_of
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.plan import (
     REJECTED_DIGEST,

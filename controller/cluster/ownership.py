@@ -49,10 +49,9 @@ def ownership(live: LiveObject, marks: Marks, *, desired: bool = False) -> Owner
         return Ownership.OURS
     label = live.labels.get(MANAGED_BY_LABEL)
     if label is not None:
-        return Ownership.OURS if label == marks.managed_by else Ownership.FOREIGN
+        return Ownership.OURS if marks.known(label) else Ownership.FOREIGN
     installers = (live.annotations.get(CONSTRAINT_INSTALLED_BY), live.annotations.get(TEMPLATE_INSTALLED_BY))
-    installed = marks.managed_by in installers
-    return Ownership.OURS if installed else Ownership.FOREIGN
+    return Ownership.OURS if any(map(marks.known, installers)) else Ownership.FOREIGN
 
 
 def member_of(annotations: Mapping[str, str]) -> MemberKey | None:

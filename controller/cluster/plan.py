@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 REJECTED_DIGEST: Final = "azpolicy.dev/rejected-digest"
 WHOLE: Final = "*"
+_DIGEST_SHOWN: Final = 12
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_/-]+")
 
 
@@ -283,6 +284,12 @@ class Plan:
     def problems(self) -> tuple[Change, ...]:
         """Conflicts, refusals and what Gatekeeper or the server will not take."""
         return self.of(*PROBLEMS)
+
+
+def refusal_digest(plan: Plan) -> str:
+    """What names the refused deletions of a plan, empty where there are none: these objects and no others, once."""
+    uids = sorted(change.live.uid for change in plan.changes if isinstance(change, Refuse))
+    return digest(uids)[:_DIGEST_SHOWN] if uids else ""
 
 
 def make_plan(

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.azure.model import fold
+from controller.cluster.addon import NAMESPACE, running_deployments
 from controller.cluster.plan import Refuse
 from controller.errors import Refused
-from controller.gatekeeper.naming import MANAGED_BY_LABEL
+from controller.gatekeeper.naming import ADDON, GATEKEEPER_NAMESPACE, MANAGED_BY_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 NAME: Final = "azure-policy-sync"
 CLUSTER_ID: Final = "cluster-id"
 REFUSED: Final = "refused-deletions"
-GATEKEEPER_NAMESPACE: Final = "gatekeeper-system"
 _CONFLICT: Final = 409
 
 
@@ -58,7 +58,8 @@ class ClusterRecord:
         self._collection = f"/api/v1/namespaces/{namespace}/configmaps"
 
     async def check(self, cluster_id: str) -> Recorded:
-        """What is recorded; Refused when that is another cluster."""
+        """What is recorded; Refused when that is another cluster, or when the add-on has the same marks as we."""
+        await self._check_marks()
         recorded = Recorded.of(await self._client.get(f"{self._collection}/{NAME}"))
         if recorded.cluster_id and fold(recorded.cluster_id) != fold(cluster_id):
             raise Refused(
@@ -67,6 +68,14 @@ class ClusterRecord:
                 f"in {self._namespace}"
             )
         return recorded
+
+    async def _check_marks(self) -> None:
+        if self._marks.managed_by == ADDON and (running := await running_deployments(self._client)):
+            raise Refused(
+                f"--managed-by {ADDON} is the add-on's own, and its deployment {running[0]} is in {NAMESPACE} of this "
+                f"cluster ({self._client.server}): both would fight over every object; use another value, or switch "
+                f"the add-on off"
+            )
 
     async def make(self, plan: Plan) -> None:
         """Records the plan's cluster and refused deletions, before its first write; nothing where nothing is new.

@@ -28,12 +28,21 @@ _CHANGES: Final = {"ADDED", "MODIFIED"}
 
 
 class Watches:
-    """The watchers of one cluster; `changed` gets an object's ref and what is there now (None: nothing)."""
+    """The watchers of one cluster; `changed` gets an object's ref and what is there now (None: nothing).
 
-    def __init__(self, client: KubeClient, changed: Callable[[ObjectRef, LiveObject | None], None]) -> None:
+    `observed` gets every event, those too that change nothing but a status.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        changed: Callable[[ObjectRef, LiveObject | None], None],
+        observed: Callable[[ObjectRef, LiveObject | None], None],
+    ) -> None:
         self._client = client
         self._changed = changed
-        self._watchers: dict[tuple[str, str], tuple[_Watcher, asyncio.Task[None]]] = {}
+        self._observed = observed
+        self._watchers: dict[tuple[str, str], tuple[Watcher, asyncio.Task[None]]] = {}
 
     def follow(self, inventory: Inventory) -> None:
         """Watches every kind of the inventory from where its list ended; watchers of kinds that are gone end."""
@@ -46,7 +55,7 @@ class Watches:
                 continue
             kind = fixed.get(key) or constraint_kind(key[1])
             seen = {ref.name: live.digest() for ref, live in inventory.objects.items() if (ref.group, ref.kind) == key}
-            started = _Watcher(self._client, kind, self._changed, position, seen)
+            started = Watcher(self._client, kind, self._changed, position=position, seen=seen, observed=self._observed)
             self._watchers[key] = (started, asyncio.create_task(started.run()))
 
     @property
@@ -65,7 +74,7 @@ class Watches:
         self._watchers.clear()
 
 
-class _Watcher:
+class Watcher:
     """Lists and watches one kind for ever; a kind that vanishes is news about its objects, not an end."""
 
     def __init__(
@@ -73,16 +82,21 @@ class _Watcher:
         client: KubeClient,
         kind: Kind,
         changed: Callable[[ObjectRef, LiveObject | None], None],
-        position: str,
-        seen: Mapping[str, str],
+        *,
+        position: str = "",
+        seen: Mapping[str, str] | None = None,
+        observed: Callable[[ObjectRef, LiveObject | None], None] = lambda *_: None,
     ) -> None:
+        """`position` is the resourceVersion to go on from (none: list first), `seen` the digests by name there."""
         self._client = client
         self._kind = kind
         self._changed = changed
         self._position = position
-        self._seen = dict(seen)
+        self._seen = dict(seen or {})
+        self._observed = observed
 
     async def run(self) -> None:
+        """Until it is cancelled."""
         pause = _FIRST_PAUSE
         while True:
             try:
@@ -109,6 +123,8 @@ class _Watcher:
             self._tell(live.ref.name, live)
 
     def _tell(self, name: str, live: LiveObject | None) -> None:
+        ref = ObjectRef(self._kind.group, self._kind.kind, name)
+        self._observed(ref, live)
         digest = live.digest() if live and not live.deleting else None
         if digest is None:
             self._seen.pop(name, None)
@@ -116,7 +132,7 @@ class _Watcher:
             return
         else:
             self._seen[name] = digest
-        self._changed(ObjectRef(self._kind.group, self._kind.kind, name), live)
+        self._changed(ref, live)
 
     async def _list(self) -> None:
         listed = await self._client.list_live(self._kind)

@@ -30,6 +30,7 @@ CONSTRAINT_VERSION: Final = f"{CONSTRAINT_GROUP}/v1beta1"
 MUTATION_GROUP: Final = "mutations.gatekeeper.sh"
 SYNCSET_GROUP: Final = "syncset.gatekeeper.sh"
 AZPOLICY_GROUP: Final = "azpolicy.dev"
+GATEKEEPER_NAMESPACE: Final = "gatekeeper-system"
 SYNCSET_NAME: Final = "azure-policy-sync"
 
 MANAGED_BY_LABEL: Final = "managed-by"
@@ -79,15 +80,23 @@ def owned_key(key: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """The marks by which objects are known as ours; `managed_by` is a setting."""
+    """The marks by which objects are known as ours; `managed_by` is a setting.
+
+    `adopted` are further values of theirs: what bears one of them is taken over as it comes to be written.
+    """
 
     managed_by: str = MANAGED_BY
+    adopted: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not _LABEL_VALUE.fullmatch(self.managed_by):
             raise InputError(
                 f"managed-by value {self.managed_by!r} is no valid Kubernetes label value: use e.g. {MANAGED_BY}"
             )
+
+    def known(self, value: str | None) -> bool:
+        """Whether a managed-by or installed-by value is one of ours."""
+        return value == self.managed_by or value in self.adopted
 
     def labels(self) -> dict[str, str]:
         """The label that every object carries."""

@@ -72,7 +72,12 @@ def _count(status: Mapping[str, Any]) -> int | None:
 def _violations(status: Mapping[str, Any]) -> tuple[Violation, ...]:
     """The first few in plain order, whatever order the audit found them in."""
     found = (
-        Violation(*(str(each.get(key) or "") for key in ("namespace", "kind", "name")), _cut(each.get("message")))
+        Violation(
+            namespace=str(each.get("namespace") or ""),
+            kind=str(each.get("kind") or ""),
+            name=str(each.get("name") or ""),
+            message=_cut(each.get("message")),
+        )
         for each in status.get("violations") or ()
     )
     return tuple(sorted(found)[:_FIRST])

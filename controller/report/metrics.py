@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter as Tally
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -15,14 +14,14 @@ from prometheus_client import (
     generate_latest,
 )
 
-from controller.cluster.apply import Action
-from controller.policy.model import NotApplied, Unresolved
+from controller.report.assigned import Enforcement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from controller.cluster.apply import ChangeSet, Result
-    from controller.gatekeeper.model import DesiredState
+    from controller.cluster.apply import Result
+    from controller.report.conditions import Counts
+    from controller.report.health import Health
 
 
 # The `_created` series double the page and say nothing here.
@@ -42,7 +41,10 @@ class Metrics:
             "azpolicy_changes", "Changes written to the cluster.", ["action", "cause"], registry=self.registry
         )
         self._repaired = Counter(
-            "azpolicy_drift_repaired", "Objects restored after somebody else changed them.", registry=self.registry
+            "azpolicy_drift_repaired",
+            "Objects restored after somebody else changed them.",
+            ["kind", "name"],
+            registry=self.registry,
         )
         self._polls = Counter("azpolicy_source_polls", "Readings of the source.", ["result"], registry=self.registry)
         self._gauges = {
@@ -52,6 +54,13 @@ class Metrics:
                 ("members_enforced", "Assignment members that became objects."),
                 ("members_unresolved", "Assignment members whose meaning here is not known."),
                 ("members_not_applied", "Assignment members known not to apply here."),
+                ("members_pending", "Assignment members that Gatekeeper has not taken yet."),
+                ("members_failed", "Assignment members whose objects are not as they should be."),
+                ("templates_failed", "Templates that Gatekeeper reports errors of."),
+                ("violations", "Objects at fault by Gatekeeper's last audit, of all constraints together."),
+                ("gatekeeper_ready", "1 while Gatekeeper is installed and asked by the API server."),
+                ("leader", "1 in the replica that is at work."),
+                ("poll_interval_seconds", "Time between polls of the source."),
                 ("conflicts", "Desired objects whose name something foreign has."),
                 ("problems", "Objects of the last sync that failed, conflict or are refused."),
                 ("fights", "Objects that somebody else keeps changing back."),
@@ -82,27 +91,48 @@ class Metrics:
         for name, value in figures.items():
             (self._requests if name == "requests" else self._remaining.labels(name)).set(value)
 
-    def synced(self, desired: DesiredState, outcome: ChangeSet) -> None:
+    def synced(self, counts: Counts, *, problems: bool) -> None:
         """Takes over the figures of a finished full sync."""
-        actions = Tally(result.action for result in outcome.results)
-        members = Tally(type(o) for o in desired.outcomes)
-        unresolved, not_applied = members[Unresolved], members[NotApplied]
         figures = {
-            "managed_objects": len(desired.objects),
-            "members_enforced": len(desired.outcomes) - unresolved - not_applied,
-            "members_unresolved": unresolved,
-            "members_not_applied": not_applied,
-            "conflicts": actions[Action.CONFLICT],
-            "problems": len(outcome.problems),
+            "managed_objects": counts.objects,
+            "members_enforced": counts.enforced,
+            "members_unresolved": counts.unresolved,
+            "members_not_applied": counts.not_applied,
+            "conflicts": counts.conflicts,
+            "problems": counts.problems,
         }
         for name, value in figures.items():
             self._gauges[name].set(value)
-        self._syncs.labels("problems" if outcome.problems else "success").inc()
+        self._syncs.labels("problems" if problems else "success").inc()
+
+    def reported(self, outcomes: Sequence[str], health: Iterable[Health]) -> None:
+        """What Gatekeeper makes of the members and finds: `outcomes` are those of all AssignedPolicies."""
+        found = list(health)
+        self._gauges["members_pending"].set(outcomes.count(Enforcement.PENDING))
+        self._gauges["members_failed"].set(outcomes.count(Enforcement.FAILED))
+        self._gauges["templates_failed"].set(sum(bool(each.errors) for each in found))
+        self._gauges["violations"].set(sum(each.violations or 0 for each in found))
+
+    def gatekeeper(self, *, ready: bool) -> None:
+        """Whether Gatekeeper is there and asked."""
+        self._gauges["gatekeeper_ready"].set(ready)
+
+    def leading(self, *, leads: bool) -> None:
+        """Whether this replica is the one at work."""
+        self._gauges["leader"].set(leads)
+
+    def polls_every(self, seconds: float) -> None:
+        """The interval of polls."""
+        self._gauges["poll_interval_seconds"].set(seconds)
+
+    def last_good(self, at: float) -> None:
+        """When the source was last read and applied whole, by this replica or one before it; seconds since 1970."""
+        self._last_good = at
+        self._gauges["last_good_sync_timestamp_seconds"].set(at)
 
     def good(self) -> None:
         """The source was read whole and carried out."""
-        self._last_good = self._clock()
-        self._gauges["last_good_sync_timestamp_seconds"].set(self._last_good)
+        self.last_good(self._clock())
 
     def failed(self) -> None:
         """A full sync could not be carried out."""
@@ -112,7 +142,7 @@ class Metrics:
         """Counts one write; cause is `azure` or `drift`."""
         self._changes.labels(result.action.value, cause).inc()
         if cause == "drift":
-            self._repaired.inc()
+            self._repaired.labels(result.ref.kind, result.ref.name).inc()
 
     def repaired(self, seconds: float) -> None:
         """One repair's time from its watch event."""

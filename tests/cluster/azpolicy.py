@@ -24,7 +24,7 @@ from tests.cluster.harness import eventually
 from tests.cluster.harness.processes import free_port, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tests.cluster.harness import AuditEvent, TestCluster
 
@@ -115,7 +115,9 @@ class Azpolicy:
     @contextlib.contextmanager
     def operating(self, *arguments: str, ready: bool = True) -> Iterator[Operator]:
         """`azpolicy run` while the block runs; without a wait for its first inventory unless `ready`."""
-        operator = Operator([str(COMMAND), "run", *self._options, *arguments], self.cluster.logs, self.user)
+        address = f"127.0.0.1:{free_port()}"
+        command = [str(COMMAND), "run", *self._options, *arguments, "--listen", address]
+        operator = Operator(command, self.cluster.logs / f"azpolicy-{self.user}-{address}.log", address)
         try:
             if ready:
                 operator.wait_ready()
@@ -125,14 +127,16 @@ class Azpolicy:
 
 
 class Operator:
-    """A running `azpolicy run`."""
+    """A running `azpolicy run`, whose pages are at an address; `variables` are added to a bare environment."""
 
-    def __init__(self, command: list[str], logs: Path, user: str) -> None:
-        self.port = free_port()
-        self.log = logs / f"azpolicy-{user}-{self.port}.log"
-        with self.log.open("ab") as log:
+    def __init__(
+        self, command: Sequence[str], log: Path, address: str, variables: Mapping[str, str] | None = None
+    ) -> None:
+        self.address = address
+        self.log = log
+        with log.open("ab") as stream:
             self._process = spawn(
-                [*command, "--listen", f"127.0.0.1:{self.port}"], log=log, folder=logs, environ=environ(bare=True)
+                command, log=stream, folder=log.parent, environ={**environ(bare=True), **(variables or {})}
             )
 
     @property
@@ -146,10 +150,10 @@ class Operator:
         return self._process.poll()
 
     def ask(self, path: str) -> tuple[int, str]:
-        """GET of its own web server: status and text."""
+        """GET of its own web server: status and text; OSError where nothing answers."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
+            with opener.open(f"http://{self.address}{path}", timeout=10) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -195,6 +199,14 @@ class Operator:
     def wait(self) -> int:
         """Waits for it to end by itself: its exit code."""
         return self._process.wait(60)
+
+    def pause(self) -> None:
+        """SIGSTOP: it hangs, and knows nothing of it; `resume` lets it go on."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -1,0 +1,87 @@
+"""Azure's own add-on as a cluster shows it: whether it is there, and which objects are its own."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from controller.cluster.inventory import take_inventory
+from controller.cluster.kinds import CRD_PATH
+from controller.cluster.ownership import Ownership, ownership
+from controller.cluster.readiness import Ready, template_verdict
+from controller.gatekeeper.naming import ADDON, CONSTRAINT_GROUP, TEMPLATE_GROUP, Marks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from controller.cluster.client import KubeClient
+    from controller.cluster.kinds import LiveObject
+    from controller.gatekeeper.model import DesiredObject
+
+NAMESPACE: Final = "kube-system"
+DEPLOYMENTS: Final = ("azure-policy", "azure-policy-webhook")
+_MARKS: Final = Marks(ADDON)
+
+
+class Owner(StrEnum):
+    """Who made a live object."""
+
+    AZPOLICY = "azpolicy"
+    ADDON = "the add-on"
+    OTHER = "somebody else"
+
+
+def owner_of(live: LiveObject, marks: Marks) -> Owner:
+    """Whose an object is; what our field manager has written is ours whatever it bears."""
+    if ownership(live, marks) is Ownership.OURS:
+        return Owner.AZPOLICY
+    return Owner.ADDON if ownership(live, _MARKS) is Ownership.OURS else Owner.OTHER
+
+
+async def running_deployments(client: KubeClient) -> tuple[str, ...]:
+    """The add-on's deployments that are in the cluster; none once it is switched off."""
+    collection = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
+    found = await asyncio.gather(*(client.get(f"{collection}/{name}") for name in DEPLOYMENTS))
+    return tuple(name for name, live in zip(DEPLOYMENTS, found, strict=True) if live is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What a cluster holds, told apart by who made it; what is being deleted is left out.
+
+    `unready` tells by template name why Gatekeeper does not enforce by it; `deployments` are the add-on's.
+    """
+
+    objects: Mapping[Owner, tuple[LiveObject, ...]]
+    unready: Mapping[str, str]
+    deployments: tuple[str, ...]
+
+    def template(self, owner: Owner, kind: str) -> LiveObject | None:
+        """The template of a constraint kind, None where there is none that this owner made."""
+        named = (live for live in self.objects[owner] if live.ref.group == TEMPLATE_GROUP)
+        return next((live for live in named if live.ref.name == kind.lower()), None)
+
+
+async def read_sides(client: KubeClient, marks: Marks, desired: Sequence[DesiredObject]) -> Sides:
+    """Reads every managed kind, what Gatekeeper says of each template, and whether the add-on runs."""
+    inventory = await take_inventory(client, desired)
+    objects: dict[Owner, list[LiveObject]] = {owner: [] for owner in Owner}
+    for live in inventory.objects.values():
+        if not live.deleting:
+            objects[owner_of(live, marks)].append(live)
+    templates = [live for live in inventory.objects.values() if live.ref.group == TEMPLATE_GROUP]
+    said = await asyncio.gather(*(_why_unready(client, live) for live in templates))
+    unready = {live.ref.name: why for live, why in zip(templates, said, strict=True) if why}
+    return Sides(
+        {owner: tuple(sorted(found, key=lambda live: live.ref)) for owner, found in objects.items()},
+        unready,
+        await running_deployments(client),
+    )
+
+
+async def _why_unready(client: KubeClient, template: LiveObject) -> str:
+    crd = await client.get(f"{CRD_PATH}/{template.ref.name}.{CONSTRAINT_GROUP}")
+    verdict = template_verdict(template, crd)
+    return "" if isinstance(verdict, Ready) else verdict.message

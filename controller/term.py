@@ -1,0 +1,147 @@
+"""One term at work, from when a replica leads to when it no longer does, under settings that change.
+
+The PolicySync steers a term. New settings open a new source and start the loops again with all that they know. Settings
+that cannot be used stop nothing: the ones before stay in force, and the status says what is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final
+
+from controller.cluster.apply import Applier, Memory
+from controller.cluster.kinds import POLICY_SYNC
+from controller.cluster.laststate import LastState
+from controller.cluster.record import ClusterRecord
+from controller.cluster.sync import Planner
+from controller.cluster.watch import Watcher
+from controller.errors import ClusterError, InputError
+from controller.reconcile import Reconciler, Tools
+from controller.report.events import SYNC_REF
+from controller.report.reporter import Reporter
+from controller.settings import settings_of, steering_of
+from controller.sources import open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from controller.cluster.client import KubeClient
+    from controller.cluster.kinds import LiveObject
+    from controller.gatekeeper.model import ObjectRef
+    from controller.gatekeeper.naming import Marks
+    from controller.report.metrics import Metrics
+    from controller.settings import Settings
+
+log = logging.getLogger("azpolicy")
+_STEERING: Final = "suspend"  # the one field of a PolicySync's spec that is no setting
+
+
+class Term:
+    """Works for one cluster until it is cancelled; `base` is what a PolicySync can change."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        marks: Marks,
+        metrics: Metrics,
+        base: Settings,
+        *,
+        namespace: str,
+        instance: str,
+        good_at: Callable[[datetime], None],
+        dry_run: bool,
+    ) -> None:
+        memory = Memory()
+        applier = Applier(client, marks, memory)
+        self._client = client
+        self._metrics = metrics
+        self._base = base
+        self._used = base
+        self._live: LiveObject | None = None
+        self._turned = asyncio.Event()
+        self._reporter = Reporter(client, marks, metrics, instance)
+        self.reconciler = Reconciler(
+            Tools(
+                client=client,
+                planner=Planner(client, applier, memory, marks),
+                applier=applier,
+                record=ClusterRecord(client, marks),
+                last_state=LastState(client, namespace, marks),
+                marks=marks,
+                metrics=metrics,
+                reporter=self._reporter,
+                good_at=good_at,
+                dry_run=dry_run,
+            ),
+            base,
+        )
+
+    async def run(self) -> None:
+        """Until it is cancelled; InputError where the base itself cannot be used."""
+        # Without an answer the watcher brings it, as soon as there is one.
+        with contextlib.suppress(ClusterError):
+            self._live = await self._client.get_live(POLICY_SYNC, SYNC_REF.name)
+        self._reporter.seen(self._live)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watcher().run())
+            group.create_task(self._sessions())
+
+    def _watcher(self) -> Watcher:
+        return Watcher(self._client, POLICY_SYNC, self._changed, observed=self._observed)
+
+    def _observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
+        if ref == SYNC_REF:
+            self._reporter.seen(live)
+
+    def _changed(self, ref: ObjectRef, live: LiveObject | None) -> None:
+        if ref != SYNC_REF:
+            return
+        before, self._live = self._live, live
+        if _settings_in(before) != _settings_in(live):
+            self._turned.set()
+        else:
+            self._steer()
+        if live is None:
+            self.reconciler.wake()
+
+    def _steer(self) -> None:
+        self.reconciler.steer(steering_of(self._live))
+
+    async def _sessions(self) -> None:
+        """One session after another, a new one whenever the settings turn."""
+        while True:
+            self._turned.clear()
+            try:
+                wanted = settings_of(self._live, self._base)
+                self._steer()
+                await self._session(wanted)
+            except InputError as error:
+                if not _settings_in(self._live):
+                    raise
+                log.error("the PolicySync cannot be used, the settings before it stay error=%r", str(error))  # noqa: TRY400
+                await self._session(self._used, str(error))
+
+    async def _session(self, settings: Settings, error: str = "") -> None:
+        """The loops under one source, until the settings turn; InputError where the source cannot be opened."""
+        async with open_source(settings.source) as source:
+            self._used = settings
+            self._metrics.polls_every(settings.pace.poll)
+            self._reporter.update(settings_error=error, generation=self._live.generation if self._live else 0)
+            running = asyncio.ensure_future(self.reconciler.run(source, settings))
+            turned = asyncio.ensure_future(self._turned.wait())
+            try:
+                await asyncio.wait({running, turned}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                running.cancel()
+                turned.cancel()
+                await asyncio.wait({running, turned})
+            if not running.cancelled():
+                running.result()
+
+
+def _settings_in(live: LiveObject | None) -> dict[str, object]:
+    spec = live.manifest.get("spec") or {} if live is not None else {}
+    return {key: value for key, value in spec.items() if key != _STEERING}
