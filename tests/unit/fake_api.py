@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from controller.cluster.client import Connection, KubeClient, Response
 from controller.cluster.kinds import CRD_PATH, LiveObject, kind_of
-from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP
+from controller.cluster.plan import template_kind
+from controller.gatekeeper.naming import CONSTRAINT_GROUP, CONSTRAINT_VERSION, TEMPLATE_GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from controller.gatekeeper.model import ObjectRef
 
 BAD_REGO = "does not compile"
+_NAMESPACE = re.compile(r"/namespaces/[^/]+(?=/)")
 
 
 @dataclass
@@ -86,6 +89,19 @@ class FakeApi(KubeClient):
         """Takes an object away; a template takes its kind along."""
         del self._objects[kind_of(ref).path(ref.name)]
 
+    def drop(self, path: str) -> None:
+        """Takes away whatever is at a path."""
+        del self._objects[path]
+
+    def merge(self, path: str, changes: Mapping[str, Any]) -> None:
+        """Somebody changes an object of any kind."""
+        self._objects[path] = _merged(self._objects[path], changes)
+
+    @property
+    def paths(self) -> set[str]:
+        """Where there is an object."""
+        return set(self._objects)
+
     def found(self, ref: ObjectRef) -> LiveObject:
         """The object as it is now."""
         return LiveObject(ref, copy.deepcopy(self._objects[kind_of(ref).path(ref.name)]))
@@ -124,27 +140,42 @@ class FakeApi(KubeClient):
         dry = "dryRun" in query
         match method:
             case "GET":
-                return self._get(path)
+                return self._get(path, query.get("fieldSelector", ""))
             case "POST":
                 assert body is not None
                 return self._create(path, body, dry=dry)
             case "PUT":
                 assert body is not None
                 return self._replace(path, body, dry=dry)
+            case "PATCH":
+                assert body is not None
+                return self._patch(path, body)
             case _:
                 return self._delete(path, body or {})
 
-    def _get(self, path: str) -> Response:
+    def _get(self, path: str, selector: str) -> Response:
         if path in self._objects:
             return Response(200, copy.deepcopy(self._objects[path]))
+        if path == f"/apis/{CONSTRAINT_VERSION}":
+            return self._constraint_kinds()
         if path.startswith(CRD_PATH):
             return self._crd(path.removeprefix(f"{CRD_PATH}/").partition(".")[0])
-        items = [copy.deepcopy(v) for k, v in self._objects.items() if k.rpartition("/")[0] == path]
+        name = selector.replace("metadata.name=", "/")
+        listed = [k for k in self._objects if path in _collections(k) and k.endswith(name)]
+        items = [copy.deepcopy(self._objects[k]) for k in listed]
         plural = path.rpartition("/")[2]
         served = CONSTRAINT_GROUP not in path or any(k.endswith(f"constrainttemplates/{plural}") for k in self._objects)
-        if path.count("/") == 4 and served:
+        if _NAMESPACE.sub("", path).count("/") == (3 if path.startswith("/api/") else 4) and served:
             return Response(200, {"kind": "List", "metadata": {"resourceVersion": "1"}, "items": items})
         return status(404, f"{path} not found", "NotFound")
+
+    def _constraint_kinds(self) -> Response:
+        """Discovery: a kind for each template."""
+        kinds = [
+            template_kind(made) for path, made in self._objects.items() if path.startswith(f"/apis/{TEMPLATE_GROUP}/")
+        ]
+        resources = [{"name": kind.lower(), "kind": kind, "verbs": ["list"]} for kind in kinds]
+        return Response(200, {"kind": "APIResourceList", "resources": resources})
 
     def _crd(self, name: str) -> Response:
         if not any(path.endswith(f"constrainttemplates/{name}") for path in self._objects):
@@ -174,6 +205,15 @@ class FakeApi(KubeClient):
         made["metadata"]["managedFields"] = meta.get("managedFields") or []
         made["metadata"]["generation"] = meta["generation"] + (made.get("spec") != there.get("spec"))
         return self._store(path, made, dry=dry)
+
+    def _patch(self, path: str, changes: Mapping[str, Any]) -> Response:
+        """A merge patch."""
+        there = self._objects.get(path)
+        if there is None:
+            return status(404, f"{path} not found", "NotFound")
+        made = _merged(there, changes)
+        made["metadata"]["generation"] += made.get("spec") != there.get("spec")
+        return self._store(path, made, dry=False)
 
     def _store(self, path: str, made: dict[str, Any], *, dry: bool) -> Response:
         entries = made["metadata"].setdefault("managedFields", [])
@@ -208,3 +248,17 @@ class FakeApi(KubeClient):
             there["status"] = {"byPod": [{**said, "templateUID": there["metadata"]["uid"], **errors}]}
         elif CONSTRAINT_GROUP in path:
             there["status"] = {"byPod": [{**said, "enforced": self.gatekeeper_enforces}]}
+
+
+def _collections(path: str) -> tuple[str, str]:
+    """The collections that an object is listed in: that of its namespace, and that of all namespaces."""
+    collection = path.rpartition("/")[0]
+    return collection, _NAMESPACE.sub("", collection)
+
+
+def _merged(there: Any, changes: Any) -> Any:
+    """As RFC 7386 merges: null takes a field away."""
+    if not isinstance(there, dict) or not isinstance(changes, dict):
+        return copy.deepcopy(changes)
+    merged = {**there, **{key: _merged(there.get(key, {}), value) for key, value in changes.items()}}
+    return {key: value for key, value in merged.items() if value is not None}
