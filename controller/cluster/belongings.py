@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.apply import Action, Result
 from controller.cluster.kinds import ASSIGNED_POLICY, CRD_PATH, POLICY_SYNC
+from controller.cluster.laststate import NAME as STATE
+from controller.cluster.laststate import PART_NAME
 from controller.cluster.record import NAME as RECORD
 from controller.gatekeeper.model import ObjectRef
 from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from controller.cluster.client import KubeClient
     from controller.cluster.kinds import Kind
 
-_STATE: Final = re.compile(r"azure-policy-sync-state(-\d+)?")
 _LOOK_SECONDS: Final = 0.2
 _GONE_SECONDS: Final = 30.0
 _NOT_FOUND: Final = 404
@@ -73,13 +73,11 @@ async def _config_maps(client: KubeClient, namespace: str) -> list[Belonging]:
     """The operator's state, and the record of the cluster's id in Gatekeeper's namespace."""
     path = f"/api/v1/namespaces/{namespace}/configmaps"
     items, _ = await client.list_all(path) or ((), "")
-    found = [Belonging.of("", "ConfigMap", f"{path}/{each['metadata']['name']}", each) for each in items]
-    record = f"{GATEKEEPER_NAMESPACE}/{RECORD}"
-    return [
-        each
-        for each in found
-        if each.ref.name == record or _STATE.fullmatch(each.ref.name.removeprefix(f"{namespace}/"))
-    ]
+    names = {each["metadata"]["name"]: each for each in items}
+    ours = [name for name in names if name == STATE or PART_NAME.fullmatch(name)]
+    if namespace == GATEKEEPER_NAMESPACE and RECORD in names:
+        ours.append(RECORD)
+    return [Belonging.of("", "ConfigMap", f"{path}/{name}", names[name]) for name in ours]
 
 
 def _lease(document: Mapping[str, Any]) -> Belonging:

@@ -42,7 +42,7 @@ PARTS: Final = "azpolicy.dev/state-parts"
 PART_BYTES: Final = 900_000  # a ConfigMap may hold 1 MiB
 LARGEST: Final = 32 * 1024 * 1024
 _KEY: Final = "state.json.gz"
-_PART_NAME: Final = re.compile(rf"{NAME}-([ab])[0-9]{{1,2}}")
+PART_NAME: Final = re.compile(rf"{NAME}-([ab])[0-9]{{1,2}}")
 _MOST_PARTS: Final = LARGEST // PART_BYTES
 _NOT_FOUND: Final = 404
 
@@ -307,11 +307,11 @@ def _annotation(config_map: Mapping[str, Any], key: str) -> str:
 def _part_names(head: Mapping[str, Any] | None) -> tuple[str, ...]:
     """The further parts that a head names; none where somebody broke that, which the digest will show."""
     names = _annotation(head, PARTS).split() if head else []
-    return tuple(name for name in names[:_MOST_PARTS] if _PART_NAME.fullmatch(name))
+    return tuple(name for name in names[:_MOST_PARTS] if PART_NAME.fullmatch(name))
 
 
 def _names_beside(before: Sequence[str], count: int) -> tuple[str, ...]:
     """Names for further parts that overwrite none of those in use: two sets take turns."""
-    used = _PART_NAME.fullmatch(before[0]) if before else None
+    used = PART_NAME.fullmatch(before[0]) if before else None
     turn = "b" if used and used[1] == "a" else "a"
     return tuple(f"{NAME}-{turn}{number}" for number in range(1, count + 1))
