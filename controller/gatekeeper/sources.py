@@ -217,7 +217,7 @@ def decode(content: str) -> bytes:
 
 
 def _read_file(path: Path) -> bytes:
-    if not stat.S_ISREG(path.stat().st_mode):
+    if not path.is_dir() and not stat.S_ISREG(path.stat().st_mode):
         # Opening a pipe would wait for its other end.
         raise DocumentError(f"{path} is no file")
     with path.open("rb") as file:
