@@ -6,14 +6,13 @@ Nothing is done here but the asking: the operator answers in the status, and tha
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.resources import patch_policy_sync, read_policy_sync
 from controller.errors import ClusterError, InputError, Refused
 from controller.gatekeeper.naming import FORCE_PRUNE, REQUESTED_AT
+from controller.settings import duration
 from controller.status import PolicySync
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
-_DURATION: Final = re.compile(r"(?:\d+[dhms])+")
-_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
 
 async def ask_sync(client: KubeClient, now: datetime, force_prune: str = "") -> PolicySync:
@@ -92,11 +89,11 @@ async def answer(client: KubeClient, answered: Callable[[PolicySync], bool], sec
         ) from error
 
 
-def end_of_suspension(until: str | None, duration: str | None, now: datetime) -> datetime:
+def end_of_suspension(until: str | None, lasting: str | None, now: datetime) -> datetime:
     """The moment that --until or --for names, in whole seconds; InputError for a past one, or not just one given."""
-    if (until is None) is (duration is None):
+    if (until is None) is (lasting is None):
         raise InputError("when does the suspension end? give either --until TIME or --for DURATION")
-    end = _end_at(until) if until is not None else _end_after(duration or "", now)
+    end = _end_at(until) if until is not None else _end_after(lasting or "", now)
     if end <= now:
         raise InputError(f"the suspension would end before it begins: {_moment(end)} is past")
     return end.replace(microsecond=0)
@@ -114,11 +111,10 @@ def _end_at(text: str) -> datetime:
 
 
 def _end_after(text: str, now: datetime) -> datetime:
-    if _DURATION.fullmatch(text):
-        parts = re.findall(r"(\d+)([dhms])", text)
-        with contextlib.suppress(OverflowError):
-            return now + sum((timedelta(**{_UNITS[unit]: int(count)}) for count, unit in parts), timedelta())
-    raise InputError(f"--for {text!r}: give a duration such as 90m, 2h30m or 1d")
+    try:
+        return now + timedelta(seconds=duration(text, "--for"))
+    except OverflowError as error:
+        raise InputError(f"--for {text!r} is longer than time is reckoned: give one such as 90m or 8h") from error
 
 
 def _moment(moment: datetime) -> str:

@@ -86,8 +86,8 @@ def settings_of(live: LiveObject | None, base: Settings) -> Settings:
     spec = _spec(live) if live is not None else {}
     pace = replace(
         base.pace,
-        poll=duration(spec["interval"], "spec.interval") if "interval" in spec else base.pace.poll,
-        resync=duration(spec["resync"], "spec.resync") if "resync" in spec else base.pace.resync,
+        poll=duration(spec["interval"], "PolicySync default: spec.interval") if "interval" in spec else base.pace.poll,
+        resync=duration(spec["resync"], "PolicySync default: spec.resync") if "resync" in spec else base.pace.resync,
     )
     percent = int(spec.get("pruneLimit", base.limit.percent))
     return Settings(_source(spec, base.source), pace, replace(base.limit, percent=percent))
@@ -119,7 +119,7 @@ def _in_cloud(base: AzureOptions, cloud: Mapping[str, str]) -> AzureOptions:
 def duration(text: str, where: str) -> float:
     """Seconds of a duration such as 1h30m; InputError for what is none."""
     if not _DURATION.fullmatch(text):
-        raise InputError(f"PolicySync default: {where} {text!r} is no duration: give one such as 15m or 1h30m")
+        raise InputError(f"{where} {text!r} is no duration: give one such as 15m or 1h30m")
     return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
 
 
