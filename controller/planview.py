@@ -173,12 +173,13 @@ def _change(change: Change, result: Result) -> Mapping[str, Any]:
         "object": {"group": ref.group, "kind": ref.kind, "name": ref.name},
         "reason": result.reason,
         "message": result.message,
-        "differences": [_difference(d) for d in result.differences],
+        "differences": [described(d) for d in result.differences],
         "droppedFields": list(result.dropped),
     }
 
 
-def _difference(difference: Difference) -> Mapping[str, Any]:
+def described(difference: Difference) -> Mapping[str, Any]:
+    """A difference as JSON; the value that is not there is left out."""
     values = {"before": difference.before, "after": difference.after}
     return {"path": difference.path, **{k: v for k, v in values.items() if v is not ABSENT}}
 

@@ -1,0 +1,96 @@
+"""Whether one constraint or mutator does at least what another does, as far as their specs can tell. Pure.
+
+| part                     | `ours` covers `theirs` when                                        |
+|--------------------------|--------------------------------------------------------------------|
+| enforcementAction        | it is as strict: deny over warn over dryrun, scoped as its inner   |
+| match.kinds              | every group and kind of theirs is among ours                       |
+| match.namespaces         | ours names none, or all of theirs                                  |
+| match.excludedNamespaces | ours names no others than theirs and those that none may look at   |
+| match.source, .scope     | ours says all, or the same                                         |
+| the rest of match        | ours says nothing, or the same                                     |
+| all else                 | it is the same: which of two parameters is stricter, nobody knows  |
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.cluster.plan import same
+from controller.gatekeeper.manifests import SYSTEM_NAMESPACES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+_STRICTNESS: Final = {"deny": 2, "warn": 1, "dryrun": 0}
+_ACTION: Final = "enforcementAction"
+_SCOPED: Final = "scopedEnforcementActions"
+_ANY: Final = "*"
+
+
+def shortfalls(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where the spec `ours` does less than `theirs`, or something else; empty where it covers it."""
+    return (*_action(theirs, ours), *_match(theirs.get("match") or {}, ours.get("match") or {}), *_rest(theirs, ours))
+
+
+def _action(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
+    if _strictness(ours) < _strictness(theirs):
+        yield f"{_ACTION} is {ours[_ACTION]}, not {theirs.get(_ACTION, 'deny')}"
+
+
+def _strictness(spec: Mapping[str, Any]) -> int:
+    scoped = spec.get(_SCOPED) if spec.get(_ACTION) == "scoped" else None
+    actions = [each.get("action") for each in scoped] if scoped else [spec.get(_ACTION, "deny")]
+    return max(_STRICTNESS.get(action, 0) for action in actions)
+
+
+def _match(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted(theirs.keys() | ours.keys()):
+        covers = _MATCH.get(key, _nothing_or_same)
+        if not covers(theirs.get(key), ours.get(key)):
+            yield f"match.{key} leaves out what the other looks at"
+
+
+def _rest(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted((theirs.keys() | ours.keys()) - {_ACTION, _SCOPED, "match"}):
+        if not same(theirs.get(key) or None, ours.get(key) or None):
+            yield f"{key} differ from the other's: which is stricter cannot be told"
+
+
+def _nothing_or_same(theirs: Any, ours: Any) -> bool:
+    return not ours or same(theirs, ours)
+
+
+def _all_or_same(word: str) -> Callable[[Any, Any], bool]:
+    return lambda theirs, ours: ours in (None, "", word) or ours == theirs
+
+
+def _kinds(theirs: Any, ours: Any) -> bool:
+    if not ours:
+        return True
+    looked_at = set(_pairs(ours))
+    return bool(theirs) and all(
+        any({(group, kind), (group, _ANY), (_ANY, kind), (_ANY, _ANY)} & looked_at) for group, kind in _pairs(theirs)
+    )
+
+
+def _pairs(kinds: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    for each in kinds:
+        yield from itertools.product(each.get("apiGroups") or (_ANY,), each.get("kinds") or (_ANY,))
+
+
+def _namespaces(theirs: Any, ours: Any) -> bool:
+    return not ours or (bool(theirs) and set(theirs) <= set(ours))
+
+
+def _excluded(theirs: Any, ours: Any) -> bool:
+    return set(ours or ()) <= {*(theirs or ()), *SYSTEM_NAMESPACES}
+
+
+_MATCH: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "kinds": _kinds,
+    "namespaces": _namespaces,
+    "excludedNamespaces": _excluded,
+    "source": _all_or_same("All"),
+    "scope": _all_or_same(_ANY),
+}
