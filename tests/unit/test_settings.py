@@ -78,8 +78,14 @@ def test_a_duration_is_read_as_kubernetes_spells_it(text: str, seconds: float) -
 
 @pytest.mark.parametrize("text", ["", "15", "m", "-1s", "1d", "1h 30m", "1h30"])
 def test_what_is_no_duration_is_named_with_its_place(text: str) -> None:
-    with pytest.raises(InputError, match=r"PolicySync default: spec\.interval .* give one such as 15m"):
+    with pytest.raises(InputError, match=r"spec\.interval .* give one such as 15m"):
         duration(text, "spec.interval")
+
+
+@pytest.mark.parametrize("field", ["interval", "resync"])
+def test_a_setting_that_is_no_duration_is_named_with_its_field(field: str) -> None:
+    with pytest.raises(InputError, match=rf"PolicySync default: spec\.{field} 'soon' is no duration"):
+        settings_of(policy_sync({field: "soon"}), BASE)
 
 
 def test_what_a_policy_sync_asks_for_is_read_from_its_annotations_and_suspension() -> None:
