@@ -234,14 +234,14 @@ def _head(resource_id: str) -> str:
     return found["head"] if found else ""
 
 
-def _above(resource_id: str) -> str:
+def scope_of(resource_id: str) -> str:
     """The scope at which an extension resource is kept, read from its id."""
     *_, last = ["", *_PROVIDERS.split(resource_id)[1:]]
     return resource_id[: len(resource_id) - len(last) - len("/providers/")] if last else ""
 
 
 def _scope(told: str, resource_id: str) -> str:
-    scope = told or _above(resource_id)
+    scope = told or scope_of(resource_id)
     if not fold(scope).startswith("/"):
         raise _Malformed(f"properties.scope must be a resource id such as /subscriptions/..., is {scope!r}")
     return scope

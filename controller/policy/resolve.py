@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from controller.azure.model import EnforcementMode, Initiative, PolicyDefinition, fold
+from controller.azure.parse import scope_of
 from controller.policy.assigned import (
     effect_override,
     enforcement_mode,
@@ -30,6 +31,7 @@ from controller.policy.members import Case, Court, Given, Prepared
 from controller.policy.model import Effect, Member, NotAppliedReason, UnresolvedReason
 from controller.policy.parameters import Binding, Declarations, bind
 from controller.policy.problem import Problem
+from controller.policy.selectors import above_cluster
 from controller.policy.versions import choose_version
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", PolicyDefinition, Initiative)
 
 _SET_DEFINITIONS: Final = "/policysetdefinitions/"
+_ANY: Final = "*"
 
 
 def resolve(state: AzureState, now: datetime) -> tuple[Resolution, ...]:
@@ -118,13 +121,15 @@ class _Resolver:
     now: datetime
     court: Court
     exemptions: Mapping[str, list[Exemption]]
+    doubts: Mapping[str, Unreadable]
     prepared: dict[int, Prepared] = field(default_factory=dict)
     declared: dict[int, Declarations] = field(default_factory=dict)
     chosen: dict[tuple[str, str, str], Prepared | Problem] = field(default_factory=dict)
 
     @classmethod
     def of(cls, state: AzureState, now: datetime) -> _Resolver:
-        return cls(state, now, Court(state.cluster, now), exemptions_by_assignment(state.exemptions))
+        court = Court(state.cluster, now)
+        return cls(state, now, court, exemptions_by_assignment(state.exemptions), _doubts(state))
 
     def assignment(self, assignment: Assignment) -> Iterator[Resolution]:
         """Every member of one assignment, or one result that speaks for all of them."""
@@ -148,11 +153,11 @@ class _Resolver:
 
     def _doubted(self, assignment: Assignment, whole: Member) -> Unresolved | None:
         """An exemption that does not parse may be for this assignment: then it is not known whether it applies."""
-        for key, each in self.state.unreadable.items():
-            if "/policyexemptions/" in key and (not each.concerns or fold(each.concerns) == fold(assignment.id)):
-                message = f"the exemption {each.id} does not parse: {each.reason}"
-                return unresolved(whole, Problem(UnresolvedReason.UNREADABLE, message))
-        return None
+        doubt = self.doubts.get(_ANY) or self.doubts.get(fold(assignment.id))
+        if doubt is None:
+            return None
+        message = f"the exemption {doubt.id} does not parse: {doubt.reason}"
+        return unresolved(whole, Problem(UnresolvedReason.UNREADABLE, message))
 
     def _initiative(self, assigned: _Assigned) -> _AssignedInitiative:
         assignment = assigned.assignment
@@ -256,6 +261,18 @@ class _Resolver:
         if override:
             asked, effective = override, ""
         return asked, self._definition(reference.definition_id, asked, effective)
+
+
+def _doubts(state: AzureState) -> dict[str, Unreadable]:
+    """Exemptions that do not parse, by the folded id of the assignment that they name, or may name.
+
+    One that is not kept at or above the cluster waives nothing here, whatever it says.
+    """
+    doubts: dict[str, Unreadable] = {}
+    for key, each in state.unreadable.items():
+        if "/policyexemptions/" in key and above_cluster(scope_of(each.id), state) is not False:
+            doubts.setdefault(fold(each.concerns) or _ANY, each)
+    return doubts
 
 
 def _disables(effect: str) -> bool:
