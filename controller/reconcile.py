@@ -31,7 +31,7 @@ from controller.gatekeeper.syncset import SYNCSET_REF
 from controller.planview import planned
 from controller.policy.model import NotApplied, Unresolved
 from controller.report.conditions import Counts, Mode
-from controller.report.events import Happening
+from controller.report.journal import Journal
 from controller.settings import Steering
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ _RETRY: Final = 5.0
 _SOURCE_RETRY: Final = 60.0
 _SETTLE: Final = 0.02
 _GATEKEEPER_LOOK: Final = 30.0
+_PATIENCE: Final = 15.0
 STALE_LOOPS: Final = 600.0  # a reading of Azure alone may take 300 s
 # Reasons that pass by themselves; whatever else failed would fail again and waits for the next resync.
 _SOON: Final = frozenset(
@@ -109,10 +110,7 @@ class Reconciler:
         self._busy: set[ObjectRef] = set()
         self._index: dict[ObjectRef, DesiredObject] = {}
         self._fights = FightDetector()
-        self._fought: frozenset[ObjectRef] = frozenset()
-        self._told: dict[ObjectRef, Result] = {}
-        self._carried: dict[ObjectRef, str] = {}
-        self._news: list[tuple[Result, bool]] = []
+        self._journal = Journal(self.tools.metrics, self.tools.reporter)
         self._watches = Watches(self.tools.client, self._changed, self.tools.reporter.observed)
         self._forced = self.settings.limit.forced
         self._reading: Source | None = None
@@ -197,7 +195,7 @@ class Reconciler:
         """Reads the source; a failure keeps the last good state (property 1). Seconds until the next poll."""
         tools = self.tools
         try:
-            desired = await self._source.read(tools.planner)
+            desired = await self._read()
         except ClusterError as error:
             log.warning("cluster not readable error=%r", str(error))
             self._cluster_failed(error)
@@ -214,29 +212,45 @@ class Reconciler:
         self._want(desired)
         return _jittered(self.settings.pace.poll)
 
+    async def _read(self) -> DesiredState:
+        """One reading; whoever starts while the source keeps it waiting goes on with what the one before it knew."""
+        reading = asyncio.ensure_future(self._source.read(self.tools.planner))
+        try:
+            if self.desired is None and not (await asyncio.wait({reading}, timeout=_PATIENCE))[0]:
+                await self._fall_back("does not answer")
+                if self.desired is not None:
+                    await self._sync()
+            return await reading
+        finally:
+            reading.cancel()
+
+    async def _fall_back(self, why: str) -> None:
+        """Takes up the last good state from the cluster, where there is one."""
+        try:
+            stored = await self.tools.last_state.load(self.settings.source.cluster_id)
+        except ClusterError as error:
+            log.warning("the last good state cannot be read from the cluster error=%r", str(error))
+            return
+        if stored is not None:
+            log.warning("the source %s: the last good state, kept in the cluster, is enforced", why)
+            self._want(stored)
+
     async def _source_failed(self, error: AzpolicyError) -> None:
-        """Whoever starts while the source is away goes on with what the one before it knew."""
+        """Keeps the last good state, or takes it up."""
         tools = self.tools
         tools.metrics.polled(ok=False)
-        if self.desired is None and (stored := await self._stored()) is not None:
-            log.warning("the source cannot be read: the last good state, kept in the cluster, is enforced")
-            self._want(stored)
+        if self.desired is None:
+            await self._fall_back("cannot be read")
         kept = "the last good state is kept" if self.desired else "nothing is known yet"
         if str(error) != self._source_error:
             log.error("source not readable, %s error=%r", kept, str(error))
         self._source_error = str(error)
         tools.reporter.update(source_error=str(error))
 
-    async def _stored(self) -> DesiredState | None:
-        try:
-            return await self.tools.last_state.load(self.settings.source.cluster_id)
-        except ClusterError as error:
-            log.warning("the last good state cannot be read from the cluster error=%r", str(error))
-            return None
-
     def _want(self, desired: DesiredState) -> None:
         self.desired = desired
         self._index = {wanted.ref: wanted for wanted in desired.objects}
+        self._journal.want(self._index)
         self.tools.reporter.desire(desired)
 
     async def _sync(self) -> bool:
@@ -266,7 +280,7 @@ class Reconciler:
         for change in plan.changes:
             if isinstance(change, Create | Replace | Keep) and change.desired.role is Role.SYNC:
                 self._index[change.desired.ref] = change.desired
-        self._carried = {ref: wanted.digest for ref, wanted in self._index.items()}
+        self._journal.carried()
         await self._synced(desired, outcome, mode)
         return not any(r.reason in _SOON for r in outcome.problems)
 
@@ -291,12 +305,12 @@ class Reconciler:
         if mode is not Mode.ENFORCE:
             results = tuple(map(planned, plan.changes))
             for result in results:
-                self._tell(result, mode)
+                self._tell(result)
             return ChangeSet(results)
         await tools.record.make(plan)
         tools.reporter.update(working=bool(plan.writes))
         try:
-            outcome = await tools.applier.apply(plan, lambda result: self._tell(result, mode))
+            outcome = await tools.applier.apply(plan, self._tell)
         finally:
             tools.reporter.update(working=False)
         self._forced = False
@@ -307,7 +321,7 @@ class Reconciler:
         tools = self.tools
         counts = _counts(desired, outcome)
         tools.metrics.synced(counts, problems=bool(outcome.problems))
-        self._send_news()
+        self._journal.send()
         tools.reporter.settled(outcome.results)
         tools.reporter.update(
             settled=True,
@@ -369,7 +383,7 @@ class Reconciler:
                 async with asyncio.timeout(_SOURCE_LOOK):
                     await self._event.wait()
             except TimeoutError:
-                self._report_fights()
+                self._journal.fights(frozenset(self._fights.fighting(time.monotonic())))
                 continue
             self._event.clear()
             if self._mode() is Mode.ENFORCE and (batch := self._take_events()):
@@ -411,7 +425,7 @@ class Reconciler:
             if any(r.reason in _SOON for r in outcome.problems):
                 self.wake()
         finally:
-            self._send_news()
+            self._journal.send()
             for obj, _ in wanted:
                 self._free(obj.ref)
 
@@ -423,51 +437,15 @@ class Reconciler:
         return live is not None and prunable and ownership(live, self.tools.marks) is Ownership.OURS
 
     def _repaired(self, result: Result, batch: Mapping[ObjectRef, tuple[LiveObject | None, float]]) -> None:
-        self._tell(result, Mode.ENFORCE)
+        self._tell(result)
         if result.action in WRITE_ACTIONS:
             now = time.monotonic()
             self._fights.repaired(result.ref, now)
             self.tools.metrics.repaired(now - batch[result.ref][1])
 
-    # --- telling ---------------------------------------------------------------------------------------------------
-
-    def _cause(self, ref: ObjectRef) -> str:
-        """Drift is what changed although Azure asks for the same as when it was last carried out."""
-        wanted = self._index.get(ref)
-        return "drift" if wanted is not None and self._carried.get(ref) == wanted.digest else "azure"
-
-    def _tell(self, result: Result, mode: Mode) -> None:
-        """One line per change, saying what differed; what does not change is told once, not at every sync."""
+    def _tell(self, result: Result) -> None:
         self._beats["sync"] = time.monotonic()
-        wrote = result.action in WRITE_ACTIONS
-        if self._told.get(result.ref) == result:
-            return
-        cause = self._cause(result.ref)
-        if wrote and mode is Mode.ENFORCE:
-            self._told.pop(result.ref, None)
-            self.tools.metrics.changed(result, cause=cause)
-        else:
-            self._told[result.ref] = result
-        self._news.append((result, cause == "drift"))
-        if wrote or result.reason:
-            level = logging.INFO if wrote else logging.WARNING
-            log.log(level, "%s", _line(result, cause, would=mode is not Mode.ENFORCE))
-
-    def _send_news(self) -> None:
-        news, self._news = self._news, []
-        self.tools.reporter.told(news)
-
-    def _report_fights(self) -> None:
-        fighting = frozenset(self._fights.fighting(time.monotonic()))
-        for ref in fighting - self._fought:
-            log.warning("fight over %s: somebody keeps changing it back; repairs are delayed", ref)
-            note = "somebody keeps changing it back, repairs are delayed: find out which controller, and stop it"
-            self.tools.reporter.happened(Happening(ref, "", "Fight", note, warning=True))
-        for ref in self._fought - fighting:
-            log.info("fight over %s has ended", ref)
-        self._fought = fighting
-        self.tools.metrics.fighting(len(fighting))
-        self.tools.reporter.update(fights=tuple(sorted(fighting)))
+        self._journal.tell(result, self.tools.reporter.state.mode)
 
 
 def _counts(desired: DesiredState, outcome: ChangeSet) -> Counts:
@@ -482,20 +460,6 @@ def _counts(desired: DesiredState, outcome: ChangeSet) -> Counts:
         conflicts=sum(result.action is Action.CONFLICT for result in outcome.results),
         problems=len(outcome.problems),
     )
-
-
-def _line(result: Result, cause: str, *, would: bool) -> str:
-    """One change as key=value pairs that a person can read."""
-    head = "dry-run " if would and result.action in WRITE_ACTIONS else ""
-    pairs = {
-        "cause": cause if result.action in WRITE_ACTIONS else "",
-        "reason": result.reason,
-        "differed": ", ".join(map(str, result.differences[:8])),
-        "editor": ",".join(result.editors),
-        "message": result.message,
-    }
-    text = " ".join(f"{k}={v}" if v.isalnum() else f"{k}={v!r}" for k, v in pairs.items() if v)
-    return f"{head}{result.action.value} {result.ref} {text}".rstrip()
 
 
 def _jittered(seconds: float) -> float:
