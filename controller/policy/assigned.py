@@ -58,7 +58,7 @@ def _reasons(
             yield not_applied(member, NotAppliedReason.SELECTOR, "none of its resourceSelectors selects the cluster")
         case Unknown(reason):
             yield unresolved(member, Problem(UnresolvedReason.SELECTOR, f"resourceSelectors: {reason}"))
-    exempt = exemption_of(exemptions, "", state, now, member)
+    exempt = exemption_of(exemptions, state, now, member)
     if exempt is not None:
         yield exempt
 
@@ -73,16 +73,16 @@ def _excluded(assignment: Assignment, state: AzureState, member: Member) -> Iter
 
 
 def exemption_of(
-    exemptions: Iterable[Exemption], reference_id: str, state: AzureState, now: datetime, member: Member
+    exemptions: Iterable[Exemption], state: AzureState, now: datetime, member: Member
 ) -> NotApplied | Unresolved | None:
-    """The exemption that waives a member, or the whole assignment where the reference id is empty; None without one.
+    """Which of the exemptions that name a member, or the whole assignment, waives it; None where none does.
 
     An exemption counts until the moment it expires, at or above the cluster only (facts §2), and where its own
     resourceSelectors select the cluster.
     """
     doubt: Unresolved | None = None
     for exemption in exemptions:
-        match _exempts(exemption, reference_id, state, now):
+        match _exempts(exemption, state, now):
             case True:
                 until = f" until {exemption.expires_on:%Y-%m-%dT%H:%M:%SZ}" if exemption.expires_on else ""
                 category = f" ({exemption.category})" if exemption.category else ""
@@ -94,11 +94,8 @@ def exemption_of(
     return doubt
 
 
-def _exempts(exemption: Exemption, reference_id: str, state: AzureState, now: datetime) -> Verdict:
+def _exempts(exemption: Exemption, state: AzureState, now: datetime) -> Verdict:
     if exemption.expires_on is not None and now >= exemption.expires_on:
-        return False
-    named = {each.casefold() for each in exemption.reference_ids}
-    if (reference_id.casefold() not in named) if reference_id else named:
         return False
     reaches = above_cluster(exemption.scope, state) is not False
     return all_of((reaches, selected(exemption.resource_selectors, state.cluster)))
@@ -150,9 +147,11 @@ def _overriding(overrides: Iterable[Override], reference_id: str, state: AzureSt
     return ""
 
 
-def exemptions_by_assignment(exemptions: Iterable[Exemption]) -> dict[str, list[Exemption]]:
-    """Exemptions by the folded id of the assignment that they waive."""
-    grouped: dict[str, list[Exemption]] = {}
+def exemptions_by_member(exemptions: Iterable[Exemption]) -> dict[str, dict[str | None, list[Exemption]]]:
+    """Exemptions by the folded ids of the assignment and of each member that they name, None where they name none."""
+    grouped: dict[str, dict[str | None, list[Exemption]]] = {}
     for exemption in exemptions:
-        grouped.setdefault(fold(exemption.assignment_id), []).append(exemption)
+        members = grouped.setdefault(fold(exemption.assignment_id), {})
+        for member in map(str.casefold, exemption.reference_ids) if exemption.reference_ids else (None,):
+            members.setdefault(member, []).append(exemption)
     return grouped

@@ -19,7 +19,7 @@ from controller.policy.assigned import (
     effect_override,
     enforcement_mode,
     exemption_of,
-    exemptions_by_assignment,
+    exemptions_by_member,
     not_applied,
     unreached,
     unresolved,
@@ -72,7 +72,7 @@ class _Assigned:
 
     assignment: Assignment
     mode: EnforcementMode
-    exemptions: list[Exemption]
+    exemptions: Mapping[str | None, list[Exemption]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class _Resolver:
     state: AzureState
     now: datetime
     court: Court
-    exemptions: Mapping[str, list[Exemption]]
+    exemptions: Mapping[str, Mapping[str | None, list[Exemption]]]
     doubts: Mapping[str, Unreadable]
     prepared: dict[int, Prepared] = field(default_factory=dict)
     declared: dict[int, Declarations] = field(default_factory=dict)
@@ -129,13 +129,14 @@ class _Resolver:
     @classmethod
     def of(cls, state: AzureState, now: datetime) -> _Resolver:
         court = Court(state.cluster, now)
-        return cls(state, now, court, exemptions_by_assignment(state.exemptions), _doubts(state))
+        return cls(state, now, court, exemptions_by_member(state.exemptions), _doubts(state))
 
     def assignment(self, assignment: Assignment) -> Iterator[Resolution]:
         """Every member of one assignment, or one result that speaks for all of them."""
         whole = _member(assignment, whole=True)
-        exemptions = self.exemptions.get(fold(assignment.id), [])
-        ended = unreached(assignment, exemptions, self.state, self.now, whole) or self._doubted(assignment, whole)
+        exemptions = self.exemptions.get(fold(assignment.id), {})
+        waivers = exemptions.get(None, ())
+        ended = unreached(assignment, waivers, self.state, self.now, whole) or self._doubted(assignment, whole)
         if ended is not None:
             yield ended
             return
@@ -234,10 +235,10 @@ class _Resolver:
         assigned = together.assigned
         asked, prepared = self._of_reference(assigned.assignment, reference)
         member = _referenced_member(together, reference, asked, prepared)
-        if assigned.exemptions:
-            exempt = exemption_of(assigned.exemptions, reference.reference_id, self.state, self.now, member)
-            if exempt is not None:
-                return exempt
+        waivers = assigned.exemptions.get(reference.reference_id.casefold(), ())
+        exempt = exemption_of(waivers, self.state, self.now, member)
+        if exempt is not None:
+            return exempt
         try:
             override = effect_override(assigned.assignment, reference.reference_id, self.state)
         except Problem as problem:
