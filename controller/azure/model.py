@@ -40,8 +40,9 @@ class VersionKind(StrEnum):
     DEPRECATED = "deprecated"
 
 
-_VERSION = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:-(preview|deprecated))?", re.IGNORECASE)
-_PATTERN = re.compile(r"(\d{1,9})\.(\d{1,9}|\*)\.(\d{1,9}|\*)(?:-(preview|deprecated))?", re.IGNORECASE)
+_FLAGS = re.IGNORECASE | re.ASCII
+_VERSION = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:-(preview|deprecated))?", _FLAGS)
+_PATTERN = re.compile(r"(\d{1,9})\.(\d{1,9}|\*)\.(\d{1,9}|\*)(?:-(preview|deprecated))?", _FLAGS)
 
 
 @dataclass(frozen=True, slots=True, order=True)
