@@ -23,7 +23,16 @@ CLUSTER_TYPES: Final = ("Microsoft.ContainerService/managedClusters", "Microsoft
 
 def fold(resource_id: str) -> str:
     """The form in which two resource ids compare equal: ARM ignores case and a closing slash."""
-    return resource_id.rstrip("/").casefold()
+    told = resource_id.rstrip("/")
+    return told.lower() if told.isascii() else "".join(map(_folded, told))
+
+
+def _folded(letter: str) -> str:
+    """Letter by letter, as .NET compares: Python would take `ß` for `ss`, and so one name for another."""
+    if letter.isascii():
+        return letter.lower()
+    upper = letter.upper()
+    return letter if len(upper) > 1 or upper.isascii() else upper
 
 
 def contains(scope: str, resource_id: str) -> bool:
