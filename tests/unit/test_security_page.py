@@ -1,0 +1,59 @@
+"""SECURITY.md names the code that stops somebody and the test that shows it: both have to be there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "SECURITY.md").read_text()
+
+
+def test_every_file_that_the_page_names_is_there() -> None:
+    named = re.findall(r"`((?:controller|deploy|tests)/[\w./-]+)`", PAGE)
+
+    assert len(named) > 30
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+def test_every_test_that_the_page_names_is_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", PAGE))
+    there = {
+        name for file in ROOT.glob("tests/**/test_*.py") for name in re.findall(r"def (test_\w+)", file.read_text())
+    }
+
+    assert len(named) > 10
+    assert named - there == set()
+
+
+def test_every_limit_that_the_page_gives_is_the_codes() -> None:
+    from controller.azure.access import Limits
+    from controller.azure.parse import DEEPEST_DOCUMENT
+    from controller.azure.snapshot import LARGEST_FILE
+    from controller.cluster import client, fights, laststate
+    from controller.cluster.plan import PruneLimit
+    from controller.gatekeeper import fetch, syncset, yamltext
+    from controller.policy import functions, grammar, work
+    from controller.report import events
+
+    azure, kib, prune = Limits(), 1024, PruneLimit()
+    said = [
+        f"{yamltext.MAX_BYTES // kib // kib} MiB, {yamltext.MAX_DEPTH} levels; no aliases",
+        f"{2 * yamltext.MAX_BYTES // kib // kib} MiB before it is decoded",
+        f"{grammar.LONGEST_EXPRESSION:,} characters, {grammar.DEEPEST_EXPRESSION} levels, {grammar.MOST_CALLS:,} calls",
+        f"{functions.LARGEST_RESULT // kib // kib} Mi; {work.MOST_WORK // kib // kib} Mi characters and elements",
+        f"| {syncset.MAX_KINDS} |",
+        f"| {DEEPEST_DOCUMENT} levels |",
+        f"{azure.poll:g} s; {azure.parallel} requests at once, {azure.retries} retries",
+        f"Retry-After up to {azure.retry_after_cap:g} s",
+        f"| {LARGEST_FILE // kib // kib} MiB |",
+        f"| {laststate.LARGEST // kib // kib} MiB |",
+        f"{client.REQUESTS_IN_FLIGHT} at once, pages of {client.PAGE}, {client.REQUEST_TIMEOUT:g} s",
+        f"{events.BURST} at once, then one a second",
+        f"{fetch.TIMEOUT:g} s and {yamltext.MAX_BYTES // kib // kib} MiB, not compressed",
+        f"more than {prune.percent} % of ten or more objects",
+        f"up to {fights.LONGEST_HOLD:g} s",
+    ]
+    text = " ".join(PAGE.split())
+
+    assert [each for each in said if each not in text] == []
