@@ -1,7 +1,8 @@
 """Which template runs where several sources claim one name: a cluster can hold only one ConstraintTemplate of it.
 
 As on AKS the newcomer is not installed and the one that runs keeps running (facts §2). Without a word from the cluster
-the source that sorts first wins, so that every run decides alike.
+a template from a store wins over one that a definition carries, which anybody may have written, and then the source
+that sorts first, so that every run decides alike.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def _settle(
 ) -> dict[DocumentSource, Chosen | Refusal]:
     """One winner for a template name; the others' policies are refused and both sides say so."""
     nearest = {address: address.distance(running) for address in claimants}
-    winner = min(claimants, key=lambda address: (nearest[address], address))
+    winner = min(claimants, key=lambda address: (nearest[address], not address.url, address))
     # The one that runs is still asked for but cannot be read now: to put another in its place would be a takeover.
     holder = running.url if running and nearest[winner] and running.url in unread - {""} else str(winner)
     others = sorted(str(address) for address in claimants if address != winner)
