@@ -52,9 +52,9 @@ class Release:
     name: str
     namespace: str
 
-    def upgrade(self, values: Mapping[str, Any]) -> str:
-        """`helm upgrade` to these values and no others; what helm says."""
-        return self._helm("upgrade", self.name, self.chart, "--install", values={**VALUES, **values})
+    def upgrade(self, values: Mapping[str, Any], *arguments: str) -> str:
+        """`helm upgrade --install` with these values and no others; what helm says, HarnessError where it refuses."""
+        return self._helm("upgrade", self.name, self.chart, "--install", *arguments, values={**VALUES, **values})
 
     def uninstall(self) -> str:
         """`helm uninstall`; what helm says."""
