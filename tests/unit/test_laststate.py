@@ -8,6 +8,7 @@ import copy
 import gzip
 import hashlib
 import json
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -209,6 +210,7 @@ def test_equal_states_have_the_same_bytes_whatever_the_order_of_their_sets() -> 
     backwards = replace(STATE, listed=frozenset(reversed(ids)), gone=frozenset(reversed(ids)))
 
     assert packed(canonical(forwards)) == packed(canonical(backwards))
+    assert packed(canonical(forwards))[0][4:8] == bytes(4), "the time is in it"
 
 
 @settings(max_examples=100, deadline=None)
@@ -253,6 +255,39 @@ def test_an_object_that_is_no_constraint_is_not_taken_for_one(foreign: dict[str,
 
     with pytest.raises(UnusableStateError, match=f"{foreign['kind']}/.* is no constraint"):
         of_document(document)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"metadata": None},
+        {"metadata": {}},
+        {"metadata": {"name": "a", "labels": "none"}},
+        {"metadata": {"name": "a", "labels": {"managed-by": 1}}},
+        {"metadata": {"name": "a", "annotations": {"b": None}}},
+        {"apiVersion": None},
+        {"kind": 1},
+    ],
+)
+def test_an_object_that_is_no_manifest_is_an_error(broken: dict[str, Any]) -> None:
+    document = to_json(STATE)
+    document["objects"][2]["manifest"] |= broken
+
+    with pytest.raises(UnusableStateError, match="stands where"):
+        of_document(document)
+
+
+def test_what_would_fill_the_memory_is_given_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(laststate, "LARGEST", 1000)
+    bomb = gzip.compress(bytes(10_000_000), 1)
+    tracemalloc.start()
+
+    with pytest.raises(UnusableStateError, match="larger than 1000"):
+        unpacked([bomb])
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 # --- kept in the cluster ---------------------------------------------------------------------------------------------
@@ -436,10 +471,35 @@ async def test_a_state_of_which_a_part_is_missing_is_not_used(server: Server, ca
 
 async def test_no_name_that_is_not_of_a_part_is_read(server: Server) -> None:
     await kept(server).save(STATE)
-    server.head["metadata"]["annotations"]["azpolicy.dev/state-parts"] = "../secrets/token other " * 1000
+    server.head["metadata"]["annotations"]["azpolicy.dev/state-parts"] = (
+        f"../secrets/token {NAME}-a1/../../secrets/token other"
+    )
 
     assert await loaded(server) == STATE
     assert {call.path for call in server.calls if call.method == "GET"} == {HEAD}
+
+
+@pytest.mark.usefixtures("small_parts")
+async def test_no_more_parts_are_read_than_any_state_has(server: Server) -> None:
+    await kept(server).save(another(1, constraints=10))
+    server.head["metadata"]["annotations"]["azpolicy.dev/state-parts"] = f"{NAME}-a1 " * 1000
+    server.calls.clear()
+
+    await loaded(server)
+
+    assert len(server.calls) < 100
+
+
+@pytest.mark.usefixtures("small_parts")
+async def test_a_part_that_somebody_else_deleted_needs_no_deletion(server: Server) -> None:
+    state = kept(server)
+    await state.save(another(1, constraints=10))
+    del server._objects[f"{HEAD}-a1"]
+
+    await state.save(another(2))
+
+    assert await loaded(server) == another(2)
+    assert not {name for name in server.names if name.startswith(f"{NAME}-a")}
 
 
 async def test_a_server_that_refuses_is_an_error_and_not_a_missing_state(server: Server) -> None:
