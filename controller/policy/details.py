@@ -6,6 +6,7 @@ place: a key left out would make a policy stricter or looser than meant.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -32,7 +33,11 @@ PLACE: Final = "policyRule.then.details"
 
 _SOURCES: Final = {name.casefold(): name for name in ("All", "Generated", "Original")}
 _SCOPES: Final = {name.casefold(): name for name in ("*", "Cluster", "Namespaced")}
-_OPERATORS: Final = ("DoesNotExist", "Exists", "In", "NotIn")
+# With which operators values are listed.
+_OPERATORS: Final = {"DoesNotExist": False, "Exists": False, "In": True, "NotIn": True}
+_LABEL_NAME: Final = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY: Final = re.compile(rf"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_LABEL_NAME}")
+_LABEL_VALUE: Final = re.compile(rf"({_LABEL_NAME})?")
 
 
 def _wrong(place: str, what: str, value: Json) -> Problem:
@@ -113,8 +118,8 @@ def _label_selector(value: Json, place: str) -> dict[str, Json] | None:
 
 def _match_labels(value: Json, place: str) -> None:
     for name, label in _object(value, place).items():
-        if not isinstance(label, str):
-            raise _wrong(f"{place}.{name}", "a string", label)
+        _label(_LABEL_KEY, "a label's key", name, place)
+        _label(_LABEL_VALUE, "a label's value", label, f"{place}.{name}")
 
 
 def _match_expressions(value: Json, place: str) -> None:
@@ -123,13 +128,22 @@ def _match_expressions(value: Json, place: str) -> None:
     for index, item in enumerate(value):
         at = f"{place}[{index}]"
         expression = _object(item, at)
-        if not isinstance(expression.get("key"), str):
-            raise _wrong(f"{at}.key", "a string", expression.get("key"))
-        operator = expression.get("operator")
-        if operator not in _OPERATORS:
+        _label(_LABEL_KEY, "a label's key", expression.get("key"), f"{at}.key")
+        operator, values = expression.get("operator"), expression.get("values")
+        if not isinstance(operator, str) or operator not in _OPERATORS:
             raise _wrong(f"{at}.operator", f"one of {', '.join(_OPERATORS)}", operator)
-        if expression.get("values") is not None:
-            _texts(expression["values"], f"{at}.values")
+        if bool(values) is not _OPERATORS[operator]:
+            raise _wrong(f"{at}.values", f"{'given' if _OPERATORS[operator] else 'empty'} with {operator}", values)
+        for label in _texts(values or [], f"{at}.values"):
+            _label(_LABEL_VALUE, "a label's value", label, f"{at}.values")
+
+
+def _label(pattern: re.Pattern[str], what: str, value: Json, place: str) -> None:
+    """What is no label would be refused only when the constraint is written, without a word on where it is from."""
+    if not isinstance(value, str):
+        raise _wrong(place, "a string", value)
+    if not pattern.fullmatch(value):
+        raise _wrong(place, what, value)
 
 
 _KEYS: Final[Mapping[str, tuple[str, Callable[[Json, str], object]]]] = {
