@@ -9,9 +9,27 @@
 Library exceptions are chained and do not leave their room. Messages are one line and say what to do.
 """
 
+from __future__ import annotations
+
+from typing import Final
+
+LONGEST_MESSAGE: Final = 1000
+
+
+def one_line(text: str) -> str:
+    """A message as one printable line of a bearable length, for what it quotes comes from elsewhere."""
+    if len(text) > LONGEST_MESSAGE:
+        # What is wrong stands at the end more often than not.
+        half = LONGEST_MESSAGE // 2
+        text = f"{text[:half]} … {text[-half:]}"
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
+
 
 class AzpolicyError(Exception):
     """The root: `str()` is one line for the user."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class InputError(AzpolicyError):

@@ -35,7 +35,7 @@ from controller.azure.model import (
     contains,
     fold,
 )
-from controller.errors import InputError
+from controller.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -199,7 +199,7 @@ def _unreadable(resource_id: str, reason: str, document: Mapping[str, Json]) -> 
     properties = document.get("properties", document)
     named = properties.get("policyAssignmentId") if isinstance(properties, dict) else None
     concerns = named if isinstance(named, str) else ""
-    return Unreadable(_head(resource_id) or resource_id, reason, concerns)
+    return Unreadable(_head(resource_id) or resource_id, one_line(reason), concerns)
 
 
 def _unusable(document: Mapping[str, Json]) -> str:

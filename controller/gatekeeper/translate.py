@@ -36,6 +36,7 @@ from controller.gatekeeper.oldform import fill
 from controller.gatekeeper.sources import Unavailable, Wanted
 from controller.gatekeeper.syncset import syncset
 from controller.gatekeeper.templates import Chosen, Refusal, choose_templates
+from controller.policy.assigned import not_applied, unresolved
 from controller.policy.model import (
     Effect,
     EffectivePolicy,
@@ -47,6 +48,7 @@ from controller.policy.model import (
     Unresolved,
     UnresolvedReason,
 )
+from controller.policy.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -91,14 +93,6 @@ def translate(
         listed=listed,
         gone=gone,
     )
-
-
-class _UnknownError(Exception):
-    """What the member means cannot be told; becomes Unresolved."""
-
-    def __init__(self, reason: UnresolvedReason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +148,10 @@ class _Translator:
                     return self._mutator(resolution, resolution.policy)
                 case _:
                     assert_never(resolution.policy)
-        except _UnknownError as error:
-            return Unresolved(resolution.member, error.reason, str(error))
+        except Problem as problem:
+            return unresolved(resolution.member, problem)
         except DocumentError as error:
-            return Unresolved(resolution.member, UnresolvedReason.TEMPLATE, str(error))
+            return unresolved(resolution.member, Problem(UnresolvedReason.TEMPLATE, str(error)))
 
     def templates(self, drafts: Iterable[_Draft | NotApplied | Unresolved]) -> list[DesiredObject]:
         """The templates that constraints need, each once, with every definition that brings it."""
@@ -189,12 +183,12 @@ class _Translator:
     def _constraint(self, policy: EffectivePolicy, by: TemplatePolicy) -> _Draft:
         action = enforcement_action(policy.effect, policy.enforcement_mode, warn=policy.warn)
         if not action:
-            raise _UnknownError(UnresolvedReason.EFFECT, f"effect {policy.effect} cannot go with a constraint template")
+            raise Problem(UnresolvedReason.EFFECT, f"effect {policy.effect} cannot go with a constraint template")
         chosen = self.chosen[by.template]
         if isinstance(chosen, Refusal):
             conflict = chosen.reason is UnresolvedReason.TEMPLATE_CONFLICT
             reason = UnresolvedReason.OLD_FORM if by.legacy and not conflict else chosen.reason
-            raise _UnknownError(reason, chosen.message)
+            raise Problem(reason, chosen.message)
         document, member = chosen.document, policy.member
         name = constraint_name(document.name, member.assignment_id, member.reference_id, member.definition_id)
         if by.constraint is None:
@@ -219,9 +213,9 @@ class _Translator:
         )  # fmt: skip
         if key not in self._matches:
             if not match.kinds or not match.api_groups:
-                raise _UnknownError(UnresolvedReason.DETAILS, "details need both apiGroups and kinds, neither empty")
+                raise Problem(UnresolvedReason.DETAILS, "details need both apiGroups and kinds, neither empty")
             if _ANY in match.kinds or _ANY in match.api_groups:
-                raise _UnknownError(UnresolvedReason.DETAILS, "details may not have * in apiGroups or kinds")
+                raise Problem(UnresolvedReason.DETAILS, "details may not have * in apiGroups or kinds")
             self._matches[key] = match_block(match, self.always_excluded)
         return self._matches[key]
 
@@ -254,10 +248,10 @@ class _Translator:
 
     def _mutator(self, policy: EffectivePolicy, by: MutationPolicy) -> _Draft | NotApplied:
         if policy.effect is not Effect.MUTATE:
-            raise _UnknownError(UnresolvedReason.EFFECT, f"effect {policy.effect} cannot go with a mutation")
+            raise Problem(UnresolvedReason.EFFECT, f"effect {policy.effect} cannot go with a mutation")
         if policy.enforcement_mode is not EnforcementMode.DEFAULT:
             message = f"a mutation has no dry run, so enforcement mode {policy.enforcement_mode} leaves it out"
-            return NotApplied(policy.member, NotAppliedReason.NOT_ENFORCED, message)
+            return not_applied(policy.member, NotAppliedReason.NOT_ENFORCED, message)
         document = self._document(Wanted(by.mutation, DocumentKind.MUTATION), MutationDocument)
         member = policy.member
         base = as_mapping(as_mapping(document.manifest["spec"], "spec").get("match"), "spec.match")
@@ -274,7 +268,7 @@ class _Translator:
         document = self.documents[wanted]
         if isinstance(document, Unavailable):
             reason = UnresolvedReason.OLD_FORM if old_form else UnresolvedReason.TEMPLATE
-            raise _UnknownError(reason, document.reason)
+            raise Problem(reason, document.reason)
         assert isinstance(document, expected)
         return document
 
@@ -294,7 +288,7 @@ def _without_collisions(drafts: list[_Draft | NotApplied | Unresolved]) -> list[
 
 def _collided(draft: _Draft) -> Unresolved:
     message = f"another member of the same assignment and reference id claims {draft.object.ref}: give each its own"
-    return Unresolved(draft.policy.member, UnresolvedReason.COLLISION, message)
+    return unresolved(draft.policy.member, Problem(UnresolvedReason.COLLISION, message))
 
 
 def _old_form_values(policy: EffectivePolicy, by: TemplatePolicy) -> dict[str, Json]:

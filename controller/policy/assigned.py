@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from controller.azure.model import Assignment, EnforcementMode, fold
+from controller.errors import one_line
 from controller.policy.model import Member, NotApplied, NotAppliedReason, Unresolved, UnresolvedReason
 from controller.policy.problem import Problem
 from controller.policy.selectors import above_cluster, override_is_for, selected, selects_members
@@ -25,12 +26,12 @@ _VERSION_KINDS: Final = frozenset({"definitionversion", "policyversion"})
 
 def not_applied(member: Member, reason: NotAppliedReason, message: str) -> NotApplied:
     """A member that is known not to apply; the message names it first."""
-    return NotApplied(member, reason, f"{member}: {message}")
+    return NotApplied(member, reason, one_line(f"{member}: {message}"))
 
 
 def unresolved(member: Member, problem: Problem) -> Unresolved:
     """A member of which it is not known what it means; the message names it first."""
-    return Unresolved(member, problem.reason, f"{member}: {problem.message}")
+    return Unresolved(member, problem.reason, one_line(f"{member}: {problem.message}"))
 
 
 def unreached(

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from controller.policy.model import UnresolvedReason
 
 
-class Problem(Exception):  # noqa: N818 - ends as an Unresolved of one member, never leaves controller.policy
+class Problem(Exception):  # noqa: N818 - ends as an Unresolved of one member
     """What a member means here is not known: a stable reason, and a message that names the place and the mend."""
 
     def __init__(self, reason: UnresolvedReason, message: str) -> None:
