@@ -285,7 +285,8 @@ def test_what_cannot_be_translated_is_unresolved_and_hurts_nobody_else(
 def test_a_template_that_is_not_to_be_had_leaves_its_members_unresolved_with_the_reason() -> None:
     state = desired(make_policy(), served=documents(missing=[Wanted(URL, DocumentKind.TEMPLATE)]))
 
-    assert state.outcomes == (Unresolved(Member("/a", "/d"), UnresolvedReason.TEMPLATE, "assignment /a: not to be had"),)
+    message = "assignment /a: not to be had"
+    assert state.outcomes == (Unresolved(Member("/a", "/d"), UnresolvedReason.TEMPLATE, message),)
     assert state.objects == ()
 
 
