@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from controller.cluster.kinds import LiveObject
     from controller.cluster.plan import PruneLimit
-    from controller.options import AzureOptions, SourceOptions
+    from controller.options import SourceOptions
 
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
@@ -101,18 +101,7 @@ def _source(spec: Mapping[str, Any], base: SourceOptions) -> SourceOptions:
         snapshot=snapshot,
         cluster_id=spec.get("clusterId") or base.cluster_id,
         templates=spec.get("templates") or base.templates,
-        azure=_in_cloud(base.azure, spec["cloud"]) if "cloud" in spec else base.azure,
-    )
-
-
-def _in_cloud(base: AzureOptions, cloud: Mapping[str, str]) -> AzureOptions:
-    """A cloud that is named has all its addresses with it: none of another cloud's may be left over."""
-    return replace(
-        base,
-        cloud=cloud["name"],
-        cloud_endpoint=cloud.get("endpoint", ""),
-        cloud_audience=cloud.get("audience", ""),
-        cloud_authority=cloud.get("authority", ""),
+        azure=replace(base.azure, cloud=spec.get("cloud") or base.azure.cloud),
     )
 
 

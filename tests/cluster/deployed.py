@@ -109,9 +109,10 @@ class Deployed:
         return [event for event in found if not event.dry_run and (lease or event.resource != "leases")]
 
     def made(self) -> set[str]:
-        """The names of the assignments that live constraints are of."""
-        found = (live["metadata"]["annotations"] for live in all_constraints(self.cluster).values())
-        return {each["azure-policy-assignment-id"].rpartition("/")[2] for each in found}
+        """The names of the assignments that live constraints are of; those that name none are somebody else's."""
+        found = (live["metadata"].get("annotations", {}) for live in all_constraints(self.cluster).values())
+        ids = (each.get("azure-policy-assignment-id", "") for each in found)
+        return {each.rpartition("/")[2] for each in ids if each}
 
     def weaken(self, manager: str = "kubectl-edit") -> str:
         """Edits one constraint, as somebody who wants past it; its path."""

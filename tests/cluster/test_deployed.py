@@ -274,7 +274,7 @@ def test_a_suspension_needs_an_end_and_there_is_one_policy_sync(deployed: Deploy
             ({"suspend": {"until": "tomorrow"}}, "date-time"),
             ({"interval": "5"}, "duration"),
             ({"source": {"kind": "Snapshot"}}, "path"),
-            ({"cloud": {"name": "custom"}}, "endpoint"),
+            ({"cloud": "custom"}, "cloud"),
             ({"pruneLimit": 101}, "100"),
             ({"clusterId": "my-cluster"}, "clusterId"),
         ):
@@ -307,14 +307,14 @@ def test_the_policy_syncs_settings_win_and_unusable_ones_stop_nothing(deployed: 
         eventually(lambda: deployed.made() == {"one", "two", "three"}, what="a poll by the new interval")
         assert operator.metric("azpolicy_poll_interval_seconds") == 1
 
-        deployed.patch({"spec": {"source": {"kind": "Snapshot", "path": "/nowhere"}, "cloud": None}})
+        deployed.patch({"spec": {"source": {"kind": "Snapshot", "path": "/nowhere"}}})
         deployed.wait_for("Ready", "False", "SourceUnreadable")
-        deployed.patch({"spec": {"source": {"kind": "Azure"}, "cloud": {"name": "custom", "endpoint": "https://[bad"}}})
+        deployed.patch({"spec": {"source": {"kind": "Azure"}, "templates": "http://not-https.example.com"}})
         deployed.wait_for("Stalled", "True", "InvalidSettings")
         deployed.weaken()
         eventually(lambda: before.items() <= managed(deployed.cluster).items(), what="the edit to be repaired")
 
-        deployed.patch({"spec": {"source": None, "cloud": None}})
+        deployed.patch({"spec": {"source": None, "templates": None}})
         deployed.wait_for("Ready", "True", "InSync")
         assert operator.code is None
 

@@ -43,7 +43,7 @@ def test_without_a_policy_sync_or_with_an_empty_one_all_is_the_environments() ->
             replace(BASE, source=replace(SOURCE, snapshot=Path("/s"))),
         ),
         (
-            {"cloud": {"name": "china"}},
+            {"cloud": "china"},
             replace(BASE, source=replace(SOURCE, azure=replace(AZURE, cloud="china"))),
         ),
     ],
@@ -59,14 +59,6 @@ def test_azure_as_the_source_wins_over_a_snapshot_of_the_environment() -> None:
     made = settings_of(policy_sync({"source": {"kind": "Azure"}}), base)
 
     assert made.source.snapshot is None
-
-
-def test_a_cloud_that_is_named_keeps_no_address_of_the_one_before() -> None:
-    custom = replace(AZURE, cloud="custom", cloud_endpoint="https://a", cloud_audience="b", cloud_authority="https://c")
-
-    made = settings_of(policy_sync({"cloud": {"name": "public"}}), replace(BASE, source=replace(SOURCE, azure=custom)))
-
-    assert made.source.azure == AZURE
 
 
 @pytest.mark.parametrize(
