@@ -54,11 +54,10 @@ def resolve(state: AzureState, now: datetime) -> tuple[Resolution, ...]:
     `now` is the poll's clock, with a zone. What is not understood is Unresolved, and the rest goes on.
     """
     resolver = _Resolver.of(state, now)
-    found: list[tuple[str, Iterator[Resolution]]] = [
-        *((fold(each.id), resolver.assignment(each)) for each in state.assignments),
-        *((key, iter([_unreadable(each)])) for key, each in state.unreadable.items() if "/policyassignments/" in key),
-    ]
-    return tuple(each for _, resolutions in sorted(found, key=lambda pair: pair[0]) for each in resolutions)
+    found: dict[str, Iterator[Resolution]] = {fold(each.id): resolver.assignment(each) for each in state.assignments}
+    # Also where one that can be read has the same id: then it cannot be told which of them is meant.
+    found |= {key: iter([_unreadable(each)]) for key, each in state.unreadable.items() if "/policyassignments/" in key}
+    return tuple(each for key in sorted(found) for each in found[key])
 
 
 def _unreadable(assignment: Unreadable) -> Unresolved:
