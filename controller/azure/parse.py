@@ -53,6 +53,8 @@ Located: TypeAlias = tuple[str, Resource]
 DEEPEST_DOCUMENT: Final = 100
 
 _AUTHORIZATION: Final = "microsoft.authorization/"
+_DEFINITION: Final = f"{_AUTHORIZATION}policydefinitions"
+_INITIATIVE: Final = f"{_AUTHORIZATION}policysetdefinitions"
 _CLUSTER_TYPES: Final = {name.casefold(): name for name in CLUSTER_TYPES}
 _CLUSTER_ID: Final = re.compile(
     r"/subscriptions/[^/]+/resourcegroups/[^/]+/providers/(?P<type>[^/]+/[^/]+)/(?P<name>[^/]+)", re.IGNORECASE
@@ -248,10 +250,7 @@ def _scope(told: str, resource_id: str) -> str:
 
 
 def _assignment(node: _Node, resource_id: str) -> Assignment:
-    definition_id = node.required("policyDefinitionId")
-    kind = type_of(definition_id).casefold()
-    if kind not in (f"{_AUTHORIZATION}policydefinitions", f"{_AUTHORIZATION}policysetdefinitions"):
-        raise _Malformed(f"properties.policyDefinitionId names no definition and no initiative: {definition_id!r}")
+    definition_id = _definition_id(node)
     name = node.text("name") or _last(resource_id)
     return Assignment(
         id=resource_id,
@@ -266,8 +265,17 @@ def _assignment(node: _Node, resource_id: str) -> Assignment:
         effective_version=node.text("effectiveDefinitionVersion"),
         overrides=tuple(_override(each) for each in node.nodes("overrides")),
         resource_selectors=_resource_selectors(node),
-        is_initiative=kind.endswith("policysetdefinitions"),
+        is_initiative=type_of(definition_id).casefold() == _INITIATIVE,
     )
+
+
+def _definition_id(node: _Node) -> str:
+    named = node.required("policyDefinitionId")
+    known = type_of(named).casefold() in (_DEFINITION, _INITIATIVE)
+    if not known or not named.startswith("/") or not named.isprintable():
+        place = f"{node.path}.policyDefinitionId"
+        raise _Malformed(f"{place} names no definition and no initiative: {named!r}")
+    return named
 
 
 def _not_scopes(node: _Node) -> tuple[str, ...]:
@@ -422,7 +430,7 @@ def _references(nodes: list[_Node]) -> tuple[DefinitionReference, ...]:
 def _reference(node: _Node, reference_id: str, *, again: bool) -> DefinitionReference:
     try:
         reference = DefinitionReference(
-            definition_id=node.required("policyDefinitionId"),
+            definition_id=_definition_id(node),
             reference_id=reference_id,
             version=node.text("definitionVersion"),
             parameters=_values(node.node("parameters")),
@@ -465,10 +473,10 @@ def _subscription(node: _Node, resource_id: str) -> Subscription:
 
 _PARSERS: Final[Mapping[str, Callable[[_Node, str], Resource]]] = {
     f"{_AUTHORIZATION}policyassignments": _assignment,
-    f"{_AUTHORIZATION}policydefinitions": _definition,
-    f"{_AUTHORIZATION}policydefinitions/versions": _definition_version,
-    f"{_AUTHORIZATION}policysetdefinitions": _initiative,
-    f"{_AUTHORIZATION}policysetdefinitions/versions": _initiative_version,
+    _DEFINITION: _definition,
+    f"{_DEFINITION}/versions": _definition_version,
+    _INITIATIVE: _initiative,
+    f"{_INITIATIVE}/versions": _initiative_version,
     f"{_AUTHORIZATION}policyexemptions": _exemption,
     "/subscriptions": _subscription,
 }
