@@ -32,7 +32,8 @@ def _folded(letter: str) -> str:
     if letter.isascii():
         return letter.lower()
     upper = letter.upper()
-    return letter if len(upper) > 1 or upper.isascii() else upper
+    lower = letter if len(upper) > 1 or upper.isascii() else upper.lower()
+    return letter if len(lower) > 1 or lower.isascii() else lower
 
 
 def contains(scope: str, resource_id: str) -> bool:
