@@ -185,17 +185,20 @@ class ArmReader:
             if refusal.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
                 raise
             return refusal.status == HTTPStatus.NOT_FOUND
-        if fold(assignment_id) in await self._ids_by_definition(document):
+        found = fetched(document).resource
+        if not isinstance(found, Assignment):
+            return False  # of which definition it is cannot be read, so it cannot be asked for by that
+        if fold(assignment_id) in await self._ids_by_definition(found.definition_id):
             raise SourceError(
                 f"{self._cluster.id}: the list of assignments lacks {assignment_id}, which still applies:"
                 " it is not whole, the next poll tries again"
             )
         return True
 
-    async def _ids_by_definition(self, assignment: Document) -> set[str]:
-        """The folded ids of all assignments of the same definition that apply to the cluster."""
-        definition_id = str((assignment.get("properties") or {}).get("policyDefinitionId", "")).replace("'", "''")
-        query = {**self._query, "$filter": f"policyDefinitionId eq '{definition_id}'"}
+    async def _ids_by_definition(self, definition_id: str) -> set[str]:
+        """The folded ids of all assignments of a definition that apply to the cluster."""
+        quoted = definition_id.replace("'", "''")
+        query = {**self._query, "$filter": f"policyDefinitionId eq '{quoted}'"}
         return {fold(each.resource.id) for each in await self._list("policyAssignments", query)}
 
 
