@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from controller.azure.client import ArmRefusal
 from controller.azure.model import Initiative, PolicyDefinition, Unreadable, Version, VersionPattern, fold
-from controller.azure.parse import parse_resource
+from controller.azure.parse import parse_resource, scope_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from controller.azure.parse import Resource
 
 EXPAND: Final = "LatestDefinitionVersion, EffectiveDefinitionVersion"
-_AUTHORIZATION: Final = "/providers/microsoft.authorization/"
+# An id that Azure finds malformed spoils what needs it, as one that may not be read does, and nothing else.
+_UNREADABLE: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN)
 
 
 class Kind(StrEnum):
@@ -54,7 +55,7 @@ class Wanted:
     @property
     def scope(self) -> str:
         """Where it is kept; empty for a built-in."""
-        return self.definition_id[: self.definition_id.casefold().rfind(_AUTHORIZATION)]
+        return scope_of(self.definition_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,8 @@ class Catalogue:
     async def bring(self, wanted: Iterable[Wanted]) -> list[Fetched]:
         """Every version that is wanted and there. One that is not there (404) is left out: its members are Unresolved.
 
-        So is one that may not be read (403), as an Unreadable that says which role is missing: what needs it is kept
-        as it is, and a custom definition high up in the tree does not stop everything else.
+        So is one that may not be read (403), or whose id is none to Azure (400), as an Unreadable that says so: what
+        needs it is kept as it is, and a custom definition high up in the tree does not stop everything else.
         """
         distinct = {each.key: each for each in wanted if f"/{self._kind}/".casefold() in each.definition_id.casefold()}
         self._kept = {key: kept for key, kept in self._kept.items() if key in distinct}
@@ -110,7 +111,7 @@ class Catalogue:
         try:
             documents = await self._arm.list(path, {**self._query, "$filter": "atExactScope()"})
         except ArmRefusal as refusal:
-            if refusal.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
+            if refusal.status not in (*_UNREADABLE, HTTPStatus.NOT_FOUND):
                 raise
             return {} if refusal.status == HTTPStatus.NOT_FOUND else refusal
         return {fold(str(each.get("id"))): fetched(each) for each in documents}
@@ -147,7 +148,7 @@ class Catalogue:
             versions = [fetched(each) for each in await self._arm.list(f"{path}/versions", self._query)]
             return [each for each in versions if _fits(each.resource, version)]
         except ArmRefusal as refusal:
-            if refusal.status == HTTPStatus.FORBIDDEN:
+            if refusal.status in _UNREADABLE:
                 return [Fetched(Unreadable(wanted.definition_id, str(refusal)), None)]
             if refusal.status == HTTPStatus.NOT_FOUND:
                 return []
