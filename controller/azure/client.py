@@ -185,7 +185,7 @@ class ArmClient:
             if status < HTTPStatus.MULTIPLE_CHOICES:  # cut off, or no JSON
                 raise self._not_whole(path, exc) from exc
             raise _refusal(path, status, _one_line(exc)) from exc
-        except (AzureError, ValueError) as exc:
+        except (AzureError, ValueError, RecursionError) as exc:  # the last for JSON nested without end
             raise self._not_whole(path, exc) from exc
 
     def _not_whole(self, path: str, error: Exception) -> SourceError:
