@@ -22,7 +22,7 @@ from controller.cluster.resources import read_leases
 from controller.cluster.sync import Planner
 from controller.errors import ClusterError, Refused
 from controller.gatekeeper.model import DesiredState
-from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE
+from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE, RECORD_NAMESPACE
 from controller.planview import plain, planned
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _NOTHING: Final = DesiredState("", (), (), frozenset())
 _MEANT: Final = PruneLimit(forced=True)
-_RECORD: Final = f"/api/v1/namespaces/{GATEKEEPER_NAMESPACE}/configmaps/{NAME}"
+_RECORD: Final = f"/api/v1/namespaces/{RECORD_NAMESPACE}/configmaps/{NAME}"
 _LOOK_SECONDS: Final = 0.5
 _LONGEST_LEASE: Final = 60.0
 
@@ -104,11 +104,12 @@ class Uninstall:
         recorded = Recorded.of(await self.client.get(_RECORD)).cluster_id
         await ClusterRecord(self.client, self.marks).check(recorded)
         leases = await self._leases()
-        named = {GATEKEEPER_NAMESPACE, self.namespace, *(str(each["metadata"]["namespace"]) for each in leases)}
+        held = (str(each["metadata"]["namespace"]) for each in leases)
+        named = {RECORD_NAMESPACE, GATEKEEPER_NAMESPACE, self.namespace, *held}
         namespaces = filter(None, named)
         belongings = await find_belongings(self.client, namespaces, leases, keep_kinds=self.keep_kinds)
-        plan, held = await self._plan()
-        return Found(self.client.server, recorded, plan, held, belongings)
+        plan, leaving = await self._plan()
+        return Found(self.client.server, recorded, plan, leaving, belongings)
 
     async def _plan(self) -> tuple[Plan, tuple[ObjectRef, ...]]:
         """The plan, and what of ours is on its way out; a cluster without Gatekeeper has neither."""

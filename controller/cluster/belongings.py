@@ -12,7 +12,7 @@ from controller.cluster.laststate import NAME as STATE
 from controller.cluster.laststate import PART_NAME
 from controller.cluster.record import NAME as RECORD
 from controller.gatekeeper.model import ObjectRef
-from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE
+from controller.gatekeeper.naming import RECORD_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -70,12 +70,12 @@ async def _of(client: KubeClient, kind: Kind) -> Iterator[Belonging]:
 
 
 async def _config_maps(client: KubeClient, namespace: str) -> list[Belonging]:
-    """The operator's state, and the record of the cluster's id in Gatekeeper's namespace."""
+    """The operator's state, and the record of the cluster's id in the namespace that it has."""
     path = f"/api/v1/namespaces/{namespace}/configmaps"
     items, _ = await client.list_all(path) or ((), "")
     names = {each["metadata"]["name"]: each for each in items}
     ours = [name for name in names if name == STATE or PART_NAME.fullmatch(name)]
-    if namespace == GATEKEEPER_NAMESPACE and RECORD in names:
+    if namespace == RECORD_NAMESPACE and RECORD in names:
         ours.append(RECORD)
     return [Belonging.of("", "ConfigMap", f"{path}/{name}", names[name]) for name in ours]
 

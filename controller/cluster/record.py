@@ -13,7 +13,7 @@ from controller.azure.model import fold
 from controller.cluster.addon import NAMESPACE, running_deployments
 from controller.cluster.plan import Refuse
 from controller.errors import Refused
-from controller.gatekeeper.naming import ADDON, GATEKEEPER_NAMESPACE, MANAGED_BY_LABEL
+from controller.gatekeeper.naming import ADDON, MANAGED_BY_LABEL, RECORD_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,9 +49,9 @@ class Recorded:
 
 
 class ClusterRecord:
-    """A ConfigMap in Gatekeeper's namespace: every user of a cluster finds it there."""
+    """A ConfigMap in a namespace that every cluster has: every user of a cluster finds it there."""
 
-    def __init__(self, client: KubeClient, marks: Marks, namespace: str = GATEKEEPER_NAMESPACE) -> None:
+    def __init__(self, client: KubeClient, marks: Marks, namespace: str = RECORD_NAMESPACE) -> None:
         self._client = client
         self._marks = marks
         self._namespace = namespace

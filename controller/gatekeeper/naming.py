@@ -31,6 +31,8 @@ MUTATION_GROUP: Final = "mutations.gatekeeper.sh"
 SYNCSET_GROUP: Final = "syncset.gatekeeper.sh"
 AZPOLICY_GROUP: Final = "azpolicy.dev"
 GATEKEEPER_NAMESPACE: Final = "gatekeeper-system"
+# Every cluster has it, and it cannot be deleted: Gatekeeper's goes with Gatekeeper, the operator's has many names.
+RECORD_NAMESPACE: Final = "kube-public"
 SYNCSET_NAME: Final = "azure-policy-sync"
 
 MANAGED_BY_LABEL: Final = "managed-by"

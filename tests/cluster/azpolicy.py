@@ -43,7 +43,7 @@ OTHER_KINDS = (
     "/apis/syncset.gatekeeper.sh/v1alpha1/syncsets",
 )
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-RECORD = "/api/v1/namespaces/gatekeeper-system/configmaps/azure-policy-sync"
+RECORD = "/api/v1/namespaces/kube-public/configmaps/azure-policy-sync"
 PODS = "/api/v1/namespaces/default/pods"
 
 
@@ -69,6 +69,20 @@ class Ended:
         }
 
 
+def run(*arguments: str | Path) -> Ended:
+    """`azpolicy` with these arguments to its end, with nobody at a terminal."""
+    ended = subprocess.run(
+        [COMMAND, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT,
+        check=False,
+        env=environ(),
+    )
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
 class Azpolicy:
     """The command with its options bound: a cluster, a user of its own, a snapshot, templates."""
 
@@ -90,15 +104,7 @@ class Azpolicy:
 
     def __call__(self, command: str, *arguments: str) -> Ended:
         """Runs a command to its end."""
-        ended = subprocess.run(
-            [COMMAND, command, *self._options, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=RUN_TIMEOUT,
-            check=False,
-            env=environ(),
-        )
-        return Ended(ended.returncode, ended.stdout, ended.stderr)
+        return run(command, *self._options, *arguments)
 
     def apply(self, *arguments: str) -> Ended:
         """`azpolicy apply`."""
@@ -220,6 +226,24 @@ def environ(*, bare: bool = False) -> dict[str, str]:
     if bare:
         return dict.fromkeys(unset - {"AZPOLICY_CACHE"}, "")
     return {name: value for name, value in os.environ.items() if name not in unset}
+
+
+@contextlib.contextmanager
+def granted(cluster: TestCluster, user: str, *rules: Mapping[str, Any]) -> Iterator[Path]:
+    """The kubeconfig of a user who may do what these rules say, and nothing else, while the block runs."""
+    group = "rbac.authorization.k8s.io"
+    role = {"metadata": {"name": f"test-{user}"}, "rules": rules}
+    subjects = [{"apiGroup": group, "kind": "User", "name": user}]
+    reference = {"apiGroup": group, "kind": "ClusterRole", "name": f"test-{user}"}
+    binding = {"metadata": role["metadata"], "roleRef": reference, "subjects": subjects}
+    made = {"clusterroles": role, "clusterrolebindings": binding}
+    for kind, manifest in made.items():
+        assert cluster.request("POST", f"/apis/{group}/v1/{kind}", manifest)[0] == 201
+    try:
+        yield cluster.kubeconfig_for(user)
+    finally:
+        for kind in made:
+            cluster.request("DELETE", f"/apis/{group}/v1/{kind}/test-{user}")
 
 
 # --- the cluster as the tests look at it -----------------------------------------------------------------------------

@@ -105,11 +105,11 @@ def test_the_service_account_may_what_the_operator_does_and_no_more(release: Rel
 
     assert may(release, "create", "constrainttemplates.templates.gatekeeper.sh")
     assert may(release, "delete", "k8sanything.constraints.gatekeeper.sh")
-    assert may(release, "update", "configmaps", "gatekeeper-system", "azure-policy-sync")
+    assert may(release, "update", "configmaps", "kube-public", "azure-policy-sync")
     assert may(release, "update", "leases.coordination.k8s.io", NAMESPACE, "azure-policy-sync")
     assert may(release, "create", "events.events.k8s.io", "default")
     assert not may(release, "update", "policysyncs.azpolicy.dev", name="default")  # settings are for people
-    assert not may(release, "update", "configmaps", "gatekeeper-system", "another")
+    assert not may(release, "update", "configmaps", "kube-public", "another")
     assert not may(release, "update", "leases.coordination.k8s.io", NAMESPACE, "another")
     assert not may(release, "get", "secrets", NAMESPACE)
 

@@ -52,7 +52,7 @@ async def installed(*, holder: str = "") -> tuple[FakeApi, list[str]]:
     ours += [
         await config_map(api, NAMESPACE, name) for name in ("azure-policy-sync-state", "azure-policy-sync-state-b1")
     ]
-    ours += [await config_map(api, "gatekeeper-system", "azure-policy-sync", **{"cluster-id": CLUSTER_ID})]
+    ours += [await config_map(api, "kube-public", "azure-policy-sync", **{"cluster-id": CLUSTER_ID})]
     ours += [await make(api, LEASES.format(NAMESPACE), lease(holder))]
     return api, [*of_gatekeeper, *ours]
 
@@ -227,7 +227,7 @@ async def test_the_plan_names_where_it_is_about_and_every_object() -> None:
         *(f"- delete CustomResourceDefinition/{name}" for name in KINDS),
         f"- delete ConfigMap/{NAMESPACE}/azure-policy-sync-state",
         f"- delete ConfigMap/{NAMESPACE}/azure-policy-sync-state-b1",
-        "- delete ConfigMap/gatekeeper-system/azure-policy-sync",
+        "- delete ConfigMap/kube-public/azure-policy-sync",
         f"- delete Lease/{NAMESPACE}/azure-policy-sync",
         "uninstall: 9 to delete",
     ]

@@ -1,4 +1,4 @@
-{{/* Gatekeeper's namespace: azpolicy keeps the record of the cluster's id there, whoever runs it. */}}
+{{/* Where Gatekeeper is expected. */}}
 {{- define "azpolicy.gatekeeperNamespace" -}}
 gatekeeper-system
 {{- end }}
