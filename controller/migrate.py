@@ -47,7 +47,7 @@ _ACTING: Final = frozenset({Role.CONSTRAINT, Role.MUTATOR})
 
 
 class Direction(StrEnum):
-    """Which of the two is to be left."""
+    """Which of the two is the old one, to be left."""
 
     FROM_ADDON = "from-addon"
     TO_ADDON = "to-addon"
@@ -83,8 +83,8 @@ class Leg:
             raise InputError(f"--to-addon has no step {self.step}: its steps are {', '.join(_BACK)}, then uninstall")
 
 
-_LEFT: Final = {Direction.FROM_ADDON: Owner.ADDON, Direction.TO_ADDON: Owner.AZPOLICY}
-_TAKEN: Final = {Direction.FROM_ADDON: Owner.AZPOLICY, Direction.TO_ADDON: Owner.ADDON}
+_OLD: Final = {Direction.FROM_ADDON: Owner.ADDON, Direction.TO_ADDON: Owner.AZPOLICY}
+_NEW: Final = {Direction.FROM_ADDON: Owner.AZPOLICY, Direction.TO_ADDON: Owner.ADDON}
 
 
 # --- comparing -------------------------------------------------------------------------------------------------------
@@ -150,11 +150,12 @@ def _templates(desired: DesiredState, sides: Sides) -> Iterator[Finding]:
 
 def _rules(template: Mapping[str, Any]) -> Mapping[str, Any]:
     """What of a template decides, and where it came from; without what the server adds, and without its kind."""
-    spec, annotations = template["spec"], template["metadata"].get("annotations") or {}
+    spec = template.get("spec") or {}
+    crd = (spec.get("crd") or {}).get("spec") or {}
     return {
-        "url": annotations.get(TEMPLATE_URL, ""),
-        "schema": (spec["crd"]["spec"].get("validation") or {}).get("openAPIV3Schema"),
-        "targets": spec["targets"],
+        "url": (template["metadata"].get("annotations") or {}).get(TEMPLATE_URL, ""),
+        "schema": (crd.get("validation") or {}).get("openAPIV3Schema"),
+        "targets": spec.get("targets"),
     }
 
 
@@ -219,9 +220,9 @@ def _violations(sides: Sides, owner: Owner) -> Mapping[MemberKey | None, int]:
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """An object of the side that is to be left, what of the other covers it, and what is still missing for that."""
+    """An object of the old side, what of the new one covers it, and what is still missing for that."""
 
-    left: ObjectRef
+    old: ObjectRef
     member: MemberKey | None
     by: ObjectRef | None
     missing: tuple[str, ...] = ()
@@ -239,9 +240,9 @@ class Check:
     bystanders: tuple[ObjectRef, ...] = ()
 
     @property
-    def left(self) -> Owner:
+    def old(self) -> Owner:
         """Who is to be switched off."""
-        return _LEFT[self.direction]
+        return _OLD[self.direction]
 
     @property
     def good(self) -> bool:
@@ -251,12 +252,12 @@ class Check:
 
 def check(direction: Direction, desired: DesiredState, sides: Sides) -> Check:
     """Whether every constraint and mutator of the one side is covered by one that is enforced of the other."""
-    taken = _acting(sides, _TAKEN[direction])
+    enforcing = _acting(sides, _NEW[direction])
     covers = []
-    for old in _acting(sides, _LEFT[direction]):
+    for old in _acting(sides, _OLD[direction]):
         key = member_of(old.annotations)
         # What does not say its member is covered by whatever does the same.
-        candidates = [new for new in taken if key is None or member_of(new.annotations) == key]
+        candidates = [new for new in enforcing if key is None or member_of(new.annotations) == key]
         judged = [_cover(old, new, direction, sides) for new in candidates]
         none = Cover(old.ref, key, None, (_why_uncovered(direction, desired, key),))
         covers.append(min(judged, key=lambda each: len(each.missing), default=none))
@@ -264,8 +265,8 @@ def check(direction: Direction, desired: DesiredState, sides: Sides) -> Check:
 
 
 def _cover(old: LiveObject, new: LiveObject, direction: Direction, sides: Sides) -> Cover:
-    missing = (*_shortfalls(old.manifest, new.manifest), *_unenforced(new, _TAKEN[direction], sides))
-    templates = (sides.template(_LEFT[direction], old.ref.kind), sides.template(_TAKEN[direction], new.ref.kind))
+    missing = (*_shortfalls(old.manifest, new.manifest), *_unenforced(new, _NEW[direction], sides))
+    templates = (sides.template(_OLD[direction], old.ref.kind), sides.template(_NEW[direction], new.ref.kind))
     texts = [_rules(template.manifest)["targets"] for template in templates if template]
     note = "its template has another text: compare the audits of both" if texts[1:] and not same(*texts) else ""
     return Cover(old.ref, member_of(old.annotations), new.ref, missing, note)
@@ -360,7 +361,7 @@ async def _prepare(step: Step, session: Session, limit: PruneLimit) -> Prepared:
 
 def _left_out(desired: DesiredState) -> tuple[str, ...]:
     count = sum(wanted.role is Role.MUTATOR for wanted in desired.objects)
-    return (f"{count} mutators are left for --step enforce: no dry run of one exists",) if count else ()
+    return (f"mutators left for --step enforce, as none has a dry run: {count}",) if count else ()
 
 
 async def _switched_off(session: Session) -> None:

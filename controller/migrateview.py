@@ -72,7 +72,7 @@ def _named(member: MemberKey) -> str:
 def _check(answer: Check) -> Iterator[str]:
     for each in answer.covers:
         by = f" by {each.by}" if each.by else ""
-        yield f"{'!' if each.missing else '='} {'missing' if each.missing else 'covered'} {each.left}{by}"
+        yield f"{'!' if each.missing else '='} {'missing' if each.missing else 'covered'} {each.old}{by}"
         yield from (f"    {line}" for line in (*each.missing, *filter(None, (each.note,))))
     for ref in answer.bystanders:
         yield f"note: {ref} is of neither: it goes if the add-on's template is deleted"
@@ -80,7 +80,7 @@ def _check(answer: Check) -> Iterator[str]:
         yield f"note: the add-on's deployment {name} is in the cluster"
     missing = sum(bool(each.missing) for each in answer.covers)
     verdict = "can be switched off" if answer.good else "must not be switched off yet"
-    yield f"check: {len(answer.covers) - missing} covered, {missing} missing: {answer.left} {verdict}"
+    yield f"check: {len(answer.covers) - missing} covered, {missing} missing: {answer.old} {verdict}"
 
 
 def as_json(answer: Comparison | Check) -> str:
@@ -114,7 +114,7 @@ def _check_document(answer: Check) -> Mapping[str, Any]:
     return {
         "step": Step.CHECK.value,
         "direction": answer.direction.value,
-        "ready": answer.good,
+        "good": answer.good,
         "objects": [_cover_document(each) for each in answer.covers],
         "bystanders": [_ref_document(ref) for ref in answer.bystanders],
         "deployments": list(answer.deployments),
@@ -124,7 +124,7 @@ def _check_document(answer: Check) -> Mapping[str, Any]:
 def _cover_document(each: Cover) -> Mapping[str, Any]:
     return {
         **_member_document(each.member),
-        "object": _ref_document(each.left),
+        "object": _ref_document(each.old),
         "by": _ref_document(each.by),
         "missing": list(each.missing),
         "note": each.note,
