@@ -10,7 +10,7 @@ from controller.policy.model import EffectivePolicy, NotApplied, Unresolved
 from controller.policy.resolve import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from controller.azure.model import AzureState
     from controller.json import Json
@@ -178,3 +178,39 @@ def outcome(resolution: Resolution) -> str:
 def outcomes(resolutions: Iterable[Resolution]) -> list[str]:
     """Each resolution in one word."""
     return [outcome(each) for each in resolutions]
+
+
+def deep(levels: int) -> Json:
+    """An expression in a list in a list and so on."""
+    value: Json = "[parameters('name')]"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def places(value: Json, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The path of a value and of everything in it."""
+    yield path
+    match value:
+        case dict():
+            for key, item in value.items():
+                yield from places(item, (*path, key))
+        case list():
+            for index, item in enumerate(value):
+                yield from places(item, (*path, index))
+
+
+def put(container: Json, path: tuple[str | int, ...], value: Json) -> None:
+    """Puts a value at a path, or nowhere where an earlier change took the place away."""
+    step, *rest = path
+    match container, step:
+        case dict(), str() if step in container:
+            if rest:
+                put(container[step], tuple(rest), value)
+            else:
+                container[step] = value
+        case list(), int() if step < len(container):
+            if rest:
+                put(container[step], tuple(rest), value)
+            else:
+                container[step] = value

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from controller.errors import InputError
 from controller.policy.model import EffectivePolicy, TemplatePolicy
 from tests.unit.azure_builders import (
+    deep,
     initiative_id,
     make_assignment,
     make_cluster,
@@ -21,12 +22,12 @@ from tests.unit.azure_builders import (
     make_initiative,
     make_parameter,
     make_reference,
+    places,
+    put,
     resolve_all,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from controller.json import Json
     from controller.policy.model import Resolution
 
@@ -94,40 +95,6 @@ VALUES: st.SearchStrategy[Json] = st.recursive(
     ),
     max_leaves=8,
 )
-
-
-def deep(levels: int) -> Json:
-    value: Json = "[parameters('name')]"
-    for _ in range(levels):
-        value = [value]
-    return value
-
-
-def places(value: Json, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    yield path
-    match value:
-        case dict():
-            for key, item in value.items():
-                yield from places(item, (*path, key))
-        case list():
-            for index, item in enumerate(value):
-                yield from places(item, (*path, index))
-
-
-def put(container: Json, path: tuple[str | int, ...], value: Json) -> None:
-    """Puts a value at a path, or nowhere where an earlier change took the place away."""
-    step, *rest = path
-    match container, step:
-        case dict(), str() if step in container:
-            if rest:
-                put(container[step], tuple(rest), value)
-            else:
-                container[step] = value
-        case list(), int() if step < len(container):
-            if rest:
-                put(container[step], tuple(rest), value)
-            else:
-                container[step] = value
 
 
 THEN = ("properties", "policyRule", "then")
