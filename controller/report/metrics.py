@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -14,6 +15,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from controller.cluster.apply import WRITE_ACTIONS
 from controller.report.assigned import Enforcement
 
 if TYPE_CHECKING:
@@ -81,6 +83,16 @@ class Metrics:
         self._repair_seconds = Histogram(
             "azpolicy_repair_seconds", "From a watch event to the restored object.", registry=self.registry
         )
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """A series that appears with its first count shows no increase: those known beforehand are there at once."""
+        for result in ("success", "problems", "failure"):
+            self._syncs.labels(result)
+        for result in ("success", "failure"):
+            self._polls.labels(result)
+        for action, cause in itertools.product(sorted(WRITE_ACTIONS), ("azure", "drift")):
+            self._changes.labels(action.value, cause)
 
     def polled(self, *, ok: bool) -> None:
         """Counts a reading of the source."""

@@ -1,14 +1,10 @@
-// promtool, which checks the chart's alerts and its dashboard with Prometheus' own engine.
+// promtool, which checks the chart's alerts and its dashboard with Prometheus' own engine. What it shares with helm
+// (../helm/go.mod) has the same versions there, so that it is compiled once: raise them together.
 module azpolicy.dev/tools/promtool
 
 go 1.26.0
 
-tool (
-	github.com/prometheus/prometheus/cmd/promtool
-	k8s.io/api
-	k8s.io/apimachinery
-	k8s.io/client-go
-)
+tool github.com/prometheus/prometheus/cmd/promtool
 
 require (
 	cloud.google.com/go/auth v0.20.0 // indirect
