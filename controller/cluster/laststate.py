@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import hashlib
 import json
@@ -212,14 +213,11 @@ class LastState:
 
         ClusterError only where the API server does not answer or refuses.
         """
-        self._digest = ""
-        self._head = await self._read(NAME)
-        if self._head is None:
-            log.info("no last good state is kept yet configmap=%s/%s", self._namespace, NAME)
-            return None
         try:
-            digest, desired = await self._state(self._head)
-            if cluster_id is not None and fold(desired.cluster_id) != fold(cluster_id):
+            desired = await self._look()
+            if desired is None:
+                log.info("no last good state is kept yet configmap=%s/%s", self._namespace, NAME)
+            elif cluster_id is not None and fold(desired.cluster_id) != fold(cluster_id):
                 raise UnusableStateError(f"it is of cluster {desired.cluster_id}")
         except (ValueError, RecursionError) as error:
             log.warning(
@@ -230,7 +228,15 @@ class LastState:
                 str(error),
             )
             return None
-        self._digest = digest
+        return desired
+
+    async def _look(self) -> DesiredState | None:
+        """Reads what is kept, and remembers which state that is and what a write would replace."""
+        self._digest = ""
+        self._head = await self._read(NAME)
+        if self._head is None:
+            return None
+        self._digest, desired = await self._state(self._head)
         return desired
 
     async def _state(self, head: Mapping[str, Any]) -> tuple[str, DesiredState]:
@@ -247,17 +253,20 @@ class LastState:
         return digest, of_document(json.loads(text))
 
     async def save(self, desired: DesiredState) -> None:
-        """Keeps a state; asks nothing of the server when it is the one that is kept.
+        """Keeps a state; writes nothing when it is the one that is kept, and once that is known asks nothing either.
 
         ClusterError leaves the state before it, or this one: the next call tries again.
         """
         # In a thread: a large state takes a third of a second, in which the lease and the repairs go on.
         text = await asyncio.to_thread(canonical, desired)
         digest = hashlib.sha256(text).hexdigest()
+        if self._head is None:
+            with contextlib.suppress(ValueError, RecursionError):
+                await self._look()
         if digest == self._digest:
             return
-        head = self._head or await self._read(NAME)
-        self._head = None  # unless this is answered: it may have been written all the same
+        # Unless this is answered nothing is known: it may have been written all the same.
+        head, self._head = self._head, None
         first, *others = await asyncio.to_thread(packed, text)
         before = _part_names(head)
         names = _names_beside(before, len(others))

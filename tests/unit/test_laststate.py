@@ -324,6 +324,48 @@ async def test_the_same_state_again_asks_nothing_of_the_server(server: Server) -
     assert len(server.calls) == after_load
 
 
+async def test_a_process_that_starts_with_the_state_that_is_kept_writes_nothing(server: Server) -> None:
+    await kept(server).save(STATE)
+    written = server.writes()
+
+    await kept(server).save(STATE)
+
+    assert server.writes() == written
+
+
+async def test_a_process_that_starts_writes_a_broken_state_anew(server: Server) -> None:
+    await kept(server).save(STATE)
+    set_bytes(server.head, b"")
+
+    await kept(server).save(STATE)
+
+    assert await loaded(server) == STATE
+
+
+async def test_the_former_state_is_written_again_after_a_save_of_which_nothing_is_known(server: Server) -> None:
+    state = kept(server)
+    await state.save(another(1))
+    server.writes_left, server.before = 0, False
+    with pytest.raises(Killed):
+        await state.save(another(2))
+
+    await state.save(another(1))
+
+    assert await loaded(server) == another(1)
+
+
+async def test_a_state_that_somebody_deleted_is_made_again(server: Server) -> None:
+    state = kept(server)
+    await state.save(another(1))
+    del server._objects[HEAD]
+    with pytest.raises(ClusterError):
+        await state.save(another(2))
+
+    await state.save(another(1))
+
+    assert await loaded(server) == another(1)
+
+
 async def test_another_state_replaces_the_one_before(server: Server) -> None:
     state = kept(server)
     await state.save(another(1))
