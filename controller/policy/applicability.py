@@ -99,9 +99,9 @@ class _Condition:
         wanted = self._evaluated(node[keys[condition]], f"{place}.{keys[condition]}")
         raw, at = node[keys[subject]], f"{place}.{keys[subject]}"
         if subject == "count":
-            low, high = self._count(raw, at)
-            self.scope.work.spend(high - low)
-            return _same([known(number, wanted, place) for number in range(low, high + 1)], at)
+            certain, doubts = self._count(raw, at)
+            self.scope.work.spend(len(doubts))
+            return _same([known(certain + more, wanted, place) for more in range(len(doubts) + 1)], at, doubts)
         if subject == "value":
             return known(self._evaluated(raw, at), wanted, place)
         name = self._evaluated(raw, at)
@@ -122,8 +122,8 @@ class _Condition:
             raise _Undecided(str(error)) from error
         return result
 
-    def _count(self, node: Json, place: str) -> tuple[int, int]:
-        """How many elements fulfil the `where`: at least and at most, for some of them may be unknown."""
+    def _count(self, node: Json, place: str) -> tuple[int, list[Unknown]]:
+        """How many elements fulfil the `where` for certain, and of which it is not known."""
         if not isinstance(node, dict) or "value" not in node:
             raise _Undecided(f"{place}: counts an alias, which only Azure can read")
         items = self._evaluated(node["value"], f"{place}.value")
@@ -131,12 +131,11 @@ class _Condition:
             raise _Undecided(f"{place}.value: must be an array, is {kind_of(items)}")
         where, name = node.get("where"), node.get("name")
         if where is None:
-            return len(items), len(items)
+            return len(items), []
         if not isinstance(name, str | None):
             raise _Undecided(f"{place}.name: must be a string, is {kind_of(name)}")
         verdicts = [self._inside(item, name).verdict(where, f"{place}.where") for item in items]
-        certain = sum(verdict is True for verdict in verdicts)
-        return certain, certain + sum(isinstance(verdict, Unknown) for verdict in verdicts)
+        return sum(verdict is True for verdict in verdicts), [each for each in verdicts if isinstance(each, Unknown)]
 
     def _inside(self, item: Json, name: str | None) -> _Condition:
         """The same condition with one element of a count as the current one; outer counts stay in reach by name."""
@@ -152,13 +151,14 @@ class _Condition:
         return replace(self, scope=replace(self.scope, current=current))
 
 
-def _same(verdicts: list[Verdict], place: str) -> Verdict:
+def _same(verdicts: list[Verdict], place: str, doubts: list[Unknown]) -> Verdict:
     """What all agree on: the count itself may not be known exactly, and yet be enough."""
     if all(verdict is True for verdict in verdicts):
         return True
     if all(verdict is False for verdict in verdicts):
         return False
-    return Unknown(f"{place}: how many there are is not known")
+    unknown = next(each for each in (*doubts, *verdicts) if isinstance(each, Unknown))
+    return Unknown(f"{place}: how many there are is not known: {unknown.reason}")
 
 
 def _as_location(value: Json) -> Json:
