@@ -307,5 +307,6 @@ def _constraint_body(text: str) -> dict[str, Json]:
     body = read_mapping(text)
     group = str(body.get("apiVersion")).partition("/")[0]
     if group != CONSTRAINT_GROUP or not isinstance(body.get("kind"), str):
-        raise DocumentError(f"the constraint file is a {body.get('apiVersion')!r} {body.get('kind')!r}, no constraint")
+        told = f"apiVersion {body.get('apiVersion')!r} and kind {body.get('kind')!r}"
+        raise DocumentError(f"the constraint file has {told}, and so is no constraint")
     return as_mapping(without_nulls(body), "the constraint file")
