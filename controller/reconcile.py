@@ -22,7 +22,7 @@ from controller.cluster.gatekeeper import GatekeeperHealth, GatekeeperProblem, g
 from controller.cluster.inventory import GatekeeperMissing
 from controller.cluster.kinds import kind_of
 from controller.cluster.ownership import Ownership, ownership
-from controller.cluster.plan import Create, Keep, Refuse, Replace, refusal_digest
+from controller.cluster.plan import Create, Keep, Refuse, Replace, ref_of, refusal_digest
 from controller.cluster.watch import Watches
 from controller.errors import AzpolicyError, ClusterError, Refused
 from controller.gatekeeper.model import ObjectRef, Role
@@ -310,11 +310,17 @@ class Reconciler:
         await tools.record.make(plan)
         tools.reporter.update(working=bool(plan.writes))
         try:
-            outcome = await tools.applier.apply(plan, self._tell)
+            outcome = await tools.applier.apply(self._without_held(plan), self._tell)
         finally:
             tools.reporter.update(working=False)
         self._forced = False
         return outcome
+
+    def _without_held(self, plan: Plan) -> Plan:
+        """The plan without repairs that a fight holds back: their time comes, in the repair loop."""
+        now = time.monotonic()
+        kept = tuple(change for change in plan.changes if not self._fights.delay(ref_of(change), now))
+        return replace(plan, changes=kept)
 
     async def _synced(self, desired: DesiredState, outcome: ChangeSet, mode: Mode) -> None:
         """Takes over and tells what a full sync came to."""
@@ -379,11 +385,11 @@ class Reconciler:
     async def _repair_loop(self, group: asyncio.TaskGroup) -> None:
         while True:
             self._beats["repair"] = time.monotonic()
+            self._journal.fights(frozenset(self._fights.fighting(time.monotonic())))
             try:
                 async with asyncio.timeout(_SOURCE_LOOK):
                     await self._event.wait()
             except TimeoutError:
-                self._journal.fights(frozenset(self._fights.fighting(time.monotonic())))
                 continue
             self._event.clear()
             if self._mode() is Mode.ENFORCE and (batch := self._take_events()):
@@ -439,13 +445,12 @@ class Reconciler:
     def _repaired(self, result: Result, batch: Mapping[ObjectRef, tuple[LiveObject | None, float]]) -> None:
         self._tell(result)
         if result.action in WRITE_ACTIONS:
-            now = time.monotonic()
-            self._fights.repaired(result.ref, now)
-            self.tools.metrics.repaired(now - batch[result.ref][1])
+            self.tools.metrics.repaired(time.monotonic() - batch[result.ref][1])
 
     def _tell(self, result: Result) -> None:
-        self._beats["sync"] = time.monotonic()
-        self._journal.tell(result, self.tools.reporter.state.mode)
+        self._beats["sync"] = now = time.monotonic()
+        if self._journal.tell(result, self.tools.reporter.state.mode):
+            self._fights.repaired(result.ref, now)
 
 
 def _counts(desired: DesiredState, outcome: ChangeSet) -> Counts:

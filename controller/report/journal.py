@@ -42,11 +42,11 @@ class Journal:
         """All that is asked for was carried out once: what differs from now on is drift."""
         self._carried = {ref: wanted.digest for ref, wanted in self._wanted.items()}
 
-    def tell(self, result: Result, mode: Mode) -> None:
-        """One line per change, saying what differed; what does not change is told once, not at every sync."""
+    def tell(self, result: Result, mode: Mode) -> bool:
+        """One line per change, saying what differed; what does not change is told once. Whether drift was repaired."""
         wrote = result.action in WRITE_ACTIONS
         if self._told.get(result.ref) == result:
-            return
+            return False
         cause = self._cause(result.ref)
         if wrote and mode is Mode.ENFORCE:
             self._told.pop(result.ref, None)
@@ -57,6 +57,7 @@ class Journal:
         if wrote or result.reason:
             level = logging.INFO if wrote else logging.WARNING
             log.log(level, "%s", _line(result, cause, would=mode is not Mode.ENFORCE))
+        return wrote and cause == "drift" and mode is Mode.ENFORCE
 
     def send(self) -> None:
         """Passes on what was told since the last time, together: many changes of one sync are told as one."""

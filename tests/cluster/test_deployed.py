@@ -309,7 +309,8 @@ def test_the_policy_syncs_settings_win_and_unusable_ones_stop_nothing(deployed: 
 
         deployed.patch({"spec": {"source": {"kind": "Snapshot", "path": "/nowhere"}}})
         deployed.wait_for("Ready", "False", "SourceUnreadable")
-        deployed.patch({"spec": {"source": {"kind": "Azure"}, "templates": "http://not-https.example.com"}})
+        unusable = {"source": {"kind": "Azure", "path": None}, "templates": "http://not-https.example.com"}
+        assert deployed.patch({"spec": unusable})
         deployed.wait_for("Stalled", "True", "InvalidSettings")
         deployed.weaken()
         eventually(lambda: before.items() <= managed(deployed.cluster).items(), what="the edit to be repaired")
