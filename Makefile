@@ -27,11 +27,14 @@ run: $(READY) ## A cluster on this machine with azpolicy at work in it, until Ct
 cluster: $(READY) ## The test cluster alone, until Ctrl-C; prints its kubeconfig
 	@$(BIN)/python -m tests.cluster.harness up
 
+# Two at a time, a file each: tests of a cluster mostly wait for something. A cluster is one worker's own.
+WORKERS := -n 2 --dist loadfile
+
 test: $(READY) ## Every test, those on a real cluster too
-	$(BIN)/pytest
+	$(BIN)/pytest $(WORKERS)
 
 test-unit: $(READY) ## The tests that need no cluster
-	$(BIN)/pytest -m "not cluster" tests/unit tests/azure
+	$(BIN)/pytest $(WORKERS) -m "not cluster" tests/unit tests/azure
 
 lint: $(READY) ## ruff, mypy --strict, the order of the rooms, generated files
 	$(BIN)/ruff check .

@@ -1,13 +1,20 @@
 """One cluster for all tests of a session: starting one takes seconds, a hundred of them would take minutes."""
 
+from __future__ import annotations
+
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.cluster.azpolicy import wipe
 from tests.cluster.harness import HarnessError, TestCluster, tools
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.deployed import Deployed
 
 HERE = Path(__file__).parent
 KEPT_LOGS = pytest.StashKey[Path]()
@@ -62,6 +69,21 @@ def tidy_module(cluster: TestCluster) -> Iterator[TestCluster]:
     """As `tidy`, for tests that share one state."""
     yield cluster
     wipe(cluster)
+
+
+@pytest.fixture
+def deployed(cluster: TestCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """The operator as the chart deploys it, with two assignments in Azure; no replica runs yet."""
+    from tests.azure.standin import Standin
+    from tests.cluster.deployed import Deployed
+
+    with Standin() as arm:
+        made = Deployed(cluster, arm, tmp_path_factory.mktemp("deployed"))
+        made.assign("one")
+        made.assign("two")
+        yield made
+        made.release.remove()
+        wipe(cluster)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

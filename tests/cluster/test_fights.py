@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.azure.standin import Standin
-from tests.cluster.azpolicy import managed, wipe
-from tests.cluster.deployed import Deployed
+from tests.cluster.azpolicy import managed
 from tests.cluster.harness import TestCluster, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
+
+    from tests.cluster.deployed import Deployed
 
 PERIOD: Final = 1.0
 MINUTE: Final = 60.0
@@ -47,17 +46,6 @@ class Rival:
         while not self._end.wait(PERIOD):
             self._cluster.request("PATCH", f"{self._path}?fieldManager=rival", wanted)
             self.rounds += 1
-
-
-@pytest.fixture
-def deployed(cluster: TestCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    with Standin() as arm:
-        made = Deployed(cluster, arm, tmp_path_factory.mktemp("fights"))
-        made.assign("one")
-        made.assign("two")
-        yield made
-        made.release.remove()
-        wipe(cluster)
 
 
 @pytest.mark.timeout(400)
