@@ -30,7 +30,7 @@ from controller.gatekeeper.naming import FIELD_MANAGER
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
-    from controller.cluster.kinds import Kind
+    from controller.cluster.kinds import Resource
 
 REQUESTS_IN_FLIGHT: Final = 32
 REQUEST_TIMEOUT: Final = 60.0
@@ -210,12 +210,12 @@ class KubeClient:
             raise response.error(f"reading {path}")
         return response.body
 
-    async def get_live(self, kind: Kind, name: str) -> LiveObject | None:
+    async def get_live(self, kind: Resource, name: str) -> LiveObject | None:
         """One live object, None when it (or its kind) is not there."""
         body = await self.get(kind.path(name))
         return None if body is None else LiveObject.of(kind, body)
 
-    async def list_live(self, kind: Kind) -> tuple[tuple[LiveObject, ...], str] | None:
+    async def list_live(self, kind: Resource) -> tuple[tuple[LiveObject, ...], str] | None:
         """Every object of a kind and the resourceVersion to watch from; None when the kind is not served."""
         listed = await self.list_all(kind.path())
         if listed is None:
@@ -248,16 +248,16 @@ class KubeClient:
                 query = {**chosen, "continue": str(metadata["continue"])}
         raise ClusterError(f"listing {plural}: the list kept expiring between pages", status=_GONE)
 
-    async def create(self, kind: Kind, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Response:
+    async def create(self, kind: Resource, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Response:
         """POST; the answer is the caller's to judge."""
         return await self.request("POST", kind.path(), query=_write_query(dry_run=dry_run), body=manifest)
 
-    async def replace(self, kind: Kind, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Response:
+    async def replace(self, kind: Resource, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Response:
         """PUT; carries the manifest's resourceVersion, so a change in between answers 409."""
         path = kind.path(manifest["metadata"]["name"])
         return await self.request("PUT", path, query=_write_query(dry_run=dry_run), body=manifest)
 
-    async def delete(self, kind: Kind, live: LiveObject) -> Response:
+    async def delete(self, kind: Resource, live: LiveObject) -> Response:
         """DELETE of the object that was seen; the answer is the caller's to judge."""
         return await self.delete_at(kind.path(live.ref.name), live.uid)
 
@@ -279,7 +279,7 @@ class KubeClient:
         return await self.request("PATCH", path, query={"fieldManager": manager}, body=changes)
 
     async def watch(
-        self, kind: Kind, resource_version: str, *, seconds: int = 290
+        self, kind: Resource, resource_version: str, *, seconds: int = 290
     ) -> AsyncGenerator[Mapping[str, Any], None]:
         """Watch events of a kind since a resourceVersion, until the server ends the stream.
 

@@ -5,7 +5,7 @@ A constraint kind is born with its template, so it is made here by name; all oth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.gatekeeper.model import ObjectRef, Role, digest
@@ -25,28 +25,37 @@ CRD_PATH: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A cluster-scoped kind at the version it is listed at; `optional` kinds may be missing from a cluster."""
+class Resource:
+    """A collection of the API: the objects of a kind at a version, all of them or those of one namespace."""
 
     group: str
     version: str
     kind: str
     plural: str
-    role: Role
-    optional: bool = False
+    namespace: str = field(default="", kw_only=True)
 
     @property
     def api_version(self) -> str:
         """The manifest's apiVersion."""
-        return f"{self.group}/{self.version}"
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, name: str = "") -> str:
+        """The API path of the collection, or of one object."""
+        root = f"/{'apis' if self.group else 'api'}/{self.api_version}"
+        within = f"/namespaces/{self.namespace}" if self.namespace else ""
+        return f"{root}{within}/{self.plural}" + (f"/{name}" if name else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Resource):
+    """A cluster-scoped kind at the version it is listed at; `optional` kinds may be missing from a cluster."""
+
+    role: Role
+    optional: bool = False
 
     def at(self, api_version: str) -> Kind:
         """The same kind at another version of its group (a template is compared at its document's own)."""
         return Kind(self.group, api_version.rpartition("/")[2], self.kind, self.plural, self.role, self.optional)
-
-    def path(self, name: str = "") -> str:
-        """The API path of the collection, or of one object."""
-        return f"/apis/{self.group}/{self.version}/{self.plural}" + (f"/{name}" if name else "")
 
 
 TEMPLATE: Final = Kind(TEMPLATE_GROUP, "v1", "ConstraintTemplate", "constrainttemplates", Role.TEMPLATE)
@@ -85,7 +94,7 @@ class LiveObject:
     manifest: Mapping[str, Any]
 
     @classmethod
-    def of(cls, kind: Kind, document: Mapping[str, Any]) -> LiveObject:
+    def of(cls, kind: Resource, document: Mapping[str, Any]) -> LiveObject:
         """Wraps a list item, which carries no apiVersion and kind of its own in some lists."""
         manifest = {"apiVersion": kind.api_version, "kind": kind.kind, **document}
         return cls(ObjectRef(kind.group, kind.kind, document["metadata"]["name"]), manifest)

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
-from controller.cluster.kinds import FIXED_KINDS, Kind, LiveObject, constraint_kind
+from controller.cluster.kinds import FIXED_KINDS, LiveObject, constraint_kind
 from controller.errors import ClusterError
 from controller.gatekeeper.model import ObjectRef
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from controller.cluster.client import KubeClient
+    from controller.cluster.kinds import Resource
     from controller.cluster.plan import Inventory
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class Watcher:
     def __init__(
         self,
         client: KubeClient,
-        kind: Kind,
+        kind: Resource,
         changed: Callable[[ObjectRef, LiveObject | None], None],
         *,
         position: str = "",
