@@ -377,6 +377,12 @@ def check(
 )
 @click.option("--dry-run", is_flag=True, envvar="AZPOLICY_DRY_RUN", help="Poll, log and report, but enforce nothing.")
 @click.option(
+    "--guard-gatekeeper",
+    is_flag=True,
+    envvar="AZPOLICY_GUARD_GATEKEEPER",
+    help="Bring Gatekeeper's Deployments, Services and webhook configurations back when somebody deletes them.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -395,6 +401,7 @@ def run(
     namespace: str,
     identity: str,
     dry_run: bool,
+    guard_gatekeeper: bool,
     log_level: str,
 ) -> int:
     """Keep the cluster as Azure says until told to stop: the operator.
@@ -417,6 +424,7 @@ def run(
         identity=identity,
         leader_elect=leader_elect,
         dry_run=dry_run,
+        guard_gatekeeper=guard_gatekeeper,
     )
     asyncio.run(operate(settings))
     return 0

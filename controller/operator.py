@@ -50,6 +50,7 @@ class OperatorSettings:
     identity: str
     leader_elect: bool = False
     dry_run: bool = False
+    guard_gatekeeper: bool = False
 
 
 async def operate(settings: OperatorSettings) -> None:
@@ -103,6 +104,7 @@ class Replica:
             instance=settings.identity,
             good_at=leadership.note if leadership else lambda _: None,
             dry_run=settings.dry_run,
+            guard=settings.guard_gatekeeper,
         )
         self.metrics.leading(leads=True)
         try:

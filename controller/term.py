@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from controller.cluster.apply import Applier, Memory
+from controller.cluster.guard import Guard, Keeper
 from controller.cluster.kinds import POLICY_SYNC
 from controller.cluster.laststate import LastState
 from controller.cluster.record import ClusterRecord
@@ -19,14 +21,13 @@ from controller.cluster.sync import Planner
 from controller.cluster.watch import Watcher
 from controller.errors import ClusterError, InputError
 from controller.reconcile import Reconciler, Tools
-from controller.report.events import SYNC_REF
+from controller.report.events import SYNC_REF, Happening
 from controller.report.reporter import Reporter
 from controller.settings import settings_of, steering_of
 from controller.sources import open_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from controller.cluster.client import KubeClient
     from controller.cluster.kinds import LiveObject
@@ -40,7 +41,10 @@ _STEERING: Final = "suspend"  # the one field of a PolicySync's spec that is no 
 
 
 class Term:
-    """Works for one cluster until it is cancelled; `base` is what a PolicySync can change."""
+    """Works for one cluster until it is cancelled; `base` is what a PolicySync can change.
+
+    With `guard` it looks after Gatekeeper's own parts, too.
+    """
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class Term:
         instance: str,
         good_at: Callable[[datetime], None],
         dry_run: bool,
+        guard: bool,
     ) -> None:
         memory = Memory()
         applier = Applier(client, marks, memory)
@@ -62,6 +67,9 @@ class Term:
         self._used = base
         self._live: LiveObject | None = None
         self._turned = asyncio.Event()
+        self._dry_run = dry_run
+        self._keeper = Keeper(client, namespace, marks)
+        self._guards = guard
         self._reporter = Reporter(client, marks, metrics, instance)
         self.reconciler = Reconciler(
             Tools(
@@ -88,6 +96,24 @@ class Term:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watcher().run())
             group.create_task(self._sessions())
+            group.create_task(self._guard())
+
+    async def _guard(self) -> None:
+        if self._guards:
+            guard = Guard(self._client, self._keeper, writes=self._writes, restored=self._restored)
+            await guard.run()
+        elif not self._dry_run:
+            with contextlib.suppress(ClusterError):
+                await self._keeper.forget()
+
+    def _writes(self) -> bool:
+        return not self._dry_run and not steering_of(self._live).suspended(datetime.now(UTC))
+
+    def _restored(self, ref: ObjectRef, why: str) -> None:
+        self._metrics.gatekeeper_restored(ref.kind)
+        uid = self._live.uid if self._live else ""
+        note = f"{ref} of Gatekeeper is back: {why}"
+        self._reporter.happened(Happening(SYNC_REF, uid, "GatekeeperRestored", note, warning=True))
 
     def _watcher(self) -> Watcher:
         return Watcher(self._client, POLICY_SYNC, self._changed, observed=self._observed)

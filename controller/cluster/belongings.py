@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.apply import Action, Result
+from controller.cluster.guard import NAME as GUARDED
 from controller.cluster.kinds import ASSIGNED_POLICY, CRD_PATH, POLICY_SYNC
 from controller.cluster.laststate import NAME as STATE
 from controller.cluster.laststate import PART_NAME
@@ -70,11 +71,11 @@ async def _of(client: KubeClient, kind: Kind) -> Iterator[Belonging]:
 
 
 async def _config_maps(client: KubeClient, namespace: str) -> list[Belonging]:
-    """The operator's state, and the record of the cluster's id in the namespace that it has."""
+    """What the operator keeps for itself, and the record of the cluster's id in the namespace that it has."""
     path = f"/api/v1/namespaces/{namespace}/configmaps"
     items, _ = await client.list_all(path) or ((), "")
     names = {each["metadata"]["name"]: each for each in items}
-    ours = [name for name in names if name == STATE or PART_NAME.fullmatch(name)]
+    ours = [name for name in names if name in (STATE, GUARDED) or PART_NAME.fullmatch(name)]
     if namespace == RECORD_NAMESPACE and RECORD in names:
         ours.append(RECORD)
     return [Belonging.of("", "ConfigMap", f"{path}/{name}", names[name]) for name in ours]

@@ -16,6 +16,7 @@ from prometheus_client import (
 )
 
 from controller.cluster.apply import WRITE_ACTIONS
+from controller.cluster.parts import GUARDED
 from controller.report.assigned import Enforcement
 
 if TYPE_CHECKING:
@@ -70,6 +71,12 @@ class Metrics:
                 ("last_good_sync_timestamp_seconds", "When the source was last read and applied whole."),
             )
         }
+        self._brought_back = Counter(
+            "azpolicy_gatekeeper_restored",
+            "Parts of Gatekeeper brought back after somebody deleted them.",
+            ["kind"],
+            registry=self.registry,
+        )
         age = Gauge(
             "azpolicy_last_good_sync_age_seconds",
             "Time since the source was last read and applied whole.",
@@ -93,6 +100,8 @@ class Metrics:
             self._polls.labels(result)
         for action, cause in itertools.product(sorted(WRITE_ACTIONS), ("azure", "drift")):
             self._changes.labels(action.value, cause)
+        for resource in GUARDED:
+            self._brought_back.labels(resource.kind)
 
     def polled(self, *, ok: bool) -> None:
         """Counts a reading of the source."""
@@ -128,6 +137,10 @@ class Metrics:
     def gatekeeper(self, *, ready: bool) -> None:
         """Whether Gatekeeper is there and asked."""
         self._gauges["gatekeeper_ready"].set(ready)
+    def gatekeeper_restored(self, kind: str) -> None:
+        """Counts a part of Gatekeeper that was brought back."""
+        self._brought_back.labels(kind).inc()
+
 
     def leading(self, *, leads: bool) -> None:
         """Whether this replica is the one at work."""

@@ -50,7 +50,7 @@ async def installed(*, holder: str = "") -> tuple[FakeApi, list[str]]:
     await make(api, ASSIGNED, assigned_policy())
     ours = [await make(api, CRDS, {"metadata": {"name": name}}) for name in KINDS]
     ours += [
-        await config_map(api, NAMESPACE, name) for name in ("azure-policy-sync-state", "azure-policy-sync-state-b1")
+        await config_map(api, NAMESPACE, f"azure-policy-sync-{name}") for name in ("state", "state-b1", "gatekeeper")
     ]
     ours += [await config_map(api, "kube-public", "azure-policy-sync", **{"cluster-id": CLUSTER_ID})]
     ours += [await make(api, LEASES.format(NAMESPACE), lease(holder))]
@@ -76,7 +76,7 @@ async def test_everything_goes_the_constraint_before_its_template_and_the_lease_
     assert sorted(deletions(api)) == sorted(ours)
     kinds = [path.split("/")[-2] for path in deletions(api)]
     assert kinds.index("k8sthing") < kinds.index("constrainttemplates")
-    assert kinds[3:] == [*["customresourcedefinitions"] * 2, *["configmaps"] * 3, "leases"]
+    assert kinds[3:] == [*["customresourcedefinitions"] * 2, *["configmaps"] * 4, "leases"]
 
 
 async def test_a_second_run_finds_nothing() -> None:
@@ -135,7 +135,7 @@ async def test_a_template_that_somebody_elses_constraint_uses_is_kept_and_told()
     )
     assert api.has(template().ref)
     assert not api.has(constraint().ref)
-    assert summary(outcome) == "uninstall: 8 deleted, 1 kept, 0 failed"
+    assert summary(outcome) == "uninstall: 9 deleted, 1 kept, 0 failed"
     # And so it stays: what is kept is no reason to run again.
     again = await job.survey()
     assert again.count == len([path for path in api.paths if "azpolicy.dev" in path and CRDS in path]) == 0
@@ -227,9 +227,10 @@ async def test_the_plan_names_where_it_is_about_and_every_object() -> None:
         *(f"- delete CustomResourceDefinition/{name}" for name in KINDS),
         f"- delete ConfigMap/{NAMESPACE}/azure-policy-sync-state",
         f"- delete ConfigMap/{NAMESPACE}/azure-policy-sync-state-b1",
+        f"- delete ConfigMap/{NAMESPACE}/azure-policy-sync-gatekeeper",
         "- delete ConfigMap/kube-public/azure-policy-sync",
         f"- delete Lease/{NAMESPACE}/azure-policy-sync",
-        "uninstall: 9 to delete",
+        "uninstall: 10 to delete",
     ]
 
 

@@ -25,6 +25,7 @@
     (list "PRUNE_LIMIT" .Values.pruneLimit)
     (list "MANAGED_BY" .Values.managedBy)
     (list "DRY_RUN" .Values.dryRun)
+    (list "GUARD_GATEKEEPER" (ternary true "" .Values.guard.enabled))
     (list "LOG_LEVEL" .Values.logLevel)
     (list "CLUSTER_ID" .Values.azure.clusterId) }}
 {{- if include "azpolicy.snapshot" . }}

@@ -1,0 +1,231 @@
+"""Guards Gatekeeper: brings its Deployments, Services and webhook configurations back when somebody deletes them.
+
+What it remembers of them is kept in a ConfigMap and outlives a restart. Never its RBAC, its Secret, its kinds or its
+namespace: who takes those away has uninstalled it, and then what was remembered is forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from controller.cluster.fights import FightDetector
+from controller.cluster.kinds import CRD_PATH, TEMPLATE
+from controller.cluster.parts import DEPLOYMENT, GUARDED, Look, compared, form, is_part, read, resource_of, written
+from controller.cluster.watch import Watcher
+from controller.errors import ClusterError
+from controller.gatekeeper.naming import FIELD_MANAGER, GATEKEEPER_NAMESPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from controller.cluster.client import KubeClient, Response
+    from controller.cluster.kinds import LiveObject
+    from controller.cluster.parts import Manifest
+    from controller.gatekeeper.model import ObjectRef
+    from controller.gatekeeper.naming import Marks
+
+log = logging.getLogger("azpolicy")
+NAME: Final = "azure-policy-sync-gatekeeper"
+SETTLE_SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 30.0
+_KEY: Final = "objects.json"
+_CONFLICT: Final = 409
+_NOT_FOUND: Final = 404
+
+
+# --- where it is kept ------------------------------------------------------------------------------------------------
+
+
+class Keeper:
+    """The ConfigMap, in the operator's own namespace."""
+
+    def __init__(self, client: KubeClient, namespace: str, marks: Marks) -> None:
+        self._client = client
+        self._collection = f"/api/v1/namespaces/{namespace}/configmaps"
+        self._where = f"configmap {namespace}/{NAME}"
+        self._labels = marks.labels()
+        self._kept: str | None = None
+
+    async def load(self) -> dict[ObjectRef, Manifest]:
+        """What was remembered; nothing where there is none or it cannot be used. ClusterError where nobody answers."""
+        there = await self._client.get(f"{self._collection}/{NAME}")
+        if there is None:
+            return {}
+        text = str((there.get("data") or {}).get(_KEY, ""))
+        try:
+            good = read(text)
+        except ValueError as error:
+            log.warning("what was remembered of Gatekeeper is not used %s reason=%r", self._where, str(error))
+            return {}
+        self._kept = text
+        return good
+
+    async def save(self, good: Mapping[ObjectRef, Manifest]) -> None:
+        """Keeps it; asks nothing of the server where it is what is kept."""
+        text = written(good)
+        if text == self._kept:
+            return
+        self._kept = None
+        there = await self._client.get(f"{self._collection}/{NAME}")
+        version = {key: there["metadata"][key] for key in ("uid", "resourceVersion")} if there else {}
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": NAME, "labels": self._labels, **version},
+            "data": {_KEY: text},
+        }
+        method, path = ("PUT", f"{self._collection}/{NAME}") if there else ("POST", self._collection)
+        response = await self._client.request(method, path, query={"fieldManager": FIELD_MANAGER}, body=manifest)
+        if not response.ok:
+            raise response.error(f"remembering Gatekeeper in {self._where}")
+        self._kept = text
+
+    async def forget(self) -> None:
+        """What was remembered before the guard was switched off must not come back when it is switched on again."""
+        path = f"{self._collection}/{NAME}"
+        if (there := await self._client.get(path)) is not None:
+            response = await self._client.delete_at(path, there["metadata"]["uid"])
+            if not response.ok and response.status not in (_NOT_FOUND, _CONFLICT):
+                raise response.error(f"deleting {self._where}")
+
+
+# --- the guard -------------------------------------------------------------------------------------------------------
+
+
+class Guard:
+    """Looks after Gatekeeper's parts until it is cancelled.
+
+    `writes` says whether anything may be written now; `restored` is told what was brought back, and why.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        keeper: Keeper,
+        *,
+        writes: Callable[[], bool],
+        restored: Callable[[ObjectRef, str], None],
+    ) -> None:
+        self._client = client
+        self._keeper = keeper
+        self._writes = writes
+        self._restored = restored
+        self._good: Mapping[ObjectRef, Manifest] | None = None
+        self._fights = FightDetector()
+        self._news = asyncio.Event()
+        self._told: dict[ObjectRef | None, str] = {}
+
+    async def run(self) -> None:
+        """Watches, and compares at every look: a watch is an accelerator only."""
+        async with asyncio.TaskGroup() as group:
+            for resource in GUARDED:
+                watcher = Watcher(self._client, resource, lambda *_: None, observed=self._observed)
+                group.create_task(watcher.run())
+            group.create_task(self._looks())
+
+    def _observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
+        """Status alone makes no look: a rollout would make dozens."""
+        before = (self._good or {}).get(ref)
+        now = None if live is None or live.deleting or not is_part(live) else form(live)
+        if now != before:
+            self._news.set()
+
+    async def _looks(self) -> None:
+        wait = 0.0
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._news.wait()
+            # Who uninstalls or replaces Gatekeeper takes a moment for it: what he is at must be seen whole.
+            await asyncio.sleep(SETTLE_SECONDS)
+            self._news.clear()
+            try:
+                wait = await self.look()
+            except ClusterError as error:
+                self._tell(None, f"Gatekeeper is not guarded error={str(error)!r}")
+                wait = LOOK_SECONDS
+            else:
+                self._told.pop(None, None)
+
+    async def look(self) -> float:
+        """Compares, brings back, remembers; seconds to the next look. ClusterError where nobody answers."""
+        if self._good is None:
+            self._good = await self._keeper.load()
+        look = compared(self._good, await self._there())
+        if look.lost and (why := await self._uninstalled(look)):
+            log.warning("Gatekeeper is uninstalled (%s): what was remembered of it is forgotten", why)
+            look = Look({ref: manifest for ref, manifest in look.good.items() if ref not in look.lost})
+        self._good = look.good
+        if not self._writes():
+            self._only_tell(look)
+            return LOOK_SECONDS
+        wait = await self._mend(look)
+        await self._keeper.save(look.good)
+        return wait
+
+    async def _there(self) -> list[LiveObject]:
+        listed = await asyncio.gather(*(self._client.list_live(resource) for resource in GUARDED))
+        return [live for found in listed if found is not None for live in found[0]]
+
+    async def _uninstalled(self, look: Look) -> str:
+        """What says so; empty where nothing does, and where it may not be read."""
+        namespace = f"/api/v1/namespaces/{GATEKEEPER_NAMESPACE}"
+        accounts = {
+            manifest["spec"]["template"]["spec"].get("serviceAccountName", "default")
+            for ref, manifest in look.good.items()
+            if resource_of(ref) is DEPLOYMENT
+        }
+        needed = {
+            f"namespace {GATEKEEPER_NAMESPACE}": namespace,
+            "kind ConstraintTemplate": f"{CRD_PATH}/{TEMPLATE.plural}.{TEMPLATE.group}",
+            **{f"service account {name}": f"{namespace}/serviceaccounts/{name}" for name in sorted(accounts)},
+        }
+        for what, path in needed.items():
+            if _gone(await self._client.request("GET", path)):
+                return f"its {what} is gone"
+        return ""
+
+    def _only_tell(self, look: Look) -> None:
+        for ref in look.lost:
+            self._tell(ref, f"{ref} of Gatekeeper was deleted or emptied; nothing is brought back now")
+
+    async def _mend(self, look: Look) -> float:
+        """Brings back what is due; seconds until the rest of it is."""
+        wait = LOOK_SECONDS
+        for ref, emptied in look.lost.items():
+            if (held := self._fights.delay(ref, time.monotonic())) > 0:
+                self._tell(ref, f"somebody keeps deleting {ref} of Gatekeeper; it is brought back ever more slowly")
+                wait = min(wait, held)
+            else:
+                await self._bring_back(ref, look.good[ref], emptied)
+        return wait
+
+    async def _bring_back(self, ref: ObjectRef, manifest: Manifest, emptied: LiveObject | None) -> None:
+        resource = resource_of(ref)
+        if emptied is None:
+            response = await self._client.create(resource, manifest)
+        else:
+            response = await self._client.replace(resource, {**emptied.manifest, "webhooks": manifest["webhooks"]})
+        if response.ok:
+            self._fights.repaired(ref, time.monotonic())
+            self._told.pop(ref, None)
+            why = "it was deleted" if emptied is None else "its webhooks were taken out"
+            log.warning("restored %s of Gatekeeper: %s", ref, why)
+            self._restored(ref, why)
+        elif response.status not in (_CONFLICT, _NOT_FOUND):  # somebody else is at it: the next look sees what he made
+            self._tell(ref, f"{ref} of Gatekeeper cannot be brought back error={response.message!r}")
+
+    def _tell(self, about: ObjectRef | None, text: str) -> None:
+        """Logs what is new."""
+        if self._told.get(about) != text:
+            log.warning("%s", text)
+        self._told[about] = text
+
+
+def _gone(response: Response) -> bool:
+    metadata = response.body.get("metadata") or {}
+    return response.status == _NOT_FOUND or (response.ok and "deletionTimestamp" in metadata)

@@ -1,0 +1,432 @@
+"""Gatekeeper's parts: a deletion is undone, whatever else happens to them is taken over."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from controller.cluster.guard import LOOK_SECONDS, NAME, Guard, Keeper
+from controller.cluster.kinds import LiveObject
+from controller.cluster.parts import DEPLOYMENT, MUTATING, SERVICE, VALIDATING, compared, form, read, written
+from controller.errors import ClusterError
+from tests.unit.cluster_builders import MARKS
+from tests.unit.fake_api import FakeApi, status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from controller.cluster.kinds import Resource
+    from controller.gatekeeper.model import ObjectRef
+
+SYSTEM: Final = {"gatekeeper.sh/system": "yes"}
+NAMESPACE: Final = "azpolicy"
+KEPT: Final = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}"
+HOOK: Final = {
+    "name": "validation.gatekeeper.sh",
+    "clientConfig": {"caBundle": "Q0E="},
+    "rules": [{"resources": ["*"]}],
+}
+SERVER_FIELDS: Final = {
+    "uid": "u",
+    "resourceVersion": "7",
+    "generation": 3,
+    "creationTimestamp": "t",
+    "managedFields": [],
+}
+TEMPLATES: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/constrainttemplates.templates.gatekeeper.sh"
+HOME: Final = "/api/v1/namespaces/gatekeeper-system"
+ACCOUNT: Final = f"{HOME}/serviceaccounts/gatekeeper-admin"
+
+
+def part(resource: Resource, name: str, content: Mapping[str, Any], **metadata: Any) -> LiveObject:
+    """A part of Gatekeeper as the server returns it."""
+    space = {"namespace": resource.namespace} if resource.namespace else {}
+    given = {"name": name, **space, "labels": SYSTEM, **SERVER_FIELDS, **metadata}
+    return LiveObject.of(resource, {"metadata": given, **content})
+
+
+def deployment(
+    name: str = "gatekeeper-audit", *, image: str = "gatekeeper:v1", replicas: int = 1, **more: Any
+) -> LiveObject:
+    pod = {"serviceAccountName": "gatekeeper-admin", "containers": [{"name": "manager", "image": image}]}
+    spec = {"replicas": replicas, "template": {"spec": pod}}
+    return part(DEPLOYMENT, name, {"spec": spec, "status": {"readyReplicas": 1}}, **more)
+
+
+def service(**spec: Any) -> LiveObject:
+    given = {"clusterIP": "10.0.0.7", "clusterIPs": ["10.0.0.7"], "ports": [{"port": 443, "nodePort": 30443}], **spec}
+    return part(SERVICE, "gatekeeper-webhook-service", {"spec": given, "status": {"loadBalancer": {}}})
+
+
+def webhooks(*hooks: Mapping[str, Any], resource: Resource = VALIDATING, name: str = "", **more: Any) -> LiveObject:
+    side = "validating" if resource is VALIDATING else "mutating"
+    return part(resource, name or f"gatekeeper-{side}-webhook-configuration", {"webhooks": list(hooks)}, **more)
+
+
+def remembered(*parts: LiveObject) -> dict[ObjectRef, Mapping[str, Any]]:
+    return {each.ref: form(each) for each in parts}
+
+
+WHOLE: Final = (service(), deployment(), webhooks(HOOK), webhooks(HOOK, resource=MUTATING))
+
+
+# --- what follows from how it is found -------------------------------------------------------------------------------
+
+BEFORE: Final = deployment(image="gatekeeper:v1")
+UPGRADED: Final = deployment(image="gatekeeper:v2")
+LEAVING: Final[dict[str, Any]] = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+OWNER: Final[dict[str, Any]] = {"ownerReferences": [{"kind": "Gatekeeper", "name": "gatekeeper"}]}
+
+
+@pytest.mark.parametrize(
+    ("good", "there", "then", "lost"),
+    [
+        pytest.param(None, UPGRADED, UPGRADED, False, id="new"),
+        pytest.param(BEFORE, UPGRADED, UPGRADED, False, id="upgraded"),
+        pytest.param(BEFORE, None, BEFORE, True, id="deleted"),
+        pytest.param(None, None, None, False, id="never there"),
+        pytest.param(BEFORE, deployment(image="gatekeeper:v2", **LEAVING), BEFORE, False, id="being deleted"),
+        pytest.param(BEFORE, deployment(replicas=0), BEFORE, False, id="scaled to nothing"),
+        pytest.param(None, deployment(replicas=0), None, False, id="new and scaled to nothing"),
+        pytest.param(BEFORE, deployment(labels={}), None, False, id="no part any more"),
+        pytest.param(BEFORE, deployment(**OWNER), None, False, id="owned"),
+        pytest.param(None, deployment(**OWNER), None, False, id="new and owned"),
+        pytest.param(webhooks(HOOK), webhooks(), webhooks(HOOK), True, id="emptied"),
+        pytest.param(webhooks(HOOK), webhooks({**HOOK, "rules": []}), webhooks(HOOK), True, id="without rules"),
+        pytest.param(webhooks(HOOK), webhooks(**LEAVING), webhooks(HOOK), False, id="emptied and being deleted"),
+        pytest.param(None, webhooks(), None, False, id="new and empty"),
+        pytest.param(webhooks(HOOK), webhooks(HOOK, HOOK), webhooks(HOOK, HOOK), False, id="another webhook"),
+        pytest.param(None, webhooks(HOOK, name="other"), None, False, id="somebody's configuration"),
+    ],
+)
+def test_what_follows_is_as_the_table_says(
+    good: LiveObject | None, there: LiveObject | None, then: LiveObject | None, lost: bool
+) -> None:
+    look = compared(remembered(good) if good else {}, [there] if there else [])
+
+    assert look.good == (remembered(then) if then else {})
+    assert bool(look.lost) is lost
+
+
+def test_what_is_lost_comes_back_before_what_calls_it() -> None:
+    look = compared(remembered(*reversed(WHOLE)), [])
+
+    assert [ref.kind for ref in look.lost] == [each.ref.kind for each in WHOLE]
+
+
+def test_nothing_is_remembered_that_the_cluster_gave_it() -> None:
+    annotations = {"deployment.kubernetes.io/revision": "3", "meta.helm.sh/release-name": "gatekeeper"}
+    labels = {**SYSTEM, "app.kubernetes.io/managed-by": "Helm"}
+
+    assert form(deployment(annotations=annotations, labels=labels, finalizers=["a/b"])) == {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": "gatekeeper-audit",
+            "namespace": "gatekeeper-system",
+            "labels": labels,
+            "annotations": {"meta.helm.sh/release-name": "gatekeeper"},
+        },
+        "spec": deployment().manifest["spec"],
+    }
+    assert form(service())["spec"] == {"ports": [{"port": 443}]}
+    headless = service(clusterIP="None", clusterIPs=["None"])
+    assert form(headless)["spec"] == {"clusterIP": "None", "clusterIPs": ["None"], "ports": [{"port": 443}]}
+    assert form(webhooks(HOOK))["webhooks"] == [HOOK]
+
+
+# --- what is kept ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_written_is_read_again() -> None:
+    good = remembered(*WHOLE)
+
+    assert read(written(good)) == good
+    assert written(dict(reversed(good.items()))) == written(good)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "1",
+        "{}x",
+        "[1]",
+        '["a"]',
+        "[[]]",
+        "[" * 100_000,
+        '[{"apiVersion": "v1"}]',
+        '[{"apiVersion": 1, "kind": "Service", "metadata": {"name": "a"}}]',
+        json.dumps([{**form(deployment()), "kind": "Pod", "apiVersion": "v1"}]),
+        json.dumps(
+            [{**form(deployment()), "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding"}]
+        ),
+        json.dumps([form(deployment(labels={"a": "b"}))]),
+        json.dumps([form(webhooks(HOOK, name="other"))]),
+        json.dumps([form(webhooks())]),
+        json.dumps([{**form(deployment()), "status": {}}]),
+        json.dumps([{**form(deployment()), "metadata": {"name": "a", "labels": SYSTEM, "uid": "u"}}]),
+        json.dumps([{**form(deployment()), "spec": None}]),
+        json.dumps([{**form(webhooks(HOOK)), "webhooks": 7}]),
+        json.dumps([form(deployment(namespace="kube-system"))]),
+    ],
+)
+def test_what_is_no_part_of_gatekeeper_is_never_read(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        read(text)
+
+
+# --- a cluster -------------------------------------------------------------------------------------------------------
+
+
+class Cluster(FakeApi):
+    """With Gatekeeper in it."""
+
+    def install(self, *parts: LiveObject) -> None:
+        """Puts parts there as somebody made them, and all that tells that Gatekeeper is installed."""
+        for each in parts:
+            self._objects[path_of(each)] = copy.deepcopy(dict(each.manifest))
+        for path in (HOME, TEMPLATES, ACCOUNT):
+            self._objects[path] = {"kind": "Any", "metadata": {"name": path.rpartition("/")[2], "uid": path}}
+
+    def part(self, live: LiveObject) -> Mapping[str, Any] | None:
+        """What stands there, as it is remembered."""
+        there = self._objects.get(path_of(live))
+        return None if there is None else form(LiveObject(live.ref, there))
+
+    def written(self) -> list[tuple[str, str]]:
+        return [(call.method, call.path) for call in self.calls if call.method != "GET"]
+
+
+def path_of(live: LiveObject) -> str:
+    resource = {each.kind: each for each in (SERVICE, DEPLOYMENT, VALIDATING, MUTATING)}[live.ref.kind]
+    return resource.path(live.ref.name)
+
+
+class Watchman:
+    """A guard, and what it told."""
+
+    def __init__(self, api: FakeApi) -> None:
+        self.writes = True
+        self.told: list[tuple[str, str]] = []
+        keeper = Keeper(api, NAMESPACE, MARKS)
+        self.guard = Guard(api, keeper, writes=lambda: self.writes, restored=self._restored)
+
+    def _restored(self, ref: ObjectRef, why: str) -> None:
+        self.told.append((str(ref), why))
+
+    async def look(self) -> float:
+        return await self.guard.look()
+
+
+@pytest.fixture
+def api() -> Cluster:
+    made = Cluster()
+    made.install(*WHOLE)
+    return made
+
+
+async def test_what_was_deleted_comes_back_as_it_was_seen_last(api: Cluster) -> None:
+    watchman = Watchman(api)
+    await watchman.look()
+    api.install(UPGRADED)
+    await watchman.look()
+    for each in WHOLE:
+        api.drop(path_of(each))
+
+    await watchman.look()
+
+    assert [api.part(each) for each in (service(), UPGRADED, *WHOLE[2:])] == [
+        form(each) for each in (service(), UPGRADED, *WHOLE[2:])
+    ]
+    assert [why for _, why in watchman.told] == ["it was deleted"] * 4
+
+
+async def test_webhooks_that_were_taken_out_are_put_back_into_the_object_that_is_there(api: Cluster) -> None:
+    watchman = Watchman(api)
+    await watchman.look()
+    api.install(webhooks(labels={**SYSTEM, "new": "label"}))
+
+    await watchman.look()
+
+    assert api.part(webhooks(HOOK)) == form(webhooks(HOOK, labels={**SYSTEM, "new": "label"}))
+    assert watchman.told == [(str(webhooks().ref), "its webhooks were taken out")]
+
+
+async def test_another_guard_goes_on_with_what_the_one_before_it_saw(api: Cluster) -> None:
+    await Watchman(api).look()
+    api.drop(path_of(deployment()))
+
+    await Watchman(api).look()
+
+    assert api.part(deployment()) == form(deployment())
+
+
+async def test_a_look_at_what_is_as_it_was_writes_nothing(api: Cluster) -> None:
+    watchman = Watchman(api)
+    await watchman.look()
+    written_once = api.written()
+
+    await watchman.look()
+    await Watchman(api).look()
+
+    assert [method for method, _ in written_once] == ["POST"]
+    assert api.written() == written_once
+
+
+@pytest.mark.parametrize("gone", [HOME, TEMPLATES, ACCOUNT])
+@pytest.mark.parametrize("how", ["deleted", "being deleted"])
+async def test_a_gatekeeper_that_was_uninstalled_is_forgotten(
+    api: Cluster, gone: str, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    watchman = Watchman(api)
+    await watchman.look()
+    if how == "deleted":
+        api.drop(gone)
+    else:
+        api.merge(gone, {"metadata": LEAVING})
+    for each in (webhooks(), deployment()):
+        api.drop(path_of(each))
+
+    await watchman.look()
+    api.install()
+    await watchman.look()
+    await Watchman(api).look()
+
+    assert "Gatekeeper is uninstalled" in caplog.text
+    assert watchman.told == []
+    assert (api.part(webhooks()), api.part(deployment())) == (None, None)
+
+
+async def test_what_may_not_be_read_is_no_sign_of_an_uninstallation(api: Cluster) -> None:
+    watchman = Watchman(api)
+    await watchman.look()
+    api.drop(path_of(deployment()))
+    for path in (HOME, TEMPLATES, ACCOUNT):
+        api.at("GET", path, status(403, "forbidden", "Forbidden"))
+
+    await watchman.look()
+
+    assert api.part(deployment()) == form(deployment())
+
+
+async def test_while_it_must_not_write_it_tells_once_and_mends_it_later(
+    api: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    watchman = Watchman(api)
+    await watchman.look()
+    watchman.writes = False
+    before = api.written()
+    api.drop(path_of(deployment()))
+    api.install(webhooks())
+
+    await watchman.look()
+    await watchman.look()
+
+    assert api.written() == before
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{each.ref} of Gatekeeper was deleted or emptied; nothing is brought back now" for each in WHOLE[1:3]
+    ]
+    watchman.writes = True
+    await watchman.look()
+    assert api.part(deployment()) == form(deployment())
+
+
+async def test_one_part_that_cannot_be_made_holds_up_no_other(api: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    watchman = Watchman(api)
+    await watchman.look()
+    for each in WHOLE:
+        api.drop(path_of(each))
+    api.at("POST", "/services", status(403, "services is forbidden", "Forbidden"), times=2)
+
+    await watchman.look()
+    await watchman.look()
+
+    assert [ref for ref, _ in watchman.told] == [str(each.ref) for each in WHOLE[1:]]
+    assert caplog.text.count("services is forbidden") == 1
+    await watchman.look()
+    assert api.part(service()) == form(service())
+
+
+async def test_who_is_faster_is_left_alone(api: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    watchman = Watchman(api)
+    await watchman.look()
+    api.drop(path_of(deployment()))
+    api.at("POST", "/deployments", act=lambda: api.install(UPGRADED))
+
+    await watchman.look()
+    await watchman.look()
+    api.drop(path_of(deployment()))
+    await watchman.look()
+
+    assert api.part(deployment()) == form(UPGRADED)
+    assert len(watchman.told) == 1
+    assert "cannot" not in caplog.text
+
+
+async def test_what_is_deleted_again_and_again_comes_back_ever_more_slowly(
+    api: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    watchman = Watchman(api)
+    await watchman.look()
+    waits = []
+    for _ in range(8):
+        if api.part(service()):
+            api.drop(path_of(service()))
+        waits.append(await watchman.look())
+
+    assert len(watchman.told) == 5
+    assert waits[:5] == [LOOK_SECONDS] * 5
+    assert all(0 < wait <= 1 for wait in waits[5:])
+    assert caplog.text.count("somebody keeps deleting") == 1
+
+
+async def test_what_cannot_be_used_is_told_and_written_anew(api: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    await Watchman(api).look()
+    api.merge(KEPT, {"data": {"objects.json": "[1]"}})
+
+    await Watchman(api).look()
+
+    assert "what was remembered of Gatekeeper is not used" in caplog.text
+    assert read(api._objects[KEPT]["data"]["objects.json"]) == remembered(*WHOLE)
+
+
+async def test_what_cannot_be_kept_is_mended_all_the_same_and_kept_later(api: Cluster) -> None:
+    watchman = Watchman(api)
+    await watchman.look()
+    api.install(UPGRADED)
+    api.drop(path_of(service()))
+    api.at("PUT", NAME, status(403, "configmaps is forbidden", "Forbidden"))
+
+    with pytest.raises(ClusterError, match="remembering Gatekeeper"):
+        await watchman.look()
+
+    assert api.part(service()) == form(service())
+    await watchman.look()
+    assert read(api._objects[KEPT]["data"]["objects.json"])[UPGRADED.ref] == form(UPGRADED)
+
+
+async def test_a_list_that_fails_is_no_deletion(api: Cluster) -> None:
+    watchman = Watchman(api)
+    await watchman.look()
+    before = api.written()
+    api.at("GET", "/services", status(500, "etcd is away", "InternalError"))
+
+    with pytest.raises(ClusterError):
+        await watchman.look()
+
+    assert api.written() == before
+
+
+async def test_switched_off_it_forgets(api: Cluster) -> None:
+    await Watchman(api).look()
+
+    await Keeper(api, NAMESPACE, MARKS).forget()
+    await Keeper(api, NAMESPACE, MARKS).forget()
+
+    assert KEPT not in api.paths
+    assert await Keeper(api, NAMESPACE, MARKS).load() == {}
