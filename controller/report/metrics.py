@@ -59,7 +59,7 @@ class Metrics:
                 ("members_not_applied", "Assignment members known not to apply here."),
                 ("members_pending", "Assignment members that Gatekeeper has not taken yet."),
                 ("members_failed", "Assignment members whose objects are not as they should be."),
-                ("templates_failed", "Templates that Gatekeeper reports errors of."),
+                ("templates_failed", "Templates that Gatekeeper does not take, or whose next version it does not."),
                 ("violations", "Objects at fault by Gatekeeper's last audit, of all constraints together."),
                 ("gatekeeper_ready", "1 while Gatekeeper is installed and asked by the API server."),
                 ("leader", "1 in the replica that is at work."),
@@ -126,21 +126,20 @@ class Metrics:
             self._gauges[name].set(value)
         self._syncs.labels("problems" if problems else "success").inc()
 
-    def reported(self, outcomes: Sequence[str], health: Iterable[Health]) -> None:
+    def reported(self, outcomes: Sequence[str], health: Iterable[Health], *, templates_failed: int) -> None:
         """What Gatekeeper makes of the members and finds: `outcomes` are those of all AssignedPolicies."""
-        found = list(health)
         self._gauges["members_pending"].set(outcomes.count(Enforcement.PENDING))
         self._gauges["members_failed"].set(outcomes.count(Enforcement.FAILED))
-        self._gauges["templates_failed"].set(sum(bool(each.errors) for each in found))
-        self._gauges["violations"].set(sum(each.violations or 0 for each in found))
+        self._gauges["templates_failed"].set(templates_failed)
+        self._gauges["violations"].set(sum(each.violations or 0 for each in health))
 
     def gatekeeper(self, *, ready: bool) -> None:
         """Whether Gatekeeper is there and asked."""
         self._gauges["gatekeeper_ready"].set(ready)
+
     def gatekeeper_restored(self, kind: str) -> None:
         """Counts a part of Gatekeeper that was brought back."""
         self._brought_back.labels(kind).inc()
-
 
     def leading(self, *, leads: bool) -> None:
         """Whether this replica is the one at work."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.cluster.apply import WRITE_ACTIONS
+from controller.cluster.apply import WRITE_ACTIONS, Action
 from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, LiveObject
 from controller.errors import ClusterError
 from controller.report.assigned import Enforcement, Knowledge, assigned_policies
@@ -178,7 +178,7 @@ class Reporter:
         members = self._members(now)
         outcomes = [str(each["status"]["outcome"]) for each in members.values()]
         self.state = replace(self.state, pending=outcomes.count(Enforcement.PENDING))
-        self._metrics.reported(outcomes, self._health.values())
+        self._metrics.reported(outcomes, self._health.values(), templates_failed=len(self._failed_templates()))
         if self._look_again:
             await self._look()
             self._look_again = False
@@ -191,6 +191,11 @@ class Reporter:
             return {}
         known = Knowledge(self._results, self._health, writes=self.state.mode is Mode.ENFORCE)
         return assigned_policies(self._desired, known, now, self._marks)
+
+    def _failed_templates(self) -> set[ObjectRef]:
+        """Those with errors, and those whose next version was not taken: there the one before it is, without errors."""
+        broken = {ref for ref, health in self._health.items() if health.errors}
+        return broken | {ref for ref, result in self._results.items() if result.action is Action.REJECTED}
 
     async def _look(self) -> None:
         """Lists our own kinds: whoever edited or deleted a report finds it restored at the next sync."""

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from controller.cluster.readiness import Pending
 from controller.report.assigned import Enforcement
 from controller.report.conditions import Counts
-from controller.report.health import Health
 from controller.report.metrics import Metrics
 from tests.deploy.helm import CHART, ROOT, assemble, render, template
 from tests.deploy.promtool import Scraped, assert_firing, assert_says, check, metrics_in, metrics_of, plain
@@ -74,7 +72,7 @@ def page(*, well: bool, leads: bool = True, age: float = 0.0) -> str:
     metrics.gatekeeper(ready=well)
     bad = 0 if well else 1
     metrics.synced(Counts(enforced=3, unresolved=bad, conflicts=bad, problems=bad), problems=not well)
-    metrics.reported([Enforcement.FAILED] * bad, [Health(Pending(""), errors=("ingest_error",) * bad)])
+    metrics.reported([Enforcement.FAILED] * bad, [], templates_failed=bad)
     metrics.fighting(bad)
     return metrics.text().decode()
 
