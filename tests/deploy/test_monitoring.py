@@ -270,6 +270,18 @@ def test_alerts_and_dashboard_ask_for_metrics_that_the_operator_has(chart: Path)
     assert set().union(*map(metrics_in, asked)) <= has
 
 
+@pytest.mark.parametrize("counter", ["azpolicy_syncs_total", "azpolicy_source_polls_total", "azpolicy_changes_total"])
+def test_a_counter_whose_labels_are_known_shows_its_first_count_as_an_increase(counter: str) -> None:
+    """Prometheus sees no increase where a series begins with it."""
+    fresh = Metrics(lambda: NOW).text().decode()
+    synced = page(well=True)
+
+    assert counter in {line.partition("{")[0] for line in fresh.splitlines() if line.endswith(" 0.0")}
+    assert {line.rpartition(" ")[0] for line in synced.splitlines() if line.startswith(counter)} == {
+        line.rpartition(" ")[0] for line in fresh.splitlines() if line.startswith(counter)
+    }
+
+
 def test_every_panel_is_titled_described_and_has_a_unit_a_place_and_an_id_of_its_own() -> None:
     panels = DASHBOARD["panels"]
 
