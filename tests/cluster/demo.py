@@ -30,6 +30,7 @@ def main() -> int:
     try:
         _show_rendered_plan()
         with TestCluster.start() as cluster:
+            cluster.kubectl("apply", "--filename", str(ROOT / "crds"))
             return _operate(cluster)
     except HarnessError as exc:
         sys.stderr.write(f"error: {exc}\n")
@@ -104,8 +105,11 @@ azpolicy is at work. In another shell:
   alias kubectl={tools.path("kubectl")}
 
   kubectl run webserver --image=nginx:latest                       # denied, with the policy's reason
-  kubectl get constraints                                          # what is enforced
-  kubectl delete constraints --all                                 # back within a second
+  kubectl get policysync                                           # is the cluster as Azure says?
+  kubectl get assignedpolicies                                     # what is enforced here, and why the rest is not
+  {AZPOLICY} status                                                # all of it at a glance
+  kubectl delete constraints --all                                 # back within a second, and told:
+  kubectl get events --field-selector reason=DriftRepaired
   {AZPOLICY} plan --snapshot {ROOT / SNAPSHOT}
   curl -s http://{listen}/metrics | grep ^azpolicy_
 

@@ -121,8 +121,11 @@ class Deployed:
         return path
 
     def back(self, before: Mapping[str, Any], timeout: float = 60) -> None:
-        """Waits for everything to be as it was."""
-        eventually(lambda: managed(self.cluster) == before, timeout, "everything to be as it was")
+        """Waits for everything to be as it was; what is not, is named."""
+        with contextlib.suppress(AssertionError):
+            eventually(lambda: managed(self.cluster) == before, timeout)
+        found = managed(self.cluster)
+        assert {path: found.get(path) for path in before.keys() | found.keys()} == before
 
     # --- what the operator reports
 
