@@ -110,6 +110,8 @@ def run(folder: Path) -> None:
         _creating(bench)
         _settled_plan(bench)
         _edits_alone(bench)
+        # As it is deployed: reporting on each of them is part of what it costs.
+        cluster.kubectl("apply", "--filename", str(ROOT / "crds"))
         with _operator(bench) as (pid, ready_seconds):
             figure("start to ready, cluster in sync", f"{ready_seconds:.1f} s", goal="< 3 s", met=ready_seconds < 3)
             _repair(bench)
