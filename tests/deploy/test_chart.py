@@ -55,6 +55,7 @@ SETS: Final[Mapping[str, dict[str, Any]]] = {
     "a dry run": azure() | {"dryRun": True},
     "a snapshot in a ConfigMap": {"image": IMAGE, "snapshot": {"configMap": "policies"}},
     "a snapshot in a volume": {"image": IMAGE, "snapshot": {"existingClaim": "policies", "path": "/policies"}},
+    "prevention and the guard": azure() | {"prevention": {"enabled": True}, "guard": {"enabled": True}},
     "every other setting": azure()
     | {
         "image": IMAGE | {"digest": f"sha256:{'0' * 64}"},
@@ -322,7 +323,7 @@ def test_a_variable_has_the_value_that_is_meant(
 def test_a_secret_in_the_values_is_in_the_secret_alone(chart: Path) -> None:
     objects = render(chart, SETS["a secret in the values"])
 
-    assert [each["kind"] for each in objects if SECRET in json.dumps(each)] == ["Secret"]
+    assert [each.get("stringData") for each in objects if SECRET in json.dumps(each)] == [{"client-secret": SECRET}]
 
 
 def test_another_secret_in_the_values_makes_other_pods(chart: Path) -> None:
