@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PLACE: Final = "policyRule.if"
 
 _SUBJECTS: Final = frozenset({"field", "value", "count"})
-_CONDITION_COST: Final = 500
+_CONDITION_COST: Final = 1000
 
 
 class _Undecided(Exception):  # noqa: N818 - becomes an Unknown at the condition that asked
