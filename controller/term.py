@@ -103,8 +103,10 @@ class Term:
             guard = Guard(self._client, self._keeper, writes=self._writes, restored=self._restored)
             await guard.run()
         elif not self._dry_run:
-            with contextlib.suppress(ClusterError):
+            try:
                 await self._keeper.forget()
+            except ClusterError as error:
+                log.warning("what was remembered of Gatekeeper is still kept error=%r", str(error))
 
     def _writes(self) -> bool:
         return not self._dry_run and not steering_of(self._live).suspended(datetime.now(UTC))

@@ -169,7 +169,7 @@ class Guard:
 
     async def _there(self) -> list[LiveObject]:
         listed = await asyncio.gather(*(self._client.list_live(resource) for resource in GUARDED))
-        return [live for found in listed if found is not None for live in found[0]]
+        return [live for items, _ in filter(None, listed) for live in items]
 
     async def _uninstalled(self, look: Look) -> str:
         """What says so; empty where nothing does, and where it may not be read."""

@@ -10,7 +10,7 @@ import pytest
 
 from controller.cluster.guard import LOOK_SECONDS, NAME, Guard, Keeper
 from controller.cluster.kinds import LiveObject
-from controller.cluster.parts import DEPLOYMENT, MUTATING, SERVICE, VALIDATING, compared, form, read, written
+from controller.cluster.parts import DEPLOYMENT, GUARDED, MUTATING, SERVICE, VALIDATING, compared, form, read, written
 from controller.errors import ClusterError
 from tests.unit.cluster_builders import MARKS
 from tests.unit.fake_api import FakeApi, status
@@ -269,11 +269,12 @@ async def test_another_guard_goes_on_with_what_the_one_before_it_saw(api: Cluste
 async def test_a_look_at_what_is_as_it_was_writes_nothing(api: Cluster) -> None:
     watchman = Watchman(api)
     await watchman.look()
-    written_once = api.written()
+    written_once, asked = api.written(), len(api.calls)
 
     await watchman.look()
-    await Watchman(api).look()
 
+    assert [call.path for call in api.calls[asked:]] == [each.path() for each in GUARDED]
+    await Watchman(api).look()
     assert [method for method, _ in written_once] == ["POST"]
     assert api.written() == written_once
 
@@ -350,6 +351,10 @@ async def test_one_part_that_cannot_be_made_holds_up_no_other(api: Cluster, capl
     assert caplog.text.count("services is forbidden") == 1
     await watchman.look()
     assert api.part(service()) == form(service())
+    api.drop(path_of(service()))
+    api.at("POST", "/services", status(403, "services is forbidden", "Forbidden"))
+    await watchman.look()
+    assert caplog.text.count("services is forbidden") == 2
 
 
 async def test_who_is_faster_is_left_alone(api: Cluster, caplog: pytest.LogCaptureFixture) -> None:
@@ -410,6 +415,22 @@ async def test_what_cannot_be_kept_is_mended_all_the_same_and_kept_later(api: Cl
     assert read(api._objects[KEPT]["data"]["objects.json"])[UPGRADED.ref] == form(UPGRADED)
 
 
+async def test_what_was_kept_before_is_kept_again_after_a_write_of_which_nothing_is_known(api: Cluster) -> None:
+    watchman = Watchman(api)
+    await watchman.look()
+    before = api._objects[KEPT]["data"]
+    api.install(UPGRADED)
+    written_all_the_same = lambda: api.merge(KEPT, {"data": {"objects.json": "[]"}})  # noqa: E731
+    api.at("PUT", NAME, status(500, "etcd is away", "InternalError"), act=written_all_the_same)
+    with pytest.raises(ClusterError):
+        await watchman.look()
+
+    api.install(deployment())
+    await watchman.look()
+
+    assert api._objects[KEPT]["data"] == before
+
+
 async def test_a_list_that_fails_is_no_deletion(api: Cluster) -> None:
     watchman = Watchman(api)
     await watchman.look()
@@ -429,4 +450,13 @@ async def test_switched_off_it_forgets(api: Cluster) -> None:
     await Keeper(api, NAMESPACE, MARKS).forget()
 
     assert KEPT not in api.paths
+    assert [method for method, _ in api.written()] == ["POST", "DELETE"]
     assert await Keeper(api, NAMESPACE, MARKS).load() == {}
+
+
+async def test_what_must_not_be_forgotten_is_told(api: Cluster) -> None:
+    await Watchman(api).look()
+    api.at("DELETE", NAME, status(403, "configmaps is forbidden", "Forbidden"))
+
+    with pytest.raises(ClusterError, match="forbidden"):
+        await Keeper(api, NAMESPACE, MARKS).forget()
