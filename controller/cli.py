@@ -564,7 +564,7 @@ def uninstall(
 
     Shows what will go and asks. Templates that constraints of others use are kept, and nothing of others is touched.
     Stop the operator first: it would put everything back. One that holds a Lease is noticed, and makes this refuse; one
-    that runs without --leader-elect cannot be seen. Exits with 2 when anything is left, or was not confirmed.
+    that runs without --leader-elect cannot be seen. Exits with 2 when it was not confirmed, or anything could not go.
     """
     from controller.gatekeeper.naming import Marks  # noqa: PLC0415
 

@@ -78,7 +78,7 @@ def lease(
     holder: str = "azpolicy-0", *, renewed: str = LONG_AGO, namespace: str = "gatekeeper-system"
 ) -> dict[str, Any]:
     """The operator's Lease, which lasts for ten seconds."""
-    times = {"acquireTime": "2026-01-01T00:00:00.000000Z", "renewTime": renewed.replace("00Z", "00.000000Z")}
+    times = {"acquireTime": "2026-01-01T00:00:00.000000Z", "renewTime": renewed.replace("Z", ".000000Z")}
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
