@@ -211,9 +211,12 @@ class KubeClient:
         return response.body
 
     async def get_live(self, kind: Resource, name: str) -> LiveObject | None:
-        """One live object, None when it (or its kind) is not there."""
-        body = await self.get(kind.path(name))
-        return None if body is None else LiveObject.of(kind, body)
+        """One live object, None when it (or its kind) is not there.
+
+        Asked for as a list of one, which the server looks up by its name, so that reading needs one right and not two.
+        """
+        items, _ = await self.list_all(kind.path(), f"metadata.name={name}") or ((), "")
+        return LiveObject.of(kind, items[0]) if items else None
 
     async def list_live(self, kind: Resource) -> tuple[tuple[LiveObject, ...], str] | None:
         """Every object of a kind and the resourceVersion to watch from; None when the kind is not served."""

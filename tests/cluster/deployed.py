@@ -125,7 +125,8 @@ class Deployed:
         with contextlib.suppress(AssertionError):
             eventually(lambda: managed(self.cluster) == before, timeout)
         found = managed(self.cluster)
-        assert {path: found.get(path) for path in before.keys() | found.keys()} == before
+        differ = [path for path in before.keys() | found.keys() if before.get(path) != found.get(path)]
+        assert not differ, [(path, before.get(path), found.get(path)) for path in differ]
 
     # --- what the operator reports
 
