@@ -78,9 +78,15 @@ def _check(answer: Check) -> Iterator[str]:
         yield f"note: {ref} is of neither: it goes if the add-on's template is deleted"
     for name in answer.deployments:
         yield f"note: the add-on's deployment {name} is in the cluster"
+    yield _verdict(answer)
+
+
+def _verdict(answer: Check) -> str:
+    if not answer.covers:
+        return f"check: nothing in the cluster is of {answer.old}"
     missing = sum(bool(each.missing) for each in answer.covers)
     verdict = "can be switched off" if answer.good else "must not be switched off yet"
-    yield f"check: {len(answer.covers) - missing} covered, {missing} missing: {answer.old} {verdict}"
+    return f"check: {len(answer.covers) - missing} covered, {missing} missing: {answer.old} {verdict}"
 
 
 def as_json(answer: Comparison | Check) -> str:

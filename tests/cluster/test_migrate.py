@@ -278,6 +278,10 @@ class World:
         eventually(lambda: self.cluster.request("POST", collection, manifest)[0] in {201, 409}, what=f"one of {kind}")
         return f"{collection}/handmade"
 
+    def patched(self, path: str, patch: dict[str, Any], content_type: str = "application/merge-patch+json") -> int:
+        """The status with which a patch is answered."""
+        return self.cluster.request("PATCH", path, patch, content_type=content_type)[0]
+
     def uninstall(self) -> None:
         """`azpolicy uninstall`, confirmed."""
         command = [str(COMMAND), "uninstall", "--kubeconfig", str(self.azpolicy.kubeconfig), "--yes"]
@@ -335,6 +339,27 @@ def test_no_violating_pod_is_admitted_when_the_add_on_leaves_its_objects_behind(
     assert {path: left[path] for path in before if "theirs" in path or path == bystander} == {
         path: live for path, live in before.items() if "theirs" in path or path == bystander
     }
+
+
+def test_no_finalizer_keeps_a_deleted_template_enforcing(world: World) -> None:
+    """Why ours are of kinds of their own: on the add-on's template they would go with it, whatever held it up."""
+    world.with_addon()
+    template = f"{TEMPLATES}/{KIND.lower()}"
+    held = [template, f"{CRDS}/{KIND.lower()}.constraints.gatekeeper.sh"]
+    for path in held:
+        finalizers = world.cluster.get(path)["metadata"].get("finalizers", [])
+        world.patched(path, {"metadata": {"finalizers": [*finalizers, "azpolicy.dev/hold"]}})
+
+    world.cluster.request("DELETE", template)
+
+    try:
+        eventually(lambda: not refusal(world.cluster, pod(forbidden="yes")), what="a violating pod to be admitted")
+        constraint = next(path for path in world.addon.there() if path.startswith(f"{CONSTRAINTS}/{KIND.lower()}/"))
+        assert [world.cluster.request("GET", path)[0] for path in (*held, constraint)] == [200] * 3
+    finally:
+        # The template last: once it goes, its kind has a finalizer of the API server's, which empties it.
+        for path in reversed(held):
+            world.patched(path, {"metadata": {"finalizers": None}})
 
 
 def finish_by_step(world: World) -> None:
@@ -451,12 +476,18 @@ def test_the_hold_of_the_guide_refuses_while_gatekeeper_and_all_its_kinds_are_aw
     hold = GUIDE.read_text().partition("```yaml\n")[2].partition("```")[0]
     world.with_addon()
     world.away("--step", "enforce")
+    assert world.cluster.request("POST", PODS, {**pod(), "metadata": {"name": "running"}})[0] == 201
+    running = f"{PODS}/running"
 
     with Witness(world.cluster).watching() as witness:
         world.cluster.kubectl("apply", "-f", "-", input=hold)
         witness.held = True
         try:
             eventually(lambda: "changes hands" in refusal(world.cluster, pod()), what="the hold to be in force")
+            # What runs goes on: its marks may change, what it runs may not.
+            assert world.patched(running, {"metadata": {"labels": {"still": "there"}}}) == 200
+            other_image = {"spec": {"containers": [{"name": "webserver", "image": "other"}]}}
+            assert world.patched(running, other_image, "application/strategic-merge-patch+json") == 403
             world.cluster.uninstall_gatekeeper()
             world.addon.switch_off(cleaning=False)
             witness.goes_on()
@@ -466,6 +497,7 @@ def test_the_hold_of_the_guide_refuses_while_gatekeeper_and_all_its_kinds_are_aw
             witness.goes_on()
         finally:
             world.cluster.kubectl("delete", "-f", "-", input=hold)
+            world.cluster.request("DELETE", f"{running}?gracePeriodSeconds=0")
         world.enforced()
         witness.held = False
 

@@ -422,6 +422,13 @@ def test_on_the_way_back_ours_must_be_covered_by_the_addons() -> None:
     assert set(missing(gone)) == {"the add-on has nothing for it"}
 
 
+def test_a_cluster_without_the_addon_has_nothing_to_be_covered() -> None:
+    answer = checked(*BESIDE, foreign(constraint(), name="handmade"))
+
+    assert answer.good
+    assert as_text(answer) == "check: nothing in the cluster is of the add-on\n"
+
+
 def test_the_json_of_a_check_names_what_covers_and_what_is_missing() -> None:
     document = json.loads(as_json(checked(*THEIRS)))
 
