@@ -188,6 +188,7 @@ async def test_a_belonging_that_cannot_go_is_reported_and_the_others_go() -> Non
 
     [failed] = [result for result in results if result.action is Action.FAILED]
     assert str(failed.ref) == f"ConfigMap/{NAMESPACE}/azure-policy-sync-state"
+    assert (failed.reason, failed.message) == ("Forbidden", "forbidden")
     assert api.paths & set(ours) == {MAPS.format(NAMESPACE) + "/azure-policy-sync-state"}
 
 
@@ -237,8 +238,8 @@ async def test_the_plan_names_where_it_is_about_and_every_object() -> None:
 async def test_a_lease_that_is_renewed_refuses_and_names_its_holder() -> None:
     api, ours = await installed(holder="azpolicy-0")
     renewed = {"spec": {"renewTime": "2026-03-01T12:00:00.000000Z"}}
-    api.at("GET", "/leases")
-    api.at("GET", "/leases", act=lambda: api.merge(ours[-1], renewed))
+    api.at("GET", "/leases/azure-policy-sync")
+    api.at("GET", "/leases/azure-policy-sync", act=lambda: api.merge(ours[-1], renewed))
 
     with pytest.raises(Refused, match=rf"the operator azpolicy-0 in {NAMESPACE} is at work .*helm uninstall"):
         await Uninstall(api, MARKS, None).refuse_beside_operator()
@@ -246,8 +247,8 @@ async def test_a_lease_that_is_renewed_refuses_and_names_its_holder() -> None:
 
 async def test_a_lease_that_is_taken_meanwhile_refuses() -> None:
     api, ours = await installed(holder="azpolicy-0")
-    api.at("GET", "/leases")
-    api.at("GET", "/leases", act=lambda: api.merge(ours[-1], {"metadata": {"namespace": "other"}}))
+    api.at("GET", "/leases/azure-policy-sync")
+    api.at("GET", "/leases/azure-policy-sync", act=lambda: api.merge(ours[-1], {"metadata": {"namespace": "other"}}))
 
     with pytest.raises(Refused, match="azpolicy-0 in other is at work"):
         await Uninstall(api, MARKS, None).refuse_beside_operator()
@@ -273,7 +274,7 @@ async def test_a_lease_that_was_given_up_needs_no_second_look() -> None:
 
 async def test_leases_that_may_not_be_read_are_an_error() -> None:
     api, _ = await installed()
-    api.at("GET", "/leases", status(403, "forbidden", "Forbidden"), times=2)
+    api.at("GET", "/leases/azure-policy-sync", status(403, "forbidden", "Forbidden"), times=2)
 
     with pytest.raises(ClusterError, match="Lease may not be read"):
         await Uninstall(api, MARKS, None).refuse_beside_operator()
