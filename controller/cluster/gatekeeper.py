@@ -15,7 +15,7 @@ from controller.cluster.kinds import TEMPLATE
 from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from controller.cluster.client import KubeClient
 
@@ -85,6 +85,11 @@ async def _webhook_away(client: KubeClient, webhook: Mapping[str, Any] | None, *
     hooks = (webhook or {}).get("webhooks") or ()
     if webhook is not None and not hooks:
         return f"{WEBHOOK_NAME} has no webhook: nothing is denied; install Gatekeeper's manifest or chart again"
+    return await unanswered(client, hooks)
+
+
+async def unanswered(client: KubeClient, hooks: Iterable[Mapping[str, Any]]) -> str:
+    """Why a call of these webhooks would find nobody; empty where nothing says so."""
     services = {
         (str(service.get("namespace")), str(service.get("name")))
         for hook in hooks

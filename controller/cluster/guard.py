@@ -13,8 +13,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from controller.cluster.fights import FightDetector
+from controller.cluster.gatekeeper import unanswered
 from controller.cluster.kinds import CRD_PATH, TEMPLATE
-from controller.cluster.parts import DEPLOYMENT, GUARDED, Look, compared, form, is_part, read, resource_of, written
+from controller.cluster.parts import DEPLOYMENT, GUARDED, Look, compared, form, read, resource_of, works, written
 from controller.cluster.watch import Watcher
 from controller.errors import ClusterError
 from controller.gatekeeper.naming import FIELD_MANAGER, GATEKEEPER_NAMESPACE
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("azpolicy")
 NAME: Final = "azure-policy-sync-gatekeeper"
 SETTLE_SECONDS: Final = 2.0
+LONGEST_SETTLE: Final = 10.0
 LOOK_SECONDS: Final = 30.0
+ANSWER_SECONDS: Final = 3.0
 _KEY: Final = "objects.json"
 _CONFLICT: Final = 409
 _NOT_FOUND: Final = 404
@@ -128,21 +131,29 @@ class Guard:
             group.create_task(self._looks())
 
     def _observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
-        """Status alone makes no look: a rollout would make dozens."""
-        before = (self._good or {}).get(ref)
-        now = None if live is None or live.deleting or not is_part(live) else form(live)
-        if now != before:
-            self._news.set()
+        """Takes a change over at once: what is deleted in the next moment comes back as it was last.
+
+        A status alone is no news: a rollout would make dozens of looks.
+        """
+        good = self._good or {}
+        if live is not None and works(live):
+            if form(live) == good.get(ref):
+                return
+            if self._good is not None:
+                self._good = {**good, ref: form(live)}
+        elif ref not in good:
+            return
+        self._news.set()
 
     async def _looks(self) -> None:
         wait = 0.0
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._news.wait()
+            await self._news_within(wait)
             # Who uninstalls or replaces Gatekeeper takes a moment for it: what he is at must be seen whole.
-            await asyncio.sleep(SETTLE_SECONDS)
-            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LONGEST_SETTLE):
+                    while await self._news_within(SETTLE_SECONDS):
+                        pass
             try:
                 wait = await self.look()
             except ClusterError as error:
@@ -151,11 +162,21 @@ class Guard:
             else:
                 self._told.pop(None, None)
 
+    async def _news_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        self._news.clear()
+        return True
+
     async def look(self) -> float:
         """Compares, brings back, remembers; seconds to the next look. ClusterError where nobody answers."""
         if self._good is None:
             self._good = await self._keeper.load()
-        look = compared(self._good, await self._there())
+        there = await self._there()
+        look = compared(self._good, there)
         if look.lost and (why := await self._uninstalled(look)):
             log.warning("Gatekeeper is uninstalled (%s): what was remembered of it is forgotten", why)
             look = Look({ref: manifest for ref, manifest in look.good.items() if ref not in look.lost})
@@ -200,6 +221,10 @@ class Guard:
             if (held := self._fights.delay(ref, time.monotonic())) > 0:
                 self._tell(ref, f"somebody keeps deleting {ref} of Gatekeeper; it is brought back ever more slowly")
                 wait = min(wait, held)
+            # A webhook that nobody answers would at best do nothing, and at worst refuse every request.
+            elif why := await unanswered(self._client, look.good[ref].get("webhooks", ())):
+                self._tell(ref, f"{ref} of Gatekeeper is not brought back yet: {why}")
+                wait = min(wait, ANSWER_SECONDS)
             else:
                 await self._bring_back(ref, look.good[ref], emptied)
         return wait

@@ -96,12 +96,13 @@ def compared(good: Mapping[ObjectRef, Manifest], there: Iterable[LiveObject]) ->
     """The table of this module."""
     live = {each.ref: each for each in there}
     kept = {ref: manifest for ref, manifest in good.items() if ref not in live or is_part(live[ref])}
-    works = {ref: form(each) for ref, each in live.items() if _works(each)}
+    working = {ref: form(each) for ref, each in live.items() if works(each)}
     lost = [ref for ref in kept if ref not in live or _emptied(live[ref])]
-    return Look({**kept, **works}, {ref: live.get(ref) for ref in sorted(lost, key=_order)})
+    return Look({**kept, **working}, {ref: live.get(ref) for ref in sorted(lost, key=_order)})
 
 
-def _works(live: LiveObject) -> bool:
+def works(live: LiveObject) -> bool:
+    """Whether an object is as a part of Gatekeeper is to be remembered."""
     return is_part(live) and not live.deleting and not does_nothing(live)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from controller.cluster.guard import LOOK_SECONDS, NAME, Guard, Keeper
+from controller.cluster.guard import ANSWER_SECONDS, LOOK_SECONDS, NAME, Guard, Keeper
 from controller.cluster.kinds import LiveObject
 from controller.cluster.parts import DEPLOYMENT, GUARDED, MUTATING, SERVICE, VALIDATING, compared, form, read, written
 from controller.errors import ClusterError
@@ -255,6 +255,37 @@ async def test_webhooks_that_were_taken_out_are_put_back_into_the_object_that_is
 
     assert api.part(webhooks(HOOK)) == form(webhooks(HOOK, labels={**SYSTEM, "new": "label"}))
     assert watchman.told == [(str(webhooks().ref), "its webhooks were taken out")]
+
+
+async def test_webhooks_come_back_once_somebody_answers_them(api: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """Without that, who deletes the webhooks of a Gatekeeper that is down would have them refuse everything again."""
+    watchman = Watchman(api)
+    of_the_service = webhooks({**HOOK, "clientConfig": {"service": {"namespace": "gatekeeper-system", "name": "hook"}}})
+    api.install(of_the_service)
+    await watchman.look()
+    api.drop(path_of(of_the_service))
+
+    waits = [await watchman.look(), await watchman.look()]
+
+    assert api.part(of_the_service) is None
+    assert waits == [ANSWER_SECONDS] * 2
+    assert caplog.text.count("not brought back yet: service hook has no ready endpoint") == 1
+    slices = "/apis/discovery.k8s.io/v1/namespaces/gatekeeper-system/endpointslices"
+    ready = {"kind": "EndpointSlice", "metadata": {"name": "hook-1"}, "endpoints": [{"conditions": {"ready": True}}]}
+    await api.request("POST", slices, body=ready)
+    await watchman.look()
+    assert api.part(of_the_service) == form(of_the_service)
+
+
+async def test_a_change_that_was_only_watched_is_what_comes_back(api: Cluster) -> None:
+    watchman = Watchman(api)
+    await watchman.look()
+
+    watchman.guard._observed(UPGRADED.ref, UPGRADED)
+    api.drop(path_of(deployment()))
+    await watchman.look()
+
+    assert api.part(deployment()) == form(UPGRADED)
 
 
 async def test_another_guard_goes_on_with_what_the_one_before_it_saw(api: Cluster) -> None:
