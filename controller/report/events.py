@@ -54,8 +54,13 @@ def happening_of(result: Result, *, drift: bool) -> Happening | None:
         note = result.message or f"{result.action.value} as the policy assignments in Azure say"
         return Happening(result.ref, result.uid, _CHANGED[result.action], note)
     editor = ", ".join(result.editors) or "not recorded"
-    what = "it was deleted" if result.action is Action.CREATED else described(result.differences)
-    return Happening(result.ref, result.uid, "DriftRepaired", f"restored: {what}; changed by: {editor}", warning=True)
+    note = f"restored: {what_differed(result)}; changed by: {editor}"
+    return Happening(result.ref, result.uid, "DriftRepaired", note, warning=True)
+
+
+def what_differed(result: Result) -> str:
+    """What somebody had made of a repaired object."""
+    return "it was deleted" if result.action is Action.CREATED else described(result.differences)
 
 
 def described(found: Sequence[Difference]) -> str:

@@ -28,6 +28,7 @@ from controller.report.events import (
     event,
     happening_of,
     summarized,
+    what_differed,
 )
 from controller.report.health import health_of
 
@@ -146,7 +147,7 @@ class Reporter:
             "action": result.action.value,
             "object": str(result.ref),
             "cause": "drift" if drift else "azure",
-            "detail": described(result.differences) or result.message,
+            "detail": what_differed(result) if drift else described(result.differences) or result.message,
             "editor": ", ".join(result.editors),
         }
         told = {key: value for key, value in change.items() if value}
