@@ -178,7 +178,9 @@ class Reporter:
         now = datetime.now(UTC)
         members = self._members(now)
         outcomes = [str(each["status"]["outcome"]) for each in members.values()]
-        self.state = replace(self.state, pending=outcomes.count(Enforcement.PENDING))
+        # What became objects is enforced once Gatekeeper has taken them, and not in a dry run.
+        counts = replace(self.state.counts, enforced=outcomes.count(Enforcement.ENFORCED))
+        self.state = replace(self.state, pending=outcomes.count(Enforcement.PENDING), counts=counts)
         self._metrics.reported(outcomes, self._health.values(), templates_failed=len(self._failed_templates()))
         if self._look_again:
             await self._look()
