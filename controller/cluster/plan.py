@@ -576,10 +576,13 @@ def _limited(changes: list[Change], desired: DesiredState, managed: int, limit: 
         f"{unproven} of {managed} managed objects would go and Azure does not prove it (limit {limit.percent} %); "
         "if it is meant, run: azpolicy apply --force-prune"
     )
+    doomed = [ref_of(change) for change in changes if _is_unproven(change)]
+    members = {ref for ref in doomed if ref.group != TEMPLATE_GROUP and (too_many or str(ref) in limit.refused)}
+    # A template takes every constraint of its kind along, so it stays as long as one of them does, and no longer.
+    kinds = {ref.kind.lower() for ref in members}
+    refused = members | {ref for ref in doomed if ref.group == TEMPLATE_GROUP and (too_many or ref.name in kinds)}
     return [
-        Refuse(change.live, why)
-        if isinstance(change, Delete) and _is_unproven(change) and (too_many or str(change.live.ref) in limit.refused)
-        else change
+        Refuse(change.live, why) if isinstance(change, Delete) and change.live.ref in refused else change
         for change in changes
     ]
 
