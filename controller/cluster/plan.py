@@ -329,7 +329,8 @@ def decide(
         return Conflict(desired, _conflict_message(live, marks))
     if live.deleting:
         return Blocked(desired, "is being deleted; it is made again once it is gone")
-    if settled.get(live.uid) == Rejection(spec_digest(live), spec_digest(desired)):
+    known = settled.get(live.uid)
+    if isinstance(known, Rejection) and known == Rejection(spec_digest(live), spec_digest(desired)):
         message = "Gatekeeper does not take this version of the template; the last good one stays"
         return Rejected(desired, live, message)
     return _compare(desired, live, settled, answer)
@@ -592,6 +593,8 @@ def _limited(changes: list[Change], desired: DesiredState, managed: int, limit: 
 
 def same(left: Any, right: Any) -> bool:
     """Whether two JSON values mean the same: numbers by value, as the server stores 1.0 as 1, but `true` is no 1."""
+    if left is right:
+        return True
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
     if isinstance(left, list) and isinstance(right, list):
