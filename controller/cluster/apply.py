@@ -504,7 +504,9 @@ def _uses(ref: ObjectRef, template_name: str) -> bool:
 
 
 def _denied(response: Response) -> bool:
-    return "admission webhook" in response.message and "denied" in response.message
+    """Whether it is admission's word, a webhook's or an admission policy's, and not the API server's own."""
+    words = response.message
+    return "denied" in words and ("admission webhook" in words or "ValidatingAdmissionPolicy" in words)
 
 
 def _refusal(response: Response) -> str:

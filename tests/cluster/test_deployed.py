@@ -67,7 +67,7 @@ def test_violations_are_told_with_the_first_few(deployed: Deployed) -> None:
         deployed.cluster.request("DELETE", "/api/v1/namespaces/default/pods/tried?gracePeriodSeconds=0")
 
 
-def test_a_repair_a_change_from_azure_and_a_conflict_are_one_event_each(deployed: Deployed) -> None:
+def test_a_repair_and_a_change_from_azure_are_one_event_each(deployed: Deployed) -> None:
     with deployed.replica():
         before = deployed.wait_in_sync()
         name = deployed.weaken("somebodys-tool").rpartition("/")[2]
