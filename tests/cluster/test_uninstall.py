@@ -146,7 +146,7 @@ def test_nothing_of_ours_is_left_and_nothing_of_others_is_touched(world: World) 
     writes = world.writes(mark)
     assert {event.verb for event in writes} == {"delete"}
     assert len(writes) == 9
-    assert {event.name for event in writes}.isdisjoint(path.rpartition("/")[2] for path in theirs)
+    assert {event.uri.partition("?")[0] for event in writes}.isdisjoint(theirs)
     eventually(lambda: not refusal(world.cluster, pod(forbidden="x")), what="an admitted pod")
 
 
