@@ -90,15 +90,16 @@ async def _webhook_away(client: KubeClient, webhook: Mapping[str, Any] | None, *
 
 async def unanswered(client: KubeClient, hooks: Iterable[Mapping[str, Any]]) -> str:
     """Why a call of these webhooks would find nobody; empty where nothing says so."""
-    services = {
-        (str(service.get("namespace")), str(service.get("name")))
-        for hook in hooks
-        if (service := hook["clientConfig"].get("service"))
-    }
-    for namespace, name in sorted(services):
+    for namespace, name in sorted(called_services(hooks)):
         if namespace == GATEKEEPER_NAMESPACE and not await _has_endpoints(client, name):
             return f"service {name} has no ready endpoint: no Gatekeeper pod answers; look at {namespace}"
     return ""
+
+
+def called_services(hooks: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
+    """Namespaces and names of the Services that webhooks call."""
+    services = (hook["clientConfig"].get("service") for hook in hooks)
+    return {(str(service.get("namespace")), str(service.get("name"))) for service in services if service}
 
 
 async def _has_endpoints(client: KubeClient, service: str) -> bool:

@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Final
 from controller.cluster.fights import FightDetector
 from controller.cluster.gatekeeper import unanswered
 from controller.cluster.kinds import CRD_PATH, TEMPLATE
-from controller.cluster.parts import DEPLOYMENT, GUARDED, Look, compared, form, read, resource_of, works, written
+from controller.cluster.parts import (
+    DEPLOYMENT,
+    GUARDED,
+    Look,
+    compared,
+    form,
+    read,
+    resource_of,
+    service_account,
+    works,
+    written,
+)
 from controller.cluster.watch import Watcher
 from controller.errors import ClusterError
 from controller.gatekeeper.naming import FIELD_MANAGER, GATEKEEPER_NAMESPACE
@@ -135,15 +146,14 @@ class Guard:
 
         A status alone is no news: a rollout would make dozens of looks.
         """
-        good = self._good or {}
-        if live is not None and works(live):
-            if form(live) == good.get(ref):
-                return
-            if self._good is not None:
-                self._good = {**good, ref: form(live)}
-        elif ref not in good:
-            return
-        self._news.set()
+        if self._good is None:
+            self._news.set()
+        elif live is not None and works(live):
+            if self._good.get(ref) != form(live):
+                self._good = {**self._good, ref: form(live)}
+                self._news.set()
+        elif ref in self._good:
+            self._news.set()
 
     async def _looks(self) -> None:
         wait = 0.0
@@ -181,6 +191,7 @@ class Guard:
             log.warning("Gatekeeper is uninstalled (%s): what was remembered of it is forgotten", why)
             look = Look({ref: manifest for ref, manifest in look.good.items() if ref not in look.lost})
         self._good = look.good
+        self._told = {ref: text for ref, text in self._told.items() if ref is None or ref in look.lost}
         if not self._writes():
             self._only_tell(look)
             return LOOK_SECONDS
@@ -195,11 +206,7 @@ class Guard:
     async def _uninstalled(self, look: Look) -> str:
         """What says so; empty where nothing does, and where it may not be read."""
         namespace = f"/api/v1/namespaces/{GATEKEEPER_NAMESPACE}"
-        accounts = {
-            manifest["spec"]["template"]["spec"].get("serviceAccountName", "default")
-            for ref, manifest in look.good.items()
-            if resource_of(ref) is DEPLOYMENT
-        }
+        accounts = {service_account(each) for ref, each in look.good.items() if resource_of(ref) is DEPLOYMENT}
         needed = {
             f"namespace {GATEKEEPER_NAMESPACE}": namespace,
             "kind ConstraintTemplate": f"{CRD_PATH}/{TEMPLATE.plural}.{TEMPLATE.group}",
@@ -237,7 +244,6 @@ class Guard:
             response = await self._client.replace(resource, {**emptied.manifest, "webhooks": manifest["webhooks"]})
         if response.ok:
             self._fights.repaired(ref, time.monotonic())
-            self._told.pop(ref, None)
             why = "it was deleted" if emptied is None else "its webhooks were taken out"
             log.warning("restored %s of Gatekeeper: %s", ref, why)
             self._restored(ref, why)

@@ -19,6 +19,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from controller.cluster.gatekeeper import called_services
 from controller.cluster.kinds import LiveObject, Resource
 from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE
 
@@ -48,6 +49,11 @@ _BY_KIND: Final = {(each.group, each.kind): each for each in GUARDED}
 def resource_of(ref: ObjectRef) -> Resource:
     """The collection that a guarded object is in; KeyError for any other."""
     return _BY_KIND[ref.group, ref.kind]
+
+
+def service_account(deployment: Manifest) -> str:
+    """As whom a Deployment's pods run."""
+    return str(deployment["spec"]["template"]["spec"].get("serviceAccountName", "default"))
 
 
 def is_part(live: LiveObject) -> bool:
@@ -121,12 +127,20 @@ def read(text: str) -> dict[ObjectRef, Manifest]:
         for manifest in json.loads(text):
             group = manifest["apiVersion"].rpartition("/")[0]
             live = LiveObject.of(_BY_KIND[group, manifest["kind"]], manifest)
-            if not is_part(live) or form(live) != manifest or does_nothing(live):
+            if not works(live) or form(live) != manifest or not _well_formed(manifest):
                 raise ValueError(f"{live.ref} is not as this version remembers a part of Gatekeeper")
             good[live.ref] = manifest
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"it is no list of parts of Gatekeeper: {error!r}") from error
     return good
+
+
+def _well_formed(manifest: Manifest) -> bool:
+    """Whether all that this version looks at is there; KeyError, TypeError or AttributeError where it is not."""
+    if manifest["kind"] == DEPLOYMENT.kind:
+        service_account(manifest)
+    called_services(manifest.get("webhooks", ()))
+    return isinstance(manifest["metadata"]["name"], str)
 
 
 def written(good: Mapping[ObjectRef, Manifest]) -> str:

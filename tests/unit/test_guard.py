@@ -12,6 +12,7 @@ from controller.cluster.guard import ANSWER_SECONDS, LOOK_SECONDS, NAME, Guard, 
 from controller.cluster.kinds import LiveObject
 from controller.cluster.parts import DEPLOYMENT, GUARDED, MUTATING, SERVICE, VALIDATING, compared, form, read, written
 from controller.errors import ClusterError
+from tests.unit.azure_builders import places, put
 from tests.unit.cluster_builders import MARKS
 from tests.unit.fake_api import FakeApi, status
 
@@ -171,13 +172,47 @@ def test_what_is_written_is_read_again() -> None:
         json.dumps([{**form(deployment()), "status": {}}]),
         json.dumps([{**form(deployment()), "metadata": {"name": "a", "labels": SYSTEM, "uid": "u"}}]),
         json.dumps([{**form(deployment()), "spec": None}]),
+        json.dumps([{**form(deployment()), "spec": {"replicas": 1}}]),
+        json.dumps([{**form(deployment()), "spec": {"template": {"spec": []}}}]),
+        json.dumps([{**form(deployment()), "metadata": {**form(deployment())["metadata"], "name": 1}}]),
+        json.dumps([{**form(deployment()), "metadata": {**form(deployment())["metadata"], "name": ["a"]}}]),
         json.dumps([{**form(webhooks(HOOK)), "webhooks": 7}]),
+        json.dumps([{**form(webhooks(HOOK)), "webhooks": [7]}]),
+        json.dumps([{**form(webhooks(HOOK)), "webhooks": [{"rules": [1]}]}]),
+        json.dumps([{**form(webhooks(HOOK)), "webhooks": [{"rules": [1], "clientConfig": {"service": "a"}}]}]),
         json.dumps([form(deployment(namespace="kube-system"))]),
     ],
 )
 def test_what_is_no_part_of_gatekeeper_is_never_read(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         read(text)
+
+
+@pytest.mark.parametrize("value", [None, True, 1, "", "a", "\ud800", [], ["a"], [None], {}, {"a": 1}], ids=repr)
+async def test_whatever_stands_at_any_place_is_refused_or_can_be_worked_with(value: Any) -> None:
+    document = json.loads(written(remembered(*WHOLE)))
+    seen = {"read": 0, "refused": 0}
+    for place in list(places(document))[1:]:
+        changed = copy.deepcopy(document)
+        put(changed, place, value)
+        api = Cluster()
+        api.install()
+        await config_map(api, json.dumps(changed))
+        try:
+            read(json.dumps(changed))
+        except ValueError:
+            seen["refused"] += 1
+        else:
+            seen["read"] += 1
+        await Watchman(api).look()
+
+    assert min(seen.values()) > 0, seen
+
+
+async def config_map(api: FakeApi, text: str) -> None:
+    """Somebody writes what is remembered."""
+    body = {"kind": "ConfigMap", "metadata": {"name": NAME}, "data": {"objects.json": text}}
+    await api.request("POST", KEPT.rpartition("/")[0], body=body)
 
 
 # --- a cluster -------------------------------------------------------------------------------------------------------
@@ -382,6 +417,7 @@ async def test_one_part_that_cannot_be_made_holds_up_no_other(api: Cluster, capl
     assert caplog.text.count("services is forbidden") == 1
     await watchman.look()
     assert api.part(service()) == form(service())
+    await watchman.look()
     api.drop(path_of(service()))
     api.at("POST", "/services", status(403, "services is forbidden", "Forbidden"))
     await watchman.look()
