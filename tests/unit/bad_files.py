@@ -329,7 +329,6 @@ def in_the_folder(put_there: Callable[[Path], object]) -> Put:
 
 FOLDER: Final = {
     "a folder": Case(in_the_folder(lambda file: file.mkdir()), "TemplateUnavailable", "Is a directory"),
-    "a pipe": Case(in_the_folder(os.mkfifo), "TemplateUnavailable", "is no file"),
     "a link to a device": Case(
         in_the_folder(lambda file: file.symlink_to("/dev/zero")), "TemplateUnavailable", "is no file"
     ),

@@ -7,6 +7,8 @@ import itertools
 import json
 import os
 import re
+import subprocess
+import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +29,7 @@ from controller.policy.model import Unresolved
 from controller.rendering import texts
 from tests.unit.azure_builders import CLUSTER_ID, assignment_id, make_assignment, make_exemption
 from tests.unit.bad_documents import DOCUMENT_CASES, FIELD_CASES
-from tests.unit.bad_files import FILE_CASES
+from tests.unit.bad_files import FILE_CASES, in_the_folder
 from tests.unit.bad_input import HEALTHY, NAME, NOTHING, make_world, sync, word, write_snapshot
 from tests.unit.cluster_builders import live as live_object
 
@@ -224,6 +226,23 @@ def test_the_command_says_so_in_one_line_and_prints_all_the_rest(
     assert left.value.code == code
     assert err.count("\n") == (content != "[]")
     assert ("K8sHealthy" in out) is (not err.startswith("error: "))
+
+
+def test_a_pipe_among_the_templates_is_not_waited_for(world: Path) -> None:
+    """In a process of its own: a thread that waits for a pipe cannot be ended."""
+    in_the_folder(os.mkfifo)(world)
+    folders = ["--snapshot", str(world / "snapshot"), "--templates", str(world / "templates")]
+
+    done = subprocess.run(
+        [sys.executable, "-c", "from controller.cli import main; main()", "render", *folders],
+        capture_output=True,
+        text=True,
+        timeout=25,
+        check=True,
+    )
+
+    assert "template.yaml is no file" in done.stderr
+    assert "K8sHealthy" in done.stdout
 
 
 def test_there_are_enough_cases_and_none_of_them_twice() -> None:
