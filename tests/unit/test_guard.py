@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,7 @@ from controller.errors import ClusterError
 from tests.unit.azure_builders import places, put
 from tests.unit.cluster_builders import MARKS
 from tests.unit.fake_api import FakeApi, status
+from tests.unit.virtual_time import clock, in_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -527,3 +529,52 @@ async def test_what_must_not_be_forgotten_is_told(api: Cluster) -> None:
 
     with pytest.raises(ClusterError, match="forbidden"):
         await Keeper(api, NAMESPACE, MARKS).forget()
+
+
+# --- when it looks ---------------------------------------------------------------------------------------------------
+
+
+class Looks(Guard):
+    """A guard of which only the times of its looks are of interest."""
+
+    def __init__(self) -> None:
+        api = FakeApi()
+        super().__init__(api, Keeper(api, NAMESPACE, MARKS), writes=lambda: True, restored=lambda *_: None)
+        self.at: list[float] = []
+
+    async def look(self) -> float:
+        self.at.append(round(clock()))
+        return LOOK_SECONDS
+
+    def deleted(self) -> None:
+        """A watch event."""
+        self._observed(BEFORE.ref, None)
+
+
+@pytest.mark.parametrize(
+    ("events", "looks"),
+    [
+        pytest.param([], [2, 34, 66], id="nothing happens"),
+        pytest.param([20], [2, 22, 54], id="one deletion"),
+        pytest.param([20, 21, 22, 23], [2, 25, 57], id="an uninstallation"),
+        pytest.param(list(range(20, 40)), [2, 30, 41], id="no end of it"),
+        pytest.param([33], [2, 35, 67], id="a deletion before a look that was due"),
+    ],
+)
+def test_it_looks_now_and_then_and_soon_after_something_happened_but_not_amid(
+    events: list[int], looks: list[int]
+) -> None:
+    guard = Looks()
+
+    @in_virtual_time
+    async def run() -> None:
+        looking = asyncio.create_task(guard._looks())
+        for event in events:
+            await asyncio.sleep(event - clock())
+            guard.deleted()
+        await asyncio.sleep(70 - clock())
+        looking.cancel()
+
+    run()
+
+    assert guard.at[: len(looks)] == looks
