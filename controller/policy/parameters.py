@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from controller.azure.model import Absent, Parameter
 from controller.azure.parse import parse_moment
+from controller.errors import one_line
 from controller.policy.expressions import ExpressionError, parameter_names
 from controller.policy.model import UnresolvedReason
 from controller.policy.problem import Problem
@@ -154,7 +155,7 @@ def bind(
             notes.append(
                 f"parameter '{parameter.name}' has a value that is not among its allowedValues: {shown(value)}"
             )
-    return Binding(values, faults, tuple(notes))
+    return Binding(values, faults, tuple(map(one_line, notes)))
 
 
 def shown(value: Json) -> str:

@@ -234,10 +234,11 @@ class _Resolver:
         assigned = together.assigned
         asked, prepared = self._of_reference(assigned.assignment, reference)
         member = _referenced_member(together, reference, asked, prepared)
-        waivers = assigned.exemptions.get(reference.reference_id.casefold(), ())
-        exempt = exemption_of(waivers, self.state, self.now, member)
-        if exempt is not None:
-            return exempt
+        if assigned.exemptions:
+            waivers = assigned.exemptions.get(reference.reference_id.casefold(), ())
+            exempt = exemption_of(waivers, self.state, self.now, member)
+            if exempt is not None:
+                return exempt
         try:
             override = effect_override(assigned.assignment, reference.reference_id, self.state)
         except Problem as problem:

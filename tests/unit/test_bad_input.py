@@ -91,6 +91,8 @@ async def assert_case(case: Case, world: Path, alone: Mapping[str, str], capsys:
     hostile = [each for each in desired.outcomes if each.member.assignment_id not in HEALTHY]
     reasons = [each.message for each in hostile if not isinstance(each, Rendered)]
     assert_ends(case, {word(each) for each in hostile} or {NOTHING}, reasons)
+    for note in (note for each in hostile if isinstance(each, Rendered) for note in each.notes):
+        assert_one_line(note)
     assert_shown(desired, capsys)
 
 
@@ -98,10 +100,14 @@ def assert_ends(case: Case, words: set[str], reasons: list[str]) -> None:
     """Everything hostile ends alike, and each reason is one line that says what is wrong with which document."""
     assert " ".join(sorted(words)) == case.end, reasons[:3]
     for reason in reasons:
-        assert reason.isprintable()
-        assert len(reason) <= LONGEST_MESSAGE + len(" … ")
+        assert_one_line(reason)
         assert NAME in reason
         assert re.search(case.says, reason)
+
+
+def assert_one_line(message: str) -> None:
+    assert message.isprintable()
+    assert len(message) <= LONGEST_MESSAGE + len(" … ")
 
 
 def assert_unharmed(desired: DesiredState, alone: Mapping[str, str]) -> None:
