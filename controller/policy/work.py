@@ -36,18 +36,22 @@ class Work:
         """Charges for a value that is there already; what is shared in it counts as often as it comes."""
         if isinstance(value, str):
             self.spend(len(value))
-            return
-        for _ in self._levels(value):
-            pass
+        elif isinstance(value, list | dict):
+            for _ in self._levels(value):
+                pass
 
     def make(self, value: Json) -> None:
         """Charges for a value that is new; ExpressionError also where no document could hold it."""
-        for depth, level in enumerate(self._levels(value)):
-            if depth > DEEPEST_DOCUMENT:
-                raise ExpressionError(f"the result is nested deeper than {DEEPEST_DOCUMENT} levels")
-            for each in level:
-                if isinstance(each, str):
-                    _check_text(each)
+        if isinstance(value, str):
+            self.spend(len(value))
+            _check_text(value)
+        elif isinstance(value, list | dict):
+            for depth, level in enumerate(self._levels(value)):
+                if depth > DEEPEST_DOCUMENT:
+                    raise ExpressionError(f"the result is nested deeper than {DEEPEST_DOCUMENT} levels")
+                for each in level:
+                    if isinstance(each, str):
+                        _check_text(each)
 
     def _levels(self, value: Json) -> Iterator[list[Json]]:
         """The value, what it holds, what that holds and so on, each level paid for before it is made."""
