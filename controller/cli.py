@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from controller.errors import AzpolicyError, Refused
+from controller.errors import AzpolicyError, Refused, one_line
 from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE
 from controller.options import (
     ClusterOptions,
@@ -640,11 +640,6 @@ def report_unresolved(desired: DesiredState, *, strict: bool) -> int:
         member = "" if outcome.message.startswith(str(outcome.member)) else f"{outcome.member}: "
         click.echo(one_line(f"unresolved {outcome.reason}: {member}{outcome.message}"), err=True)
     return ERROR if strict and unresolved else 0
-
-
-def one_line(text: str) -> str:
-    """Text from elsewhere as one line that cannot move the cursor or start another."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:

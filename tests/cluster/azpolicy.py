@@ -44,6 +44,7 @@ OTHER_KINDS = (
 )
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 RECORD = "/api/v1/namespaces/kube-public/configmaps/azure-policy-sync"
+STATE = "azure-policy-sync-state"
 PODS = "/api/v1/namespaces/default/pods"
 
 
@@ -115,9 +116,9 @@ class Azpolicy:
         return self("plan", "-o", "json", *arguments)
 
     def writes(self, since: int, *, dry: bool = False) -> list[AuditEvent]:
-        """What this user wrote since an audit mark, Events apart; with `dry`, dry runs too."""
-        found = self.cluster.writes(self.user, since)
-        return [event for event in found if (dry or not event.dry_run) and event.group != "events.k8s.io"]
+        """What this user wrote since an audit mark, Events and the kept state apart; with `dry`, dry runs too."""
+        found = [event for event in self.cluster.writes(self.user, since) if dry or not event.dry_run]
+        return [e for e in found if e.group != "events.k8s.io" and not e.name.startswith(STATE)]
 
     @contextlib.contextmanager
     def operating(self, *arguments: str, ready: bool = True) -> Iterator[Operator]:

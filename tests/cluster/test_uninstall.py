@@ -233,6 +233,8 @@ def test_an_operator_that_was_stopped_is_no_hindrance_and_its_state_goes_too(wor
     with world.azpolicy.operating("--leader-elect", "--namespace", NAMESPACE) as operator:
         eventually(lambda: operator.metric("azpolicy_syncs_total", result="success"), what="the first sync")
         eventually(lambda: world.cluster.get(ASSIGNED)["items"], what="its report")
+        state = f"/api/v1/namespaces/{NAMESPACE}/configmaps/azure-policy-sync-state"
+        eventually(lambda: world.cluster.request("GET", state)[0] == 200, what="its state")
         assert operator.stop() == 0
     assert len(all_constraints(world.cluster)) == 1
 
