@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from controller.azure.snapshot import read_snapshot
-from controller.cli import main, one_line
+from controller.cli import main
+from controller.errors import one_line
 from controller.gatekeeper.desired import desired_state
 from controller.gatekeeper.naming import Marks
 from controller.gatekeeper.providers import make_provider
