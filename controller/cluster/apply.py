@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from controller.gatekeeper.naming import Marks
 
 READY_TIMEOUT: Final = 90.0
+PREVENTION: Final = "azpolicy manages this object"  # how the chart's admission policy begins a denial
 _ROUNDS: Final = 5
 _ASKS: Final = 3
 _CONFLICT: Final = 409
@@ -182,8 +183,10 @@ class Applier:
         response = await self._ask(change)
         if response.ok:
             return Answer(LiveObject.of(_kind_for(change.desired), response.body))
-        # A server at fault (5xx: a webhook that does not answer) refuses nothing; only its denial is a refusal.
-        if (response.status in (403, _NOT_FOUND, _CONFLICT) or response.status >= _FAULT) and not _denied(response):
+        # A server at fault (5xx: a webhook that does not answer) refuses nothing; only its denial is a refusal. Our own
+        # prevention refuses whoever asks, not what he asks for.
+        unasked = response.status in (403, _NOT_FOUND, _CONFLICT) or response.status >= _FAULT
+        if (unasked and not _denied(response)) or PREVENTION in response.message:
             return Answer(None, unknown=response.message)
         return Answer(None, refusal=response.message)
 

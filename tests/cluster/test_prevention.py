@@ -19,6 +19,7 @@ from tests.cluster.azpolicy import (
     CRDS,
     MUTATORS,
     TEMPLATES,
+    Azpolicy,
     all_constraints,
     environ,
     managed,
@@ -272,6 +273,21 @@ def test_whoever_sets_the_label_hands_an_object_over(world: World) -> None:
     assert cluster.request("PATCH", path, {"metadata": {"labels": {"managed-by": "azure-policy-sync"}}})[0] == 200
     assert cluster.request("DELETE", path)[0] == 403
     assert cluster.request("DELETE", path, user=world.admin("handed", GLASS))[0] == 200
+
+
+def test_who_only_plans_sees_what_would_change_as_ever(world: World) -> None:
+    """His dry run is refused, and says nothing of what the operator may do."""
+    path = world.paths()["constraint"]
+    world.snapshot.assign("one", world.label, labels=["another"])
+    try:
+        planner = Azpolicy(world.cluster, world.snapshot.folder, user="planner", templates=world.bundle.folder)
+        ended = planner.plan("--exclude-namespace", world.release.namespace)
+    finally:
+        world.snapshot.assign("one", world.label, labels=["one"])
+
+    assert ended.code == 1, ended
+    assert ended.changes() == {f"{KIND}/{path.rpartition('/')[2]}": "replace"}
+    assert DENIED in ended.out
 
 
 # --- the operator behind it ------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from controller.gatekeeper.model import DesiredObject
 
 DENIED = 'admission webhook "validation.gatekeeper.sh" denied the request: no'
+PREVENTED = "ValidatingAdmissionPolicy 'azpolicy-prevention' denied request: azpolicy manages this object: change ..."
 EDIT = {"enforcementAction": "dryrun"}
 
 
@@ -237,6 +238,7 @@ async def test_an_unreadable_cluster_fails_one_change_and_not_the_plan(api: Fake
         pytest.param(422, "spec.x: Invalid value", "refusal", id="invalid"),
         pytest.param(500, DENIED, "refusal", id="denied with 500"),
         pytest.param(403, DENIED, "refusal", id="denied with 403"),
+        pytest.param(403, PREVENTED, "unknown", id="denied by prevention"),
         pytest.param(403, "forbidden: cannot update", "unknown", id="no right to ask"),
         pytest.param(404, "not found", "unknown", id="gone meanwhile"),
         pytest.param(409, "changed", "unknown", id="changed meanwhile"),
