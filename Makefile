@@ -34,7 +34,7 @@ test: $(READY) ## Every test, those on a real cluster too
 	$(BIN)/pytest $(WORKERS)
 
 test-unit: $(READY) ## The tests that need no cluster
-	$(BIN)/pytest $(WORKERS) -m "not cluster" tests/unit tests/azure
+	$(BIN)/pytest -n 2 --dist worksteal -m "not cluster" tests/unit tests/azure
 
 lint: $(READY) ## ruff, mypy --strict, the order of the rooms, generated files
 	$(BIN)/ruff check .
