@@ -113,6 +113,7 @@ class Reconciler:
         self._journal = Journal(self.tools.metrics, self.tools.reporter)
         self._watches = Watches(self.tools.client, self._changed, self.tools.reporter.observed)
         self._forced = self.settings.limit.forced
+        self._forcing = ""
         self._reading: Source | None = None
         self._source_error = ""
         self._beats = {"sync": time.monotonic(), "repair": time.monotonic()}
@@ -233,6 +234,9 @@ class Reconciler:
             return
         if stored is not None:
             log.warning("the source %s: the last good state, kept in the cluster, is enforced", why)
+            # Known from before is not read now: it makes no sync a good one.
+            self._source_error = f"the source {why}"
+            self.tools.reporter.update(source_error=self._source_error)
             self._want(stored)
 
     async def _source_failed(self, error: AzpolicyError) -> None:
@@ -290,11 +294,11 @@ class Reconciler:
         recorded = await tools.record.check(desired.cluster_id)
         limit = replace(self.settings.limit, forced=self._forced, refused=recorded.refused)
         plan, inventory = await tools.planner.full(desired, limit)
-        refused = refusal_digest(plan)
-        if refused and refused == self.steering.force_prune and refused != state.forced_prune:
+        refused, asked = refusal_digest(plan), self.steering.force_prune
+        self._forcing = refused if refused == asked != state.forced_prune and state.mode is Mode.ENFORCE else ""
+        if self._forcing:
             log.warning("refused deletions are forced digest=%s count=%d", refused, len(plan.of(Refuse)))
             plan, inventory = await tools.planner.full(desired, replace(limit, forced=True))
-            tools.reporter.update(forced_prune=refused)
         tools.reporter.update(refused_count=len(plan.of(Refuse)), refused_digest=refusal_digest(plan))
         tools.reporter.found(inventory.objects)
         return plan, inventory
@@ -314,6 +318,9 @@ class Reconciler:
         finally:
             tools.reporter.update(working=False)
         self._forced = False
+        # Used up once it was carried out: what failed half-way is forced again, under the digest of what is left.
+        if self._forcing:
+            tools.reporter.update(forced_prune=self._forcing)
         return outcome
 
     def _without_held(self, plan: Plan) -> Plan:

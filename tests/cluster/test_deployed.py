@@ -145,6 +145,21 @@ def test_a_restart_while_azure_is_away_still_repairs_drift(deployed: Deployed) -
         assert path.rpartition("/")[2] in operator.text
 
 
+def test_a_restart_while_azure_keeps_it_waiting_repairs_drift_and_is_no_good_sync(deployed: Deployed) -> None:
+    with deployed.replica() as operator:
+        before = deployed.wait_in_sync()
+        good = operator.metric("azpolicy_last_good_sync_timestamp_seconds")
+        assert operator.stop() == 0
+    deployed.arm.fail(FaultKind.SLOW, ".", times=EVER)
+    deployed.weaken()
+
+    with deployed.replica("azpolicy-1") as operator:
+        deployed.back(before)
+        operator.wait_log("the source does not answer: the last good state, kept in the cluster, is enforced")
+        deployed.wait_for("Ready", "False", "SourceUnreadable")
+        assert operator.metric("azpolicy_last_good_sync_timestamp_seconds") <= good + 10
+
+
 def test_the_age_of_the_last_good_sync_outlives_a_restart(deployed: Deployed) -> None:
     with deployed.replica() as first:
         deployed.wait_in_sync()
