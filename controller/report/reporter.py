@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("azpolicy")
 _GATHER: Final = 0.5
 _RETRY: Final = 15.0
+_PATIENCE: Final = 10.0
 _EVENTS_KEPT: Final = 2000
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
@@ -69,6 +70,7 @@ class Reporter:
         self._sync: LiveObject | None = None
         self._assigned: dict[str, LiveObject] | None = None
         self._look_again = True
+        self._patient_until = 0.0
         self._dirty = asyncio.Event()
         self._trouble = ""
 
@@ -127,6 +129,7 @@ class Reporter:
                 news.append(happening)
                 self._remember(result, drift=drift)
         self._happenings.extend(summarized(news, self._sync.uid if self._sync else ""))
+        self._wait_for_gatekeeper(self._results[each.ref] for each in news)
         self._dirty.set()
 
     def happened(self, happening: Happening) -> None:
@@ -137,7 +140,13 @@ class Reporter:
     def settled(self, results: Iterable[Result]) -> None:
         """All results of a full sync: what is not among them has none any more."""
         self._results = {result.ref: result for result in results}
+        self._wait_for_gatekeeper(self._results.values())
         self._dirty.set()
+
+    def _wait_for_gatekeeper(self, results: Iterable[Result]) -> None:
+        """What was just written is taken up within seconds: a report that it is not yet would be one too many."""
+        if any(result.action in WRITE_ACTIONS for result in results):
+            self._patient_until = time.monotonic() + _PATIENCE
 
     def _remember(self, result: Result, *, drift: bool) -> None:
         if result.action not in WRITE_ACTIONS:
@@ -227,7 +236,11 @@ class Reporter:
             if not response.ok and response.status not in (_NOT_FOUND, _CONFLICT):
                 raise response.error(f"deleting the AssignedPolicy {name}")
             del there[name]
-        await asyncio.gather(*(self._write_one(there, name, wanted) for name, wanted in members.items()))
+        patient = time.monotonic() < self._patient_until
+        told = {n: m for n, m in members.items() if not (patient and m["status"]["outcome"] == Enforcement.PENDING)}
+        await asyncio.gather(*(self._write_one(there, name, wanted) for name, wanted in told.items()))
+        if told.keys() != members.keys():
+            asyncio.get_running_loop().call_later(self._patient_until - time.monotonic(), self._dirty.set)
 
     async def _write_one(self, there: dict[str, LiveObject], name: str, wanted: Mapping[str, Any]) -> None:
         live = there.get(name)
