@@ -341,7 +341,7 @@ def _enforced(live: dict[str, Any]) -> bool:
 
 
 def wipe(cluster: TestCluster) -> None:
-    """Takes every template, constraint, mutator and sync set away, the record of the cluster's id and the kept state."""
+    """Takes every template, constraint, mutator and sync set away, the record of the id and the kept state."""
     cluster.request("DELETE", RECORD)
     cluster.request("DELETE", f"/api/v1/namespaces/gatekeeper-system/configmaps/{STATE}")
     for path, live in all_constraints(cluster).items():
