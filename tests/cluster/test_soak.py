@@ -213,8 +213,10 @@ def test_after_all_of_it_the_cluster_is_as_azure_says_and_no_write_was_without_c
     events = list(cluster.audit_events(mark))
     assert _without_cause(events, soak) == {}
 
-    quiet = cluster.audit_mark()
     operator = next(each for each in soak.operators if each.metric("azpolicy_leader"))
+    cluster.wait_for_audit()  # the first audit of what was made anew is news
+    operator.wait_syncs(2)
+    quiet = cluster.audit_mark()
     operator.wait_syncs(3)
     assert [event for event in deployed.writes(quiet) if event.group != "events.k8s.io"] == []
     assert managed(cluster) == found
