@@ -68,7 +68,9 @@ class Soak:
 
     def live(self) -> str:
         """The path of one of the constraints and mutators that are there; empty where there is none."""
-        paths = [path for path in managed(self.cluster) if "azurepolicy-" in path]
+        # An API server that was just started may not answer for each kind at once.
+        found = eventually(lambda: managed(self.cluster), timeout=60, what="the objects to be listed")
+        paths = [path for path in found if "azurepolicy-" in path]
         return self.random.choice(sorted(paths)) if paths else ""
 
     def edit(self) -> None:
