@@ -101,7 +101,6 @@ class Reconciler:
     desired: DesiredState | None = None
     steering: Steering = field(default_factory=Steering)
     complete: asyncio.Event = field(default_factory=asyncio.Event)
-    last_outcome: ChangeSet | None = None
 
     def __post_init__(self) -> None:
         self._wake = asyncio.Event()
@@ -344,7 +343,6 @@ class Reconciler:
             problems=outcome.problems,
             cluster_error="",
         )
-        self.last_outcome = outcome
         if self._source_error:
             return
         tools.metrics.good()

@@ -128,7 +128,7 @@ class Reporter:
             if happening is not None and self.state.mode is Mode.ENFORCE:
                 news.append(happening)
                 self._remember(result, drift=drift)
-        self._happenings.extend(summarized(news, self._sync.uid if self._sync else ""))
+        self._happenings.extend(summarized(news, self._sync_uid))
         self._wait_for_gatekeeper(self._results[each.ref] for each in news)
         self._dirty.set()
 
@@ -161,6 +161,11 @@ class Reporter:
         }
         told = {key: value for key, value in change.items() if value}
         self.state = replace(self.state, changes=(told, *self.state.changes)[:LAST_CHANGES])
+
+    @property
+    def _sync_uid(self) -> str:
+        """What an Event about the PolicySync names it by, empty where there is none."""
+        return self._sync.uid if self._sync else ""
 
     # --- what is written -------------------------------------------------------------------------------------------
 
@@ -285,7 +290,7 @@ class Reporter:
                 await self._send(happening)
         if owed := self._budget.owed(time.monotonic()):
             note = f"{owed} more repairs, changes or problems: the log has each"
-            await self._send(Happening(SYNC_REF, self._sync.uid if self._sync else "", "More", note))
+            await self._send(Happening(SYNC_REF, self._sync_uid, "More", note))
         if self._budget.in_debt:
             asyncio.get_running_loop().call_later(_RETRY, self._dirty.set)
 
