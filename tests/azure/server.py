@@ -72,6 +72,7 @@ class Server:
         self.stopping: asyncio.Event
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="arm-standin", daemon=True)
+        self._server: web.Server
         self._runner: web.ServerRunner
 
     def start(self) -> None:
@@ -89,7 +90,8 @@ class Server:
         self.stopping = asyncio.Event()
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self.certificate, self._key)
-        self._runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=1)
+        self._server = web.Server(self._answer)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context)
         await site.start()
@@ -98,4 +100,14 @@ class Server:
 
     async def _close(self) -> None:
         self.stopping.set()
+        transports = [connection.transport for connection in self._server.connections]
         await self._runner.cleanup()
+        # A polite end of TLS waits for the peer, who may be gone or an API server that keeps idle connections.
+        for transport in transports:
+            if transport is not None:
+                transport.abort()
+        handshakes = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in handshakes:
+            task.cancel()
+        await asyncio.gather(*handshakes, return_exceptions=True)
+        await asyncio.sleep(0)  # Sockets are closed in the loop's next round.
