@@ -44,6 +44,7 @@ OTHER_KINDS = (
 )
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 RECORD = "/api/v1/namespaces/kube-public/configmaps/azure-policy-sync"
+EVENTS = "/apis/events.k8s.io/v1/namespaces/default/events"
 STATE = "azure-policy-sync-state"
 PODS = "/api/v1/namespaces/default/pods"
 
@@ -341,7 +342,10 @@ def _enforced(live: dict[str, Any]) -> bool:
 
 
 def wipe(cluster: TestCluster) -> None:
-    """Takes every template, constraint, mutator and sync set away, the record of the id and the kept state."""
+    """Takes every template, constraint, mutator and sync set away, the record of the id, the kept state.
+
+    And what would tell the next test of them: Events about objects of the same names, the kinds that kubectl knows.
+    """
     cluster.request("DELETE", RECORD)
     cluster.request("DELETE", f"/api/v1/namespaces/gatekeeper-system/configmaps/{STATE}")
     for path, live in all_constraints(cluster).items():
@@ -352,6 +356,8 @@ def wipe(cluster: TestCluster) -> None:
         cluster.request("DELETE", collection)
     eventually(lambda: not managed(cluster), timeout=60, what="every managed object to go")
     eventually(lambda: not _constraint_crds(cluster), timeout=60, what="every constraint kind to go")
+    cluster.request("DELETE", EVENTS)
+    cluster.forget_kinds()
 
 
 def _constraint_crds(cluster: TestCluster) -> list[str]:

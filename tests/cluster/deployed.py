@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.azure.documents import load
 from tests.azure.standin import CLIENT_ID, SECRET, TENANT_ID, Standin
-from tests.cluster.azpolicy import COMMAND, Operator, all_constraints, edit, managed
+from tests.cluster.azpolicy import COMMAND, EVENTS, Operator, all_constraints, edit, managed
 from tests.cluster.chart import install
 from tests.cluster.harness import eventually
 from tests.snapshots import CLUSTER_ID, GROUP, POLICY, Snapshot, TemplateFolder
@@ -175,5 +175,5 @@ class Deployed:
 
     def events(self, of: str, reason: str = "") -> list[dict[str, Any]]:
         """The Events about an object of this name."""
-        items = self.cluster.get("/apis/events.k8s.io/v1/namespaces/default/events")["items"]
+        items = self.cluster.get(EVENTS)["items"]
         return [each for each in items if each["regarding"]["name"] == of and reason in ("", each["reason"])]

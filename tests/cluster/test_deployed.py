@@ -110,6 +110,9 @@ def test_nothing_is_written_while_nothing_happens_status_included(deployed: Depl
 def test_an_edited_or_deleted_report_is_restored_at_the_next_sync(deployed: Deployed) -> None:
     with deployed.replica():
         deployed.wait_in_sync()
+        # An audit adds to the reports: one that comes later would make them other than they were.
+        audited = lambda: all("violations" in each["status"] for each in deployed.assigned().values())  # noqa: E731
+        eventually(audited, timeout=90, what="an audit to be told")
         before = {name: each["status"] for name, each in deployed.assigned().items()}
         one, two = (each["metadata"]["name"] for each in deployed.assigned().values())
 
@@ -118,7 +121,7 @@ def test_an_edited_or_deleted_report_is_restored_at_the_next_sync(deployed: Depl
         deployed.cluster.request("DELETE", SYNC)
 
         restored = lambda: {name: each["status"] for name, each in deployed.assigned().items()} == before  # noqa: E731
-        eventually(restored, what="the reports to be as they were")
+        eventually(restored, timeout=60, what="the reports to be as they were")
         deployed.wait_for("Ready", "True", "InSync")
 
 

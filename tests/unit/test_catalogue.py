@@ -5,7 +5,6 @@ They are no part of this repository: the tests run where a checkout has them bes
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -146,17 +145,3 @@ def test_the_baseline_takes_the_versions_that_it_pins(catalogue: AzureState) -> 
         assert each.member.version.split(".")[0] == each.member.version_asked.split(".")[0]
         heads = catalogue.definitions[fold(each.member.definition_id)]
         assert each.member.version in {str(head.version) for head in heads}
-
-
-def test_members_resolve_fast_enough_and_linearly(catalogue: AzureState) -> None:
-    """The goal is 10,000 members a second for the whole translation; a tenth is asked, for slow machines."""
-    initiative = newest(of_initiative(catalogue, SAFEGUARDS))
-    assignments = tuple(assign(initiative, f"a{index:03}", {"effect": "Deny"}) for index in range(200))
-
-    started = time.process_time()
-    found = resolve(replace(catalogue, assignments=assignments), NOW)
-    rate = len(found) / (time.process_time() - started)
-
-    print(f"{rate:,.0f} members a second")
-    assert len(found) == 200 * 27
-    assert rate > 1_000

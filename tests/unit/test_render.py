@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +21,6 @@ from controller.errors import one_line
 from controller.gatekeeper.desired import desired_state
 from controller.gatekeeper.naming import Marks
 from controller.gatekeeper.providers import make_provider
-from controller.gatekeeper.sources import wanted_documents
-from controller.gatekeeper.translate import translate
-from controller.policy.resolve import resolve
 from controller.rendering import MARK
 
 if TYPE_CHECKING:
@@ -304,7 +300,7 @@ def test_azure_s_own_pod_security_initiatives_render(
     render: Callable[..., Any], azure: Path, tmp_path: Path, initiative: str, rendered: int
 ) -> None:
     """At least this many members: more come with every template that is added."""
-    source = _assigned(azure, tmp_path, initiative, 1)
+    source = _assigned(azure, tmp_path, initiative)
 
     code, out, err = render("--snapshot", source, "--cluster-id", CLUSTER)
 
@@ -313,39 +309,21 @@ def test_azure_s_own_pod_security_initiatives_render(
     assert len(constraints) >= rendered, err
 
 
-def _assigned(azure: Path, tmp_path: Path, initiative: str, times: int) -> Path:
+def _assigned(azure: Path, tmp_path: Path, initiative: str) -> Path:
     source = tmp_path / "source"
     source.mkdir()
     for part in ("definitions", "initiatives"):
         (source / part).symlink_to(azure / part)
     scope = CLUSTER.partition("/resourceGroups")[0]
-    assignments = [
-        {
-            "type": "Microsoft.Authorization/policyAssignments",
-            "id": f"{scope}/providers/Microsoft.Authorization/policyAssignments/a{n}",
-            "name": f"a{n}",
-            "properties": {
-                "scope": scope,
-                "policyDefinitionId": f"/providers/Microsoft.Authorization/policySetDefinitions/{initiative}",
-                "parameters": {"effect": {"value": "Audit"}},
-            },
-        }
-        for n in range(times)
-    ]
-    (source / "assignments.json").write_text(json.dumps(assignments))
+    assignment = {
+        "type": "Microsoft.Authorization/policyAssignments",
+        "id": f"{scope}/providers/Microsoft.Authorization/policyAssignments/a0",
+        "name": "a0",
+        "properties": {
+            "scope": scope,
+            "policyDefinitionId": f"/providers/Microsoft.Authorization/policySetDefinitions/{initiative}",
+            "parameters": {"effect": {"value": "Audit"}},
+        },
+    }
+    (source / "assignments.json").write_text(json.dumps([assignment]))
     return source
-
-
-def test_ten_thousand_members_a_second_from_assignments_to_objects(azure: Path, tmp_path: Path) -> None:
-    """200 assignments of the 27-member safeguards initiative; the bound is half the goal, for a busy machine."""
-    state = read_snapshot(_assigned(azure, tmp_path, "c047ea8e-9c78-49b2-958b-37e56d291a44", 200), CLUSTER)
-    now, provider = datetime.now(UTC), make_provider("bundle")
-    documents = asyncio.run(provider.fetch(wanted_documents(resolve(state, now))))
-    started = time.process_time()
-
-    desired = translate(resolve(state, now), documents, cluster_id=CLUSTER)
-
-    rate = len(desired.outcomes) / (time.process_time() - started)
-    print(f"{rate:.0f} members a second, {len(desired.objects)} objects")
-    assert len(desired.outcomes) >= 200 * 20
-    assert rate > 5_000

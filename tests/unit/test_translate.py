@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -513,27 +511,6 @@ def test_constraints_share_what_their_policies_share() -> None:
 
     assert first["parameters"] is second["parameters"] is values  # type: ignore[index,call-overload]
     assert first["match"] is second["match"]  # type: ignore[index,call-overload]
-
-
-def test_policies_are_translated_fast_enough_for_ten_thousand_members_a_second() -> None:
-    """Translating may take less than half of the time per member; the bound leaves room for a busy machine."""
-    members = 27
-    policies = [
-        replace(
-            make_policy(assignment=f"/{n // members}", reference=str(n % members)),
-            match=replace(PODS, namespaces=(str(n % members),)),
-        )
-        for n in range(200 * members)
-    ]
-    served = documents()
-    started = time.process_time()
-
-    state = desired(*policies, served=served)
-
-    rate = len(policies) / (time.process_time() - started)
-    print(f"{rate:.0f} members a second")
-    assert len(state.objects) == len(policies) + 1
-    assert rate > 10_000
 
 
 def test_every_bundled_template_is_a_document_that_its_store_address_finds() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -141,6 +142,10 @@ class TestCluster:
         if status != 200:
             raise HarnessError(f"GET {path} answered {status}: {document.get('message')}")
         return document
+
+    def forget_kinds(self) -> None:
+        """Make kubectl ask again which kinds there are: of those in a category it remembers some that are gone."""
+        shutil.rmtree(self._files.kubectl_cache, ignore_errors=True)
 
     # --- the audit log
 
