@@ -121,7 +121,7 @@ def test_an_edited_or_deleted_report_is_restored_at_the_next_sync(deployed: Depl
         deployed.cluster.request("DELETE", SYNC)
 
         restored = lambda: {name: each["status"] for name, each in deployed.assigned().items()} == before  # noqa: E731
-        eventually(restored, timeout=60, what="the reports to be as they were")
+        eventually(restored, what="the reports to be as they were")
         deployed.wait_for("Ready", "True", "InSync")
 
 

@@ -145,3 +145,12 @@ def test_the_baseline_takes_the_versions_that_it_pins(catalogue: AzureState) -> 
         assert each.member.version.split(".")[0] == each.member.version_asked.split(".")[0]
         heads = catalogue.definitions[fold(each.member.definition_id)]
         assert each.member.version in {str(head.version) for head in heads}
+
+
+def test_each_assignment_of_an_initiative_resolves_to_all_its_members(catalogue: AzureState) -> None:
+    initiative = newest(of_initiative(catalogue, SAFEGUARDS))
+    assignments = tuple(assign(initiative, f"a{index:03}", {"effect": "Deny"}) for index in range(200))
+
+    found = resolve(replace(catalogue, assignments=assignments), NOW)
+
+    assert len(found) == 200 * 27

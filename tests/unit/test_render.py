@@ -21,6 +21,9 @@ from controller.errors import one_line
 from controller.gatekeeper.desired import desired_state
 from controller.gatekeeper.naming import Marks
 from controller.gatekeeper.providers import make_provider
+from controller.gatekeeper.sources import wanted_documents
+from controller.gatekeeper.translate import translate
+from controller.policy.resolve import resolve
 from controller.rendering import MARK
 
 if TYPE_CHECKING:
@@ -300,7 +303,7 @@ def test_azure_s_own_pod_security_initiatives_render(
     render: Callable[..., Any], azure: Path, tmp_path: Path, initiative: str, rendered: int
 ) -> None:
     """At least this many members: more come with every template that is added."""
-    source = _assigned(azure, tmp_path, initiative)
+    source = _assigned(azure, tmp_path, initiative, 1)
 
     code, out, err = render("--snapshot", source, "--cluster-id", CLUSTER)
 
@@ -309,21 +312,37 @@ def test_azure_s_own_pod_security_initiatives_render(
     assert len(constraints) >= rendered, err
 
 
-def _assigned(azure: Path, tmp_path: Path, initiative: str) -> Path:
+def _assigned(azure: Path, tmp_path: Path, initiative: str, times: int) -> Path:
     source = tmp_path / "source"
     source.mkdir()
     for part in ("definitions", "initiatives"):
         (source / part).symlink_to(azure / part)
     scope = CLUSTER.partition("/resourceGroups")[0]
-    assignment = {
-        "type": "Microsoft.Authorization/policyAssignments",
-        "id": f"{scope}/providers/Microsoft.Authorization/policyAssignments/a0",
-        "name": "a0",
-        "properties": {
-            "scope": scope,
-            "policyDefinitionId": f"/providers/Microsoft.Authorization/policySetDefinitions/{initiative}",
-            "parameters": {"effect": {"value": "Audit"}},
-        },
-    }
-    (source / "assignments.json").write_text(json.dumps([assignment]))
+    assignments = [
+        {
+            "type": "Microsoft.Authorization/policyAssignments",
+            "id": f"{scope}/providers/Microsoft.Authorization/policyAssignments/a{n}",
+            "name": f"a{n}",
+            "properties": {
+                "scope": scope,
+                "policyDefinitionId": f"/providers/Microsoft.Authorization/policySetDefinitions/{initiative}",
+                "parameters": {"effect": {"value": "Audit"}},
+            },
+        }
+        for n in range(times)
+    ]
+    (source / "assignments.json").write_text(json.dumps(assignments))
     return source
+
+
+def test_two_hundred_assignments_of_the_safeguards_become_an_outcome_for_each_member(
+    azure: Path, tmp_path: Path
+) -> None:
+    """At least 20 of its 27 members each time: the others have a definition that is not here."""
+    state = read_snapshot(_assigned(azure, tmp_path, "c047ea8e-9c78-49b2-958b-37e56d291a44", 200), CLUSTER)
+    now, provider = datetime.now(UTC), make_provider("bundle")
+    documents = asyncio.run(provider.fetch(wanted_documents(resolve(state, now))))
+
+    desired = translate(resolve(state, now), documents, cluster_id=CLUSTER)
+
+    assert len(desired.outcomes) >= 200 * 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -511,6 +512,21 @@ def test_constraints_share_what_their_policies_share() -> None:
 
     assert first["parameters"] is second["parameters"] is values  # type: ignore[index,call-overload]
     assert first["match"] is second["match"]  # type: ignore[index,call-overload]
+
+
+def test_each_member_of_each_assignment_becomes_a_constraint_and_all_share_a_template() -> None:
+    members = 27
+    policies = [
+        replace(
+            make_policy(assignment=f"/{n // members}", reference=str(n % members)),
+            match=replace(PODS, namespaces=(str(n % members),)),
+        )
+        for n in range(200 * members)
+    ]
+
+    state = desired(*policies, served=documents())
+
+    assert len(state.objects) == len(policies) + 1
 
 
 def test_every_bundled_template_is_a_document_that_its_store_address_finds() -> None:
