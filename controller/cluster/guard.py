@@ -46,6 +46,7 @@ SETTLE_SECONDS: Final = 2.0
 LONGEST_SETTLE: Final = 10.0
 LOOK_SECONDS: Final = 30.0
 ANSWER_SECONDS: Final = 3.0
+RETRY_SECONDS: Final = 5.0
 _KEY: Final = "objects.json"
 _CONFLICT: Final = 409
 _NOT_FOUND: Final = 404
@@ -167,8 +168,9 @@ class Guard:
             try:
                 wait = await self.look()
             except ClusterError as error:
+                # What this look would have kept or brought back is no news to the watches any more.
                 self._tell(None, f"Gatekeeper is not guarded error={str(error)!r}")
-                wait = LOOK_SECONDS
+                wait = RETRY_SECONDS
             else:
                 self._told.pop(None, None)
 

@@ -535,15 +535,18 @@ async def test_what_must_not_be_forgotten_is_told(api: Cluster) -> None:
 
 
 class Looks(Guard):
-    """A guard of which only the times of its looks are of interest."""
+    """A guard of which only the times of its looks are of interest; nobody answers the first `failing` ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, failing: int = 0) -> None:
         api = FakeApi()
         super().__init__(api, Keeper(api, NAMESPACE, MARKS), writes=lambda: True, restored=lambda *_: None)
         self.at: list[float] = []
+        self._failing = failing
 
     async def look(self) -> float:
         self.at.append(round(clock()))
+        if len(self.at) <= self._failing:
+            raise ClusterError("nobody answers")
         return LOOK_SECONDS
 
     def deleted(self) -> None:
@@ -552,19 +555,20 @@ class Looks(Guard):
 
 
 @pytest.mark.parametrize(
-    ("events", "looks"),
+    ("events", "failing", "looks"),
     [
-        pytest.param([], [2, 34, 66], id="nothing happens"),
-        pytest.param([20], [2, 22, 54], id="one deletion"),
-        pytest.param([20, 21, 22, 23], [2, 25, 57], id="an uninstallation"),
-        pytest.param(list(range(20, 40)), [2, 30, 41], id="no end of it"),
-        pytest.param([33], [2, 35, 67], id="a deletion before a look that was due"),
+        pytest.param([], 0, [2, 34, 66], id="nothing happens"),
+        pytest.param([20], 0, [2, 22, 54], id="one deletion"),
+        pytest.param([20, 21, 22, 23], 0, [2, 25, 57], id="an uninstallation"),
+        pytest.param(list(range(20, 40)), 0, [2, 30, 41], id="no end of it"),
+        pytest.param([33], 0, [2, 35, 67], id="a deletion before a look that was due"),
+        pytest.param([], 2, [2, 9, 16, 48], id="nobody answers"),
     ],
 )
 def test_it_looks_now_and_then_and_soon_after_something_happened_but_not_amid(
-    events: list[int], looks: list[int]
+    events: list[int], failing: int, looks: list[int]
 ) -> None:
-    guard = Looks()
+    guard = Looks(failing)
 
     @in_virtual_time
     async def run() -> None:
