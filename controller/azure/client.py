@@ -110,23 +110,24 @@ class ArmClient:
         """The calls' results in order, a few at a time. After a failure no further call starts, and it is raised.
 
         Those that run then are left to end: a connection that is cancelled while it opens stays open (CPython 3.11).
+        Of several failures it is the first call's, not the soonest: while Azure is away every read says the same.
         """
         turns = asyncio.Semaphore(self._parallel)
-        failures: list[BaseException] = []
+        failures: dict[int, Exception] = {}
 
-        async def in_turn(call: Callable[[], Awaitable[_Answer]]) -> list[_Answer]:
+        async def in_turn(place: int, call: Callable[[], Awaitable[_Answer]]) -> list[_Answer]:
             async with turns:
                 if failures:
                     return []
                 try:
                     return [await call()]
                 except Exception as exc:  # noqa: BLE001 - raised below
-                    failures.append(exc)
+                    failures[place] = exc
                     return []
 
-        results = await asyncio.gather(*(in_turn(call) for call in calls))
+        results = await asyncio.gather(*(in_turn(place, call) for place, call in enumerate(calls)))
         if failures:
-            raise failures[0]
+            raise failures[min(failures)]
         return [answer for result in results for answer in result]
 
     async def get(self, path: str, query: Mapping[str, str]) -> Document:

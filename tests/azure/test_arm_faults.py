@@ -121,6 +121,20 @@ async def test_no_more_requests_run_at_once_than_are_allowed(arm: Standin, open_
     assert len(arm.requests) == 2
 
 
+async def test_which_of_several_failures_is_told_does_not_depend_on_which_came_first(
+    arm: Standin, open_reader: OpenReader
+) -> None:
+    """Else the status would be written at every poll while Azure is away."""
+    arm.fail(FaultKind.SERVER_ERROR, "managedClusters/till\\?", times=ALWAYS)
+    arm.fail(FaultKind.FORBIDDEN, "/policyExemptions", times=ALWAYS)
+
+    async with open_reader() as reader:
+        with pytest.raises(SourceError, match="500"):
+            await reader.read()
+
+    assert 403 in [request.status for request in arm.requests]
+
+
 async def test_a_slow_answer_is_asked_for_again(arm: Standin, open_reader: OpenReader) -> None:
     arm.fail(FaultKind.SLOW, SECOND_PAGE)
 
