@@ -27,8 +27,9 @@ from controller.cluster.kinds import kind_of
 from controller.cluster.ownership import member_of
 from controller.cluster.plan import differences, same
 from controller.cluster.readiness import Ready, constraint_verdict
+from controller.cluster.resources import operator_at_work
 from controller.compare import audits_of
-from controller.errors import InputError, Refused
+from controller.errors import ClusterError, InputError, Refused
 from controller.gatekeeper.model import Rendered, Role
 from controller.gatekeeper.naming import ADDON, CONSTRAINT_GROUP, TEMPLATE_GROUP, TEMPLATE_URL
 from controller.policy.model import NotApplied, Unresolved
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from controller.options import ClusterOptions, SourceOptions
     from controller.policy.model import MemberKey
 
+_FORBIDDEN: Final = 403
 _ACTING: Final = frozenset({Role.CONSTRAINT, Role.MUTATOR})
 
 
@@ -345,11 +347,13 @@ async def prepared(
 async def _prepare(step: Step, session: Session, limit: PruneLimit) -> Prepared:
     match step:
         case Step.SHADOW:
+            notes = (*await _alone(session), *_left_out(session.desired))
             quiet = replace(session, desired=in_dry_run(beside(session.desired)))
-            return Prepared(quiet, additions(await quiet.plan(limit, preview=True)), _left_out(session.desired))
+            return Prepared(quiet, additions(await quiet.plan(limit, preview=True)), notes)
         case Step.ENFORCE:
+            notes = await _alone(session)
             loud = replace(session, desired=beside(session.desired))
-            return Prepared(loud, await loud.plan(limit, preview=True))
+            return Prepared(loud, await loud.plan(limit, preview=True), notes)
         case Step.FINISH:
             await _switched_off(session)
             return Prepared(session, await session.plan(limit, preview=True))
@@ -357,6 +361,22 @@ async def _prepare(step: Step, session: Session, limit: PruneLimit) -> Prepared:
             raise AssertionError("a step that only reads has no plan")
         case _:
             assert_never(step)
+
+
+async def _alone(session: Session) -> tuple[str, ...]:
+    """Refused beside an operator, which wants none of what these steps make; a note where that may not be known."""
+    try:
+        holder = await operator_at_work(session.planner.client, None)
+    except ClusterError as error:
+        if error.status != _FORBIDDEN:
+            raise
+        return ("the operator's Lease may not be read: see to it that no operator is at work",)
+    if holder:
+        raise Refused(
+            f"the operator {holder} is at work and would take away what this step makes: stop it until the step finish "
+            "(helm uninstall, or kubectl scale --replicas=0)"
+        )
+    return ()
 
 
 def _left_out(desired: DesiredState) -> tuple[str, ...]:

@@ -6,27 +6,24 @@ plan and the Applier to say, as ever.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from controller.cluster.apply import Applier, ChangeSet, Memory
 from controller.cluster.belongings import find_belongings, take_away
 from controller.cluster.inventory import GatekeeperMissing
-from controller.cluster.lease import Lease
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.plan import Delete, Plan, PruneLimit, ref_of
 from controller.cluster.record import NAME, ClusterRecord, Recorded
-from controller.cluster.resources import read_leases
+from controller.cluster.resources import leases_or_error, operator_at_work
 from controller.cluster.sync import Planner
-from controller.errors import ClusterError, Refused
+from controller.errors import Refused
 from controller.gatekeeper.model import DesiredState
 from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE, RECORD_NAMESPACE
 from controller.planview import plain, planned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from controller.cluster.apply import Result
     from controller.cluster.belongings import Belonging
@@ -38,8 +35,6 @@ if TYPE_CHECKING:
 _NOTHING: Final = DesiredState("", (), (), frozenset())
 _MEANT: Final = PruneLimit(forced=True)
 _RECORD: Final = f"/api/v1/namespaces/{RECORD_NAMESPACE}/configmaps/{NAME}"
-_LOOK_SECONDS: Final = 0.5
-_LONGEST_LEASE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,41 +64,17 @@ class Uninstall:
 
     async def refuse_beside_operator(self) -> None:
         """Refused while somebody renews the operator's Lease: everything would be put back."""
-        if holder := await self._who_renews():
+        if holder := await operator_at_work(self.client, self.namespace):
             raise Refused(
                 f"the operator {holder} is at work and would put everything back: stop it first (helm uninstall, or "
                 "kubectl scale --replicas=0), or insist with --force"
             )
 
-    async def _who_renews(self) -> str:
-        """The holder of a Lease that was seen to be renewed, which no difference of clocks can feign or hide."""
-        seen = await self._held_leases()
-        longest = max((lease.duration for lease in seen.values()), default=0.0)
-        deadline = time.monotonic() + min(longest, _LONGEST_LEASE)
-        while seen and time.monotonic() < deadline:
-            await asyncio.sleep(_LOOK_SECONDS)
-            now = await self._held_leases()
-            for namespace, lease in now.items():
-                if namespace not in seen or lease.renewed != seen[namespace].renewed:
-                    return f"{lease.holder} in {namespace}"
-            seen = now
-        return ""
-
-    async def _held_leases(self) -> dict[str, Lease]:
-        leases = await self._leases()
-        return {str(each["metadata"]["namespace"]): lease for each in leases if (lease := Lease.of(each)).holder}
-
-    async def _leases(self) -> tuple[Mapping[str, Any], ...]:
-        leases = await read_leases(self.client, self.namespace)
-        if leases is None:
-            raise ClusterError("the operator's Lease may not be read: ask for the right, or give its --namespace")
-        return leases
-
     async def survey(self) -> Found:
         """What there is; Refused where --managed-by is the mark of somebody who is here himself."""
         recorded = Recorded.of(await self.client.get(_RECORD)).cluster_id
         await ClusterRecord(self.client, self.marks).check(recorded)
-        leases = await self._leases()
+        leases = await leases_or_error(self.client, self.namespace)
         held = (str(each["metadata"]["namespace"]) for each in leases)
         named = {RECORD_NAMESPACE, GATEKEEPER_NAMESPACE, self.namespace, *held}
         namespaces = filter(None, named)

@@ -6,11 +6,13 @@ The operator does not go through here: it writes what is only read here.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC
 from controller.cluster.lease import NAME as LEASE
+from controller.cluster.lease import Lease
 from controller.errors import ClusterError
 from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE
 
@@ -26,6 +28,8 @@ _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 # Not the operator's: who reads managedFields shall see that a person asked.
 MANAGER: Final = "azpolicy-cli"
+_LOOK_SECONDS: Final = 0.5
+_LONGEST_LEASE: Final = 60.0
 
 
 class KindsMissing(ClusterError):  # noqa: N818 - a state of the cluster
@@ -87,6 +91,38 @@ async def read_leases(client: KubeClient, namespace: str | None) -> tuple[Mappin
         if error.status != _FORBIDDEN:
             raise
     return None
+
+
+async def operator_at_work(client: KubeClient, namespace: str | None) -> str:
+    """Who was seen to renew the operator's Lease, "" where nobody does; ClusterError (403) where it may not be read.
+
+    Looks for as long as the Lease lasts: no difference of clocks can feign or hide a renewal that was seen.
+    """
+    seen = await _held_leases(client, namespace)
+    longest = max((lease.duration for lease in seen.values()), default=0.0)
+    deadline = time.monotonic() + min(longest, _LONGEST_LEASE)
+    while seen and time.monotonic() < deadline:
+        await asyncio.sleep(_LOOK_SECONDS)
+        now = await _held_leases(client, namespace)
+        for where, lease in now.items():
+            if where not in seen or lease.renewed != seen[where].renewed:
+                return f"{lease.holder} in {where}"
+        seen = now
+    return ""
+
+
+async def _held_leases(client: KubeClient, namespace: str | None) -> dict[str, Lease]:
+    leases = await leases_or_error(client, namespace)
+    return {str(each["metadata"]["namespace"]): lease for each in leases if (lease := Lease.of(each)).holder}
+
+
+async def leases_or_error(client: KubeClient, namespace: str | None) -> tuple[Mapping[str, Any], ...]:
+    """As `read_leases`, and ClusterError (403) without the right."""
+    leases = await read_leases(client, namespace)
+    if leases is None:
+        message = "the operator's Lease may not be read: ask for the right, or give its --namespace"
+        raise ClusterError(message, status=_FORBIDDEN)
+    return leases
 
 
 async def _leases_at(client: KubeClient, path: str) -> tuple[Mapping[str, Any], ...]:

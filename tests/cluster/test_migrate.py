@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import subprocess
 import threading
 from base64 import b64encode
@@ -503,6 +504,22 @@ def test_the_hold_of_the_guide_refuses_while_gatekeeper_and_all_its_kinds_are_aw
 
     assert witness.wrong == []
     assert world.azpolicy.plan().code == 0
+
+
+def test_nothing_is_made_beside_an_operator_at_work(world: World) -> None:
+    """It wants none of it, and would take it away again."""
+    world.addon.deploy()
+    world.addon.install(world.snapshot)
+    with world.azpolicy.operating("--leader-elect", "--namespace", "default", "--identity", "azpolicy-7"):
+        lease = "/apis/coordination.k8s.io/v1/namespaces/default/leases/azure-policy-sync"
+        eventually(lambda: world.cluster.request("GET", lease)[0] == 200, what="a leader")
+        for step in ("shadow", "enforce"):
+            told = world.away("--step", step, code=2)
+            assert re.search(r"error: the operator azpolicy-7\S* in default is at work and would take away", told)
+    assert not [path for path in world.ours() if "beside" in path]
+
+    world.away("--step", "shadow")
+    assert [path for path in world.ours() if "beside" in path]
 
 
 def test_the_add_ons_own_mark_is_refused_while_it_is_there(world: World) -> None:

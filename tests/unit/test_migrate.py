@@ -10,17 +10,20 @@ import pytest
 
 from controller.cli import main
 from controller.cluster.addon import Owner, Sides, owner_of, read_sides
+from controller.cluster.apply import Applier, Memory
 from controller.cluster.beside import additions, beside, beside_kind, in_dry_run
 from controller.cluster.client import Response
 from controller.cluster.coverage import shortfalls
 from controller.cluster.kinds import LiveObject
 from controller.cluster.ownership import Ownership, ownership
-from controller.cluster.plan import Answer, Create, Delete, Keep, Replace, make_plan
-from controller.cluster.record import ClusterRecord
+from controller.cluster.plan import Answer, Create, Delete, Keep, PruneLimit, Replace, make_plan
+from controller.cluster.record import ClusterRecord, Recorded
+from controller.cluster.sync import Planner
+from controller.commands import Session
 from controller.errors import InputError, Refused
 from controller.gatekeeper.model import ObjectRef, Role
 from controller.gatekeeper.naming import ADDON, Marks
-from controller.migrate import Check, Direction, Leg, Relation, Step, check, compare
+from controller.migrate import Check, Direction, Leg, Relation, Step, _prepare, check, compare
 from controller.migrateview import as_json, as_text
 from tests.unit.cluster_builders import (
     CLUSTER_ID,
@@ -37,7 +40,7 @@ from tests.unit.cluster_builders import (
     template,
     unresolved,
 )
-from tests.unit.fake_api import BAD_REGO, FakeApi
+from tests.unit.fake_api import BAD_REGO, FakeApi, status
 
 if TYPE_CHECKING:
     from controller.gatekeeper.model import DesiredObject, DesiredState
@@ -463,6 +466,19 @@ async def test_a_template_that_gatekeeper_does_not_take_is_not_ready() -> None:
     read = await read_sides(api, MARKS, ())
 
     assert read.unready == {KIND.lower(): "ingest_error: rego_parse_error"}
+
+
+@pytest.mark.parametrize("step", [Step.SHADOW, Step.ENFORCE])
+async def test_that_the_lease_may_not_be_read_is_a_note(step: Step) -> None:
+    api, memory = FakeApi(), Memory()
+    api.at("GET", "/leases", status(403, "leases is forbidden", "Forbidden"), times=2)
+    applier, record = Applier(api, MARKS, memory), ClusterRecord(api, MARKS)
+    session = Session(applier, Planner(api, applier, memory, MARKS), record, desired_state(*ALL), Recorded.of(None))
+
+    ready = await _prepare(step, session, PruneLimit())
+
+    assert ready.notes[0] == "the operator's Lease may not be read: see to it that no operator is at work"
+    assert ready.plan.writes
 
 
 async def test_the_addons_own_mark_is_refused_while_its_deployment_is_there() -> None:
