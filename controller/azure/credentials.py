@@ -106,6 +106,6 @@ def make_credential(settings: CredentialSettings, cloud: Cloud) -> AsyncTokenCre
                 return aio.AzureCliCredential(tenant_id=settings.tenant_id)
             case unknown:
                 assert_never(unknown)
-    except (OSError, ValueError) as exc:
+    except (OSError, TypeError, ValueError) as exc:  # a TypeError: a password that is missing, or not asked for
         reason = " ".join(str(exc).split())
         raise InputError(f"credential {settings} cannot be made: {reason}") from exc

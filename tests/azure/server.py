@@ -1,4 +1,4 @@
-"""An HTTPS server in a thread, its certificate signed by itself, so that TLS checks are part of every test."""
+"""An HTTPS server in a thread, with an authority of its own, so that TLS checks are part of every test."""
 
 from __future__ import annotations
 
@@ -6,68 +6,29 @@ import asyncio
 import ssl
 import tempfile
 import threading
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+
+from tests.certs import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 
-def write_certificate(folder: Path) -> tuple[Path, Path]:
-    """Writes certificate and key as PEM; returns their paths, the certificate being its own CA."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ARM stand-in")])
-    now = datetime.now(UTC)
-    usage = x509.KeyUsage(
-        digital_signature=True,
-        key_cert_sign=True,
-        crl_sign=False,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-    public = key.public_key()
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(public)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file, key_file = folder / "arm.pem", folder / "arm.key"
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate_file, key_file
-
-
 class Server:
-    """aiohttp's server in a thread with a loop of its own."""
+    """aiohttp's server in a thread with a loop of its own; `authority_file` has the CA that clients are to trust."""
 
     def __init__(self, answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
         self._answer = answer
         self._folder = tempfile.TemporaryDirectory(prefix="arm-")
-        self.certificate, self._key = write_certificate(Path(self._folder.name))
+        authority = Authority()
+        self.authority_file = Path(self._folder.name, "ca.pem")
+        self.authority_file.write_bytes(authority.pem)
+        pair = authority.server("127.0.0.1")
+        self._pair_file = Path(self._folder.name, "server.pem")
+        self._pair_file.write_bytes(pair.certificate + pair.key)
         self.url = ""
         self.stopping: asyncio.Event
         self._loop = asyncio.new_event_loop()
@@ -89,7 +50,7 @@ class Server:
     async def _open(self) -> None:
         self.stopping = asyncio.Event()
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.certificate, self._key)
+        context.load_cert_chain(self._pair_file)
         self._server = web.Server(self._answer)
         self._runner = web.ServerRunner(self._server, shutdown_timeout=1)
         await self._runner.setup()

@@ -10,8 +10,10 @@ too, so that azure-identity itself can be part of a test: `arm.cloud.authority`,
 
 from __future__ import annotations
 
+import json
 import re
 import time
+from base64 import urlsafe_b64decode
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +21,10 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 from azure.core.credentials import AccessToken
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from controller.azure.access import ArmSettings, Limits
 from controller.azure.clouds import Cloud, custom_cloud
@@ -97,11 +103,15 @@ class StandinCredential:
 
 
 class Standin:
-    """ARM over a few documents. `requests` has every request to ARM, `documents` what it knows, `states` compliance."""
+    """ARM over a few documents. `requests` has every request to ARM, `documents` what it knows, `states` compliance.
+
+    `certificates` has the client certificates (PEM) that it gives a token for.
+    """
 
     def __init__(self, documents: Iterable[Document] = (), *, page_size: int = 100) -> None:
         self.documents = Documents(documents)
         self.states: list[Document] = []
+        self.certificates: list[bytes] = []
         self.requests: list[Request] = []
         self.page_size = page_size
         self.expands = True
@@ -125,7 +135,7 @@ class Standin:
     def cloud(self) -> Cloud:
         """The cloud that this is: endpoint, authority and CA."""
         url = self._server.url
-        return custom_cloud(url, audience="https://arm.test", authority=url, ca_file=str(self._server.certificate))
+        return custom_cloud(url, audience="https://arm.test", authority=url, ca_file=str(self._server.authority_file))
 
     @property
     def environ(self) -> dict[str, str]:
@@ -261,9 +271,32 @@ class Standin:
                 }
             )
         form = await request.post()
-        if form.get("client_id") != CLIENT_ID or (form.get("client_secret") or form.get("client_assertion")) != SECRET:
+        shown = str(form.get("client_secret") or form.get("client_assertion"))
+        signed = any(_is_signed(shown, each, f"{base}/oauth2/v2.0/token") for each in self.certificates)
+        if form.get("client_id") != CLIENT_ID or not (shown == SECRET or signed):
             return web.json_response({"error": "invalid_client", "error_description": "not known here"}, status=401)
         return web.json_response({"access_token": self._tokens.issue(), "expires_in": 3600, "token_type": "Bearer"})
+
+
+def _is_signed(assertion: str, certificate: bytes, audience: str) -> bool:
+    """Whether a client assertion (a JWT, PS256) is for this audience and by the key of a certificate."""
+    signed, _, signature = assertion.rpartition(".")
+    key = x509.load_pem_x509_certificate(certificate).public_key()
+    assert isinstance(key, rsa.RSAPublicKey)
+    try:
+        key.verify(
+            _decoded(signature),
+            signed.encode(),
+            padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.AUTO),
+            hashes.SHA256(),
+        )
+    except InvalidSignature:
+        return False
+    return bool(json.loads(_decoded(signed.partition(".")[2]))["aud"] == audience)
+
+
+def _decoded(part: str) -> bytes:
+    return urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
 def _absent(path: str) -> web.Response:

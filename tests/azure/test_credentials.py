@@ -8,14 +8,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from controller.azure.arm import ArmReader
 from controller.azure.clouds import CLOUDS, CloudName, custom_cloud
 from controller.azure.credentials import CredentialKind, CredentialSettings, credential_settings, make_credential
 from controller.errors import InputError, SourceError
-from tests.azure.server import write_certificate
 from tests.azure.standin import CLIENT_ID, SECRET, TENANT_ID
 from tests.azure.world import CLUSTER_ID
+from tests.certs import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +56,61 @@ async def test_workload_identity_reads_azure_with_the_token_of_its_file(
     settings = credential_settings("workload-identity", IDENTITY | {"AZURE_FEDERATED_TOKEN_FILE": str(token)})
 
     assert await read_as(arm.settings(CLUSTER_ID), settings, waits) == 3
+
+
+PASSWORD = "of-the-key"
+RSA = rsa.generate_private_key(65537, 2048)
+
+
+def certificate(file: Path, *, password: str = "", key: rsa.RSAPrivateKey | None = RSA) -> bytes:
+    """Writes a client certificate and its key, encrypted where there is a password; the certificate alone."""
+    pair = Authority().client("azpolicy", key=key)
+    private = load_pem_private_key(pair.key, None)
+    encryption = BestAvailableEncryption(password.encode()) if password else NoEncryption()
+    file.write_bytes(pair.certificate + private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+    return pair.certificate
+
+
+def by_certificate(file: Path, password: str = "") -> CredentialSettings:
+    variables = {"AZURE_CLIENT_CERTIFICATE_PATH": str(file), "AZURE_CLIENT_CERTIFICATE_PASSWORD": password}
+    return credential_settings("client-certificate", IDENTITY | variables)
+
+
+@pytest.mark.parametrize("password", ["", PASSWORD])
+async def test_a_client_certificate_reads_azure(password: str, arm: Standin, waits: Waits, tmp_path: Path) -> None:
+    file = tmp_path / "client.pem"
+    arm.certificates.append(certificate(file, password=password))
+
+    assert await read_as(arm.settings(CLUSTER_ID), by_certificate(file, password), waits) == 3
+
+
+async def test_a_certificate_that_azure_does_not_know_gets_no_token(arm: Standin, waits: Waits, tmp_path: Path) -> None:
+    certificate(tmp_path / "client.pem", key=rsa.generate_private_key(65537, 2048))
+    arm.certificates.append(certificate(tmp_path / "another.pem"))
+
+    with pytest.raises(SourceError, match="no token could be had"):
+        await read_as(arm.settings(CLUSTER_ID), by_certificate(tmp_path / "client.pem"), waits)
+
+
+@pytest.mark.parametrize(
+    ("encrypted", "given", "key", "reason"),
+    [
+        (PASSWORD, "", RSA, "[Pp]assword"),
+        (PASSWORD, "another", RSA, "[Pp]assword"),
+        ("", PASSWORD, RSA, "[Pp]assword"),
+        ("", "", None, "RSA private key"),
+    ],
+    ids=["password missing", "password wrong", "password for nothing", "no RSA key"],
+)
+def test_a_certificate_that_cannot_be_used_says_why(
+    encrypted: str, given: str, key: rsa.RSAPrivateKey | None, reason: str, tmp_path: Path
+) -> None:
+    certificate(tmp_path / "client.pem", password=encrypted, key=key)
+
+    with pytest.raises(InputError, match=rf"credential client-certificate .*cannot be made: .*({reason})") as failure:
+        make_credential(by_certificate(tmp_path / "client.pem", given), CLOUDS[CloudName.PUBLIC])
+
+    assert "\n" not in str(failure.value)
 
 
 async def test_a_credential_that_gets_no_token_is_a_source_error_of_one_line(arm: Standin, waits: Waits) -> None:
@@ -89,18 +152,15 @@ def test_an_unknown_kind_is_answered_with_the_known_ones() -> None:
 
 
 async def test_every_kind_becomes_the_credential_of_that_name(tmp_path: Path) -> None:
-    certificate, key = write_certificate(tmp_path)
-    both = tmp_path / "both.pem"
-    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+    file = tmp_path / "client.pem"
+    certificate(file)
     environ = IDENTITY | {
         "AZURE_CLIENT_SECRET": SECRET,
         "AZURE_FEDERATED_TOKEN_FILE": str(tmp_path / "token"),
-        "AZURE_CLIENT_CERTIFICATE_PATH": str(certificate),
+        "AZURE_CLIENT_CERTIFICATE_PATH": str(file),
     }
     names: dict[CredentialKind, str] = {}
     for kind in CredentialKind:
-        if kind is CredentialKind.CLIENT_CERTIFICATE:
-            continue
         async with make_credential(credential_settings(kind, environ), CLOUDS[CloudName.CHINA]) as credential:
             names[kind] = type(credential).__name__
 
@@ -108,16 +168,14 @@ async def test_every_kind_becomes_the_credential_of_that_name(tmp_path: Path) ->
         CredentialKind.WORKLOAD_IDENTITY: "WorkloadIdentityCredential",
         CredentialKind.MANAGED_IDENTITY: "ManagedIdentityCredential",
         CredentialKind.CLIENT_SECRET: "ClientSecretCredential",
+        CredentialKind.CLIENT_CERTIFICATE: "CertificateCredential",
         CredentialKind.AZURE_CLI: "AzureCliCredential",
     }
 
 
 def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "none.pem"
-    settings = credential_settings("client-certificate", IDENTITY | {"AZURE_CLIENT_CERTIFICATE_PATH": str(file)})
-
     with pytest.raises(InputError, match=r"credential client-certificate .*none\.pem"):
-        make_credential(settings, CLOUDS[CloudName.PUBLIC])
+        make_credential(by_certificate(tmp_path / "none.pem"), CLOUDS[CloudName.PUBLIC])
 
 
 def test_secrets_are_in_no_text() -> None:

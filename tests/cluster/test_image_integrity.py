@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.certs import Authority
 from tests.cluster.azpolicy import CONSTRAINTS, TEMPLATES, enforced, refusal
 from tests.cluster.harness import TestCluster, eventually
-from tests.cluster.harness.certs import Authority
 
 FOLDER = Path(__file__).parents[2] / "templates" / "image-integrity-notation-verification" / "v1"
 PROVIDERS = "/apis/externaldata.gatekeeper.sh/v1beta1/providers"

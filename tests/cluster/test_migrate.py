@@ -458,7 +458,7 @@ def _webhook(server: Server) -> dict[str, Any]:
     rule = {"apiGroups": groups, "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": ["*"]}
     webhook = {
         "name": "byovalidation.policy.azure.com",
-        "clientConfig": {"url": server.url, "caBundle": b64encode(server.certificate.read_bytes()).decode()},
+        "clientConfig": {"url": server.url, "caBundle": b64encode(server.authority_file.read_bytes()).decode()},
         "rules": [rule],
         "failurePolicy": "Ignore",
         "sideEffects": "None",

@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
+from tests.certs import Authority, KeyPair, new_private_key, private_key_pem
 from tests.cluster.harness import audit
-from tests.cluster.harness.certs import Authority, KeyPair, new_private_key, private_key_pem
 from tests.cluster.harness.errors import HarnessError
 
 PREFIX = "azpolicy-cluster-"

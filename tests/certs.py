@@ -1,4 +1,4 @@
-"""Certificates of one cluster: its authority, what its servers show, who its clients are.
+"""Certificates for tests: an authority, what its servers show, who its clients are.
 
 A user of Kubernetes is a client certificate here: common name = user, organizations = groups.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class KeyPair:
     key: bytes
 
 
-def private_key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def private_key_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
     """The key as unencrypted PEM, in the older form: the API server reads no other for service accounts."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
@@ -43,11 +43,11 @@ def new_private_key() -> ec.EllipticCurvePrivateKey:
 
 
 class Authority:
-    """Issues every certificate of one cluster."""
+    """Issues every certificate of one cluster, or of one server."""
 
     def __init__(self) -> None:
         self._key = new_private_key()
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test-cluster-ca")])
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test-ca")])
         self._certificate = (
             self._builder(self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -64,19 +64,22 @@ class Authority:
         """A serving certificate for host names and addresses."""
         names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0])])
-        return self._issue(subject, ExtendedKeyUsageOID.SERVER_AUTH, names)
+        return self._issue(new_private_key(), subject, ExtendedKeyUsageOID.SERVER_AUTH, names)
 
-    def client(self, user: str, groups: Iterable[str] = ()) -> KeyPair:
-        """A client certificate that Kubernetes takes as `user` in `groups`."""
+    def client(self, user: str, groups: Iterable[str] = (), *, key: rsa.RSAPrivateKey | None = None) -> KeyPair:
+        """A client certificate that Kubernetes takes as `user` in `groups`; for a new P-256 key unless one is given."""
         attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
         # X.509 allows a common name of 64 characters, a Kubernetes user may be longer: Go does not mind.
         attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, user, _validate=False))
-        return self._issue(x509.Name(attributes), ExtendedKeyUsageOID.CLIENT_AUTH)
+        return self._issue(key or new_private_key(), x509.Name(attributes), ExtendedKeyUsageOID.CLIENT_AUTH)
 
     def _issue(
-        self, subject: x509.Name, usage: x509.ObjectIdentifier, names: x509.SubjectAlternativeName | None = None
+        self,
+        key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
+        subject: x509.Name,
+        usage: x509.ObjectIdentifier,
+        names: x509.SubjectAlternativeName | None = None,
     ) -> KeyPair:
-        key = new_private_key()
         builder = (
             self._builder(subject, key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -88,7 +91,9 @@ class Authority:
         certificate = builder.sign(self._key, hashes.SHA256())
         return KeyPair(certificate.public_bytes(serialization.Encoding.PEM), private_key_pem(key))
 
-    def _builder(self, subject: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+    ) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
