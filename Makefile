@@ -27,9 +27,8 @@ run: $(READY) ## A cluster on this machine with azpolicy at work in it, until Ct
 cluster: $(READY) ## The test cluster alone, until Ctrl-C; prints its kubeconfig
 	@$(BIN)/python -m tests.cluster.harness up
 
-# Two at a time, a file each: tests of a cluster mostly wait for something. A cluster is one worker's own. In the order
-# of tests/conftest.py; by itself xdist would begin with the files of the most tests, which are the shortest.
-WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+# Two at a time, a file each: tests of a cluster mostly wait for something. A cluster is one worker's own.
+WORKERS := -n 2 --dist loadfile
 
 test: $(READY) ## Every test, those on a real cluster too
 	$(BIN)/pytest $(WORKERS)

@@ -1,4 +1,4 @@
-"""What holds for every test: the order, and that hostile strings in a log do not end the run that tests them."""
+"""What holds for every test: hostile strings in a log must not end the run that tests them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,6 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long ones first: else one worker is left alone with minutes of them while the other has nothing to do."""
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -132,7 +132,7 @@ class Azpolicy:
                 operator.wait_ready()
             yield operator
         finally:
-            operator.end()
+            operator.kill()
 
 
 class Operator:
@@ -204,14 +204,6 @@ class Operator:
         """Sends a signal; the exit code, or subprocess.TimeoutExpired after so many seconds."""
         self._process.send_signal(sent)
         return self._process.wait(seconds)
-
-    def end(self) -> None:
-        """Stops it whatever it is at: by a signal, so that its Lease need not run out, else by force."""
-        self.resume()
-        try:
-            self.stop()
-        except subprocess.TimeoutExpired:
-            self.kill()
 
     def wait(self) -> int:
         """Waits for it to end by itself: its exit code."""

@@ -99,7 +99,7 @@ class Deployed:
                 operator.wait_ready()
             yield operator
         finally:
-            operator.end()
+            operator.kill()
 
     # --- the cluster
 

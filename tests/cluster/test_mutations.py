@@ -41,17 +41,6 @@ def answer(cluster: TestCluster, manifest: dict[str, Any]) -> dict[str, Any]:
     return stored
 
 
-@pytest.fixture(scope="module", autouse=True)
-def unjudged(cluster: TestCluster) -> None:
-    """Constraints of the tests before are gone, but Gatekeeper may judge by them a moment longer."""
-    samples = [manifest for folder in FOLDERS for manifest in load_all(folder / "samples" / "after.yaml")]
-    eventually(lambda: all(admitted(cluster, one) for one in samples), what="every sample to be admitted")
-
-
-def admitted(cluster: TestCluster, manifest: dict[str, Any]) -> bool:
-    return cluster.request("POST", f"{COLLECTIONS[manifest['kind']]}?dryRun=All", manifest)[0] == 201
-
-
 @contextmanager
 def in_force(cluster: TestCluster, mutator: dict[str, Any], sample: dict[str, Any]) -> Iterator[None]:
     """A mutator while it is in force, which the sample shows by being changed, and until it no longer is."""
