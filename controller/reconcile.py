@@ -23,6 +23,7 @@ from controller.cluster.inventory import GatekeeperMissing
 from controller.cluster.kinds import kind_of
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.plan import Create, Keep, Refuse, Replace, ref_of, refusal_digest
+from controller.cluster.silence import Silence
 from controller.cluster.watch import Watches
 from controller.errors import AzpolicyError, ClusterError, Refused
 from controller.gatekeeper.model import ObjectRef, Role
@@ -109,8 +110,9 @@ class Reconciler:
         self._busy: set[ObjectRef] = set()
         self._index: dict[ObjectRef, DesiredObject] = {}
         self._fights = FightDetector()
+        self._silence = Silence()
         self._journal = Journal(self.tools.metrics, self.tools.reporter)
-        self._watches = Watches(self.tools.client, self._changed, self.tools.reporter.observed)
+        self._watches = Watches(self.tools.client, self._changed, self._observed)
         self._forced = self.settings.limit.forced
         self._forcing = ""
         self._reading: Source | None = None
@@ -283,7 +285,7 @@ class Reconciler:
         for change in plan.changes:
             if isinstance(change, Create | Replace | Keep) and change.desired.role is Role.SYNC:
                 self._index[change.desired.ref] = change.desired
-        self._journal.carried()
+        self._journal.carried(outcome.problems)
         await self._synced(desired, outcome, mode)
         return not any(r.reason in _SOON for r in outcome.problems)
 
@@ -300,6 +302,8 @@ class Reconciler:
             plan, inventory = await tools.planner.full(desired, replace(limit, forced=True))
         tools.reporter.update(refused_count=len(plan.of(Refuse)), refused_digest=refusal_digest(plan))
         tools.reporter.found(inventory.objects)
+        for ref in self._index:
+            self._listen(ref, inventory.objects.get(ref))
         return plan, inventory
 
     async def _carry_out(self, plan: Plan, mode: Mode) -> ChangeSet:
@@ -370,6 +374,8 @@ class Reconciler:
             # The API server away is the sync's to tell.
             with contextlib.suppress(ClusterError):
                 self._gatekeeper(await gatekeeper_health(self.tools.client))
+                if self._mode() is Mode.ENFORCE and self.tools.reporter.state.gatekeeper.problem is None:
+                    await self._ask_again()
             await asyncio.sleep(min(_GATEKEEPER_LOOK, self.settings.pace.resync))
 
     def _gatekeeper(self, health: GatekeeperHealth) -> None:
@@ -381,7 +387,30 @@ class Reconciler:
         self.tools.metrics.gatekeeper(ready=health.problem is None)
         self.tools.reporter.update(gatekeeper=health)
 
+    def _listen(self, ref: ObjectRef, live: LiveObject | None) -> None:
+        """Notes whether Gatekeeper speaks of an object; SyncSets have no status."""
+        if ref in self._index and self._index[ref].role is not Role.SYNC:
+            self._silence.seen(ref, live, time.monotonic())
+
+    async def _ask_again(self) -> None:
+        """Asks about what Gatekeeper says nothing of; repairs wait, so that none takes the question for drift."""
+        for ref in self._silence.due(time.monotonic()):
+            if (wanted := self._index.get(ref)) is None:
+                self._silence.seen(ref, None, time.monotonic())
+            elif ref not in self._busy:
+                self._silence.asked(ref, time.monotonic())
+                self._busy.add(ref)
+                try:
+                    if await self.tools.applier.ask_again(wanted):
+                        log.info("asked Gatekeeper again about %s: it says nothing of it", ref)
+                finally:
+                    self._free(ref)
+
     # --- repairs ---------------------------------------------------------------------------------------------------
+
+    def _observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
+        self.tools.reporter.observed(ref, live)
+        self._listen(ref, live)
 
     def _changed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         self._events[ref] = (live, time.monotonic())

@@ -52,6 +52,7 @@ from controller.cluster.readiness import (
     Ready,
     constraint_verdict,
     template_verdict,
+    unheard,
 )
 from controller.errors import ClusterError
 from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
@@ -59,13 +60,14 @@ from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP
 from controller.gatekeeper.syncset import ANNOTATION, SYNCSET_REF
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from controller.cluster.client import KubeClient, Response
     from controller.cluster.kinds import Kind
     from controller.gatekeeper.naming import Marks
 
 READY_TIMEOUT: Final = 90.0
+ASKED_AGAIN: Final = "azpolicy.dev/asked-again"
 PREVENTION: Final = "azpolicy manages this object"  # how the chart's admission policy begins a denial
 _ROUNDS: Final = 5
 _ASKS: Final = 3
@@ -206,6 +208,28 @@ class Applier:
         """Carries out every change at once, each waiting for what it needs; calls `done` as each one ends."""
         run = _Run(self._client, self._marks, self._memory, self._ready_timeout, plan)
         return await run.carry_out(done)
+
+    async def ask_again(self, desired: DesiredObject) -> bool:
+        """Makes Gatekeeper look again at an object of ours that it says nothing of; whether that was needed and done.
+
+        An annotation comes and goes at once, which changes nothing that is enforced; one that a killed process left
+        there is drift. ClusterError where nobody answers.
+        """
+        kind = _kind_for(desired)
+        live = await self._client.get_live(kind, desired.ref.name)
+        if live is None or not unheard(live) or ownership(live, self._marks) is not Ownership.OURS:
+            return False
+        if not (await self._client.replace(kind, _annotated(live, {**live.annotations, ASKED_AGAIN: "true"}))).ok:
+            return False
+        # Gatekeeper's answer, its write of the status, may come in between.
+        for _ in range(_ROUNDS):
+            live = await self._client.get_live(kind, desired.ref.name)
+            if live is None or ASKED_AGAIN not in live.annotations:
+                break
+            rest = {key: value for key, value in live.annotations.items() if key != ASKED_AGAIN}
+            if (await self._client.replace(kind, _annotated(live, rest))).status != _CONFLICT:
+                break
+        return True
 
 
 @dataclass
@@ -488,6 +512,10 @@ def _kind_for(desired: DesiredObject) -> Kind:
 def _kind_at(ref: ObjectRef, stored: LiveObject | None) -> Kind:
     kind = kind_of(ref)
     return kind.at(str(stored.manifest["apiVersion"])) if stored else kind
+
+
+def _annotated(live: LiveObject, annotations: Mapping[str, str]) -> dict[str, Any]:
+    return {**live.manifest, "metadata": {**live.metadata, "annotations": annotations}}
 
 
 def _dropped(paths: tuple[str, ...]) -> str:

@@ -44,13 +44,12 @@ Verdict: TypeAlias = Ready | Pending | Broken
 
 def template_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Verdict:
     """What Gatekeeper's pods and the CRD say of a template's generation; listing the kind is yet to be tried."""
-    entries = _by_pod(template)
     errors = _errors(template)
     if errors:
         text = "; ".join(_told(errors))
         final = any(e.get("code") not in PASSING_CODES for e in errors)
         return Broken(text) if final else Pending(text, passing=True)
-    if not entries or not all(_current(entry, template) for entry in entries):
+    if unheard(template):
         return Pending("Gatekeeper has not taken up the template yet")
     return _crd_verdict(template, crd)
 
@@ -84,13 +83,19 @@ def _crd_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Verdict
 
 def constraint_verdict(constraint: LiveObject) -> Verdict:
     """Whether every Gatekeeper pod enforces a constraint's present generation; an unsupported VAP is no fault."""
-    entries = _by_pod(constraint)
-    if not entries or not all(_current(entry, constraint) for entry in entries):
+    if unheard(constraint):
         return Pending("Gatekeeper has not taken up the constraint yet")
+    entries = _by_pod(constraint)
     errors = [str(e.get("message")) for entry in entries for e in entry.get("errors") or ()]
     if all(entry.get("enforced") for entry in entries):
         return Ready()
     return Pending("; ".join(errors) or "Gatekeeper does not enforce it yet", passing=bool(errors))
+
+
+def unheard(live: LiveObject) -> bool:
+    """Whether a Gatekeeper pod, or all of them, have yet to speak of an object as it is now."""
+    entries = _by_pod(live)
+    return not entries or not all(_current(entry, live) for entry in entries)
 
 
 def _by_pod(live: LiveObject) -> Sequence[Mapping[str, Any]]:

@@ -10,7 +10,7 @@ from controller.report.conditions import Mode
 from controller.report.events import Happening
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from controller.cluster.apply import Result
     from controller.gatekeeper.model import DesiredObject, ObjectRef
@@ -38,9 +38,11 @@ class Journal:
         """What is asked for from now on."""
         self._wanted = wanted
 
-    def carried(self) -> None:
-        """All that is asked for was carried out once: what differs from now on is drift."""
-        self._carried = {ref: wanted.digest for ref, wanted in self._wanted.items()}
+    def carried(self, problems: Iterable[Result]) -> None:
+        """All that is asked for was carried out once, but for problems: what differs from now on is drift."""
+        failed = {result.ref for result in problems}
+        done = {ref: wanted.digest for ref, wanted in self._wanted.items() if ref not in failed}
+        self._carried = {**{ref: self._carried[ref] for ref in failed & self._carried.keys()}, **done}
 
     def tell(self, result: Result, mode: Mode) -> bool:
         """One line per change, saying what differed; what does not change is told once. Whether drift was repaired."""

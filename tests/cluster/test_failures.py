@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from controller.cluster.apply import ASKED_AGAIN
 from tests.cluster.azpolicy import TEMPLATES
+from tests.cluster.deployed import KIND
 from tests.cluster.harness import eventually
 from tests.snapshots import DOES_NOT_COMPILE, FORBIDS_LABELS, template_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.cluster.deployed import Deployed
     from tests.cluster.harness import TestCluster
@@ -29,20 +31,18 @@ REFUSED: Final = (
 NUMBERS: Final = {"labels": {"type": "array", "items": {"type": "integer"}}}
 
 
-@pytest.fixture
-def refusing(cluster: TestCluster) -> Iterator[None]:
-    """An admission policy of somebody's that refuses some of what we write."""
-    rules = [
-        {"apiGroups": ["templates.gatekeeper.sh"], "apiVersions": ["*"], "resources": ["constrainttemplates"]},
-        {"apiGroups": ["constraints.gatekeeper.sh"], "apiVersions": ["*"], "resources": ["*"]},
-    ]
+@contextlib.contextmanager
+def refused(
+    cluster: TestCluster, rules: list[dict[str, Any]], allowed: str, in_force: Callable[[], bool]
+) -> Iterator[None]:
+    """An admission policy of somebody's that allows what an expression says, from when it is in force."""
     policy = {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicy",
         "metadata": {"name": NAME},
         "spec": {
-            "matchConstraints": {"resourceRules": [{**rule, "operations": ["CREATE", "UPDATE"]} for rule in rules]},
-            "validations": [{"expression": REFUSED, "message": "somebody says no"}],
+            "matchConstraints": {"resourceRules": [{"apiVersions": ["*"], **rule} for rule in rules]},
+            "validations": [{"expression": allowed, "message": "somebody says no"}],
         },
     }
     binding = {
@@ -53,12 +53,26 @@ def refusing(cluster: TestCluster) -> Iterator[None]:
     }
     assert cluster.request("POST", f"{ADMISSION}/validatingadmissionpolicies", policy)[0] == 201
     assert cluster.request("POST", f"{ADMISSION}/validatingadmissionpolicybindings", binding)[0] == 201
-    refused = json.loads(template_text("K8sAzureV1FailsCreate"))
-    in_force = lambda: "somebody says no" in str(cluster.request("POST", f"{TEMPLATES}?dryRun=All", refused))  # noqa: E731
-    eventually(in_force, what="the admission policy to be in force")
-    yield
-    cluster.request("DELETE", f"{ADMISSION}/validatingadmissionpolicybindings/{NAME}")
-    cluster.request("DELETE", f"{ADMISSION}/validatingadmissionpolicies/{NAME}")
+    try:
+        eventually(in_force, what="the admission policy to be in force")
+        yield
+    finally:
+        cluster.request("DELETE", f"{ADMISSION}/validatingadmissionpolicybindings/{NAME}")
+        cluster.request("DELETE", f"{ADMISSION}/validatingadmissionpolicies/{NAME}")
+
+
+@pytest.fixture
+def refusing(cluster: TestCluster) -> Iterator[None]:
+    """Some of what we write is refused."""
+    writes = ["CREATE", "UPDATE"]
+    rules = [
+        {"apiGroups": ["templates.gatekeeper.sh"], "resources": ["constrainttemplates"], "operations": writes},
+        {"apiGroups": ["constraints.gatekeeper.sh"], "resources": ["*"], "operations": writes},
+    ]
+    made = json.loads(template_text("K8sAzureV1FailsCreate"))
+    said_no = lambda: "somebody says no" in str(cluster.request("POST", f"{TEMPLATES}?dryRun=All", made))  # noqa: E731
+    with refused(cluster, rules, REFUSED, said_no):
+        yield
 
 
 @pytest.mark.usefixtures("refusing")
@@ -102,3 +116,31 @@ def test_each_class_of_failure_has_its_documented_reason_and_hurts_no_other(depl
 def _reasons(deployed: Deployed) -> dict[str, tuple[str, Any]]:
     found = {name: each["status"] for name, each in deployed.assigned().items()}
     return {name: (status["outcome"], status.get("reason", "")) for name, status in found.items()}
+
+
+def test_gatekeeper_is_asked_again_about_a_template_whose_status_it_does_not_write(deployed: Deployed) -> None:
+    cluster, name = deployed.cluster, KIND.lower()
+    rules = [
+        {
+            "apiGroups": ["templates.gatekeeper.sh"],
+            "resources": ["constrainttemplates/status"],
+            "operations": ["UPDATE"],
+        }
+    ]
+    somebodys = json.loads(template_text("K8sSomebodys"))
+    assert cluster.request("POST", TEMPLATES, somebodys)[0] == 201
+    path = f"{TEMPLATES}/{somebodys['metadata']['name']}"
+
+    def in_force() -> bool:
+        return "somebody says no" in str(cluster.request("PATCH", f"{path}/status", {"status": {"created": False}}))
+
+    with refused(cluster, rules, "false", in_force):
+        mark = cluster.audit_mark()
+        with deployed.replica() as operator:
+            operator.wait_log(f"asked Gatekeeper again about ConstraintTemplate/{name}")
+            writes = [
+                (each.verb, each.name) for each in deployed.writes(mark) if each.resource == "constrainttemplates"
+            ]
+            assert writes == [("create", name), ("update", name), ("update", name)]
+            assert ASKED_AGAIN not in cluster.get(f"{TEMPLATES}/{name}")["metadata"]["annotations"]
+            assert "drift" not in operator.text

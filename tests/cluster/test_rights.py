@@ -123,6 +123,7 @@ def test_every_right_is_used_and_every_call_is_allowed(deployed: Deployed) -> No
     with deployed.replica():
         deployed.wait_in_sync()
         _drift_of_everything(deployed)
+        _edited_report(deployed)
         _large_state(deployed)
         _gatekeeper_behind_a_service(deployed)
         deployed.cluster.request("DELETE", f"{ASSIGNED}/{deployed.assigned()['one']['metadata']['name']}")
@@ -152,6 +153,18 @@ def _drift_of_everything(deployed: Deployed) -> None:
     for path in before:
         edit(deployed.cluster, path, lambda live: live["metadata"]["labels"].update({"managed-by": "me"}))
     deployed.back(before)
+
+
+def _edited_report(deployed: Deployed) -> None:
+    """Somebody edits an AssignedPolicy; whether one is updated by itself hangs on when Gatekeeper takes things up."""
+    found = deployed.assigned()["one"]
+    path = f"{ASSIGNED}/{found['metadata']['name']}"
+    edit(deployed.cluster, path, lambda live: live["status"].update(outcome="Failed"))
+    eventually(
+        lambda: deployed.assigned()["one"]["status"]["outcome"] == found["status"]["outcome"],
+        timeout=90,
+        what="the AssignedPolicy to be as it was",
+    )
 
 
 def _large_state(deployed: Deployed) -> None:

@@ -7,9 +7,11 @@ Azure says, nothing foreign was touched, and the audit log has no write of the o
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
+import re
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +38,7 @@ SEED: Final = int(os.environ.get("AZPOLICY_SOAK_SEED", "20261127"))
 OTHER: Final = "K8sAzureV1SoakedOther"
 GROUPS: Final = frozenset({"templates.gatekeeper.sh", "constraints.gatekeeper.sh", "mutations.gatekeeper.sh"})
 GATEKEEPER: Final = "system:serviceaccount:gatekeeper-system:gatekeeper-admin"
+ASKED: Final = re.compile(r"asked Gatekeeper again about [^/ ]+/([^: ]+)")
 EVER: Final = 1_000_000
 NAMES: Final = tuple(f"soaked-{number}" for number in range(12))
 
@@ -46,7 +49,7 @@ class Soak:
     def __init__(self, deployed: Deployed, stack: contextlib.ExitStack) -> None:
         self.deployed, self.cluster, self.random = deployed, deployed.cluster, random.Random(SEED)
         self._stack = stack
-        self._replicas = 0
+        self._started: list[Operator] = []
         self.done: Counter[str] = Counter()
         self.azure: Counter[str] = Counter()  # deeds in Azure by the digits of the objects that follow from them
         other = deployed.snapshot.define("other", deployed.bundle.write("soaked-other/v1", OTHER))
@@ -61,8 +64,14 @@ class Soak:
         self.operators = [self._replica(), self._replica()]
 
     def _replica(self) -> Operator:
-        self._replicas += 1
-        return self._stack.enter_context(self.deployed.replica(f"azpolicy-{self._replicas}"))
+        made = self._stack.enter_context(self.deployed.replica(f"azpolicy-{len(self._started) + 1}"))
+        self._started.append(made)
+        return made
+
+    def asked(self) -> Counter[str]:
+        """How often Gatekeeper was asked again, by the name of the object that it said nothing of."""
+        found = (ASKED.findall(each.text) for each in self._started)
+        return Counter(itertools.chain.from_iterable(found))
 
     # --- deeds in the cluster
 
@@ -244,10 +253,12 @@ def _without_cause(events: list[AuditEvent], soak: Soak) -> dict[str, tuple[int,
     kinds = Counter(e.resource for e in own if not e.name)
     # With its template a kind goes, and all that is of it.
     templates = Counter(e.name for e in own if e.resource == "constrainttemplates" and e.verb == "delete")
+    asked = soak.asked()
     found: dict[str, tuple[int, int]] = {}
     for path, count in ours.items():
         resource, _, name = path.partition("/")
         reasons = causes[path] + kinds[resource] + templates[resource] + soak.azure[name.rpartition("-")[2]]
+        reasons += asked[name] * 2  # an annotation comes and goes
         if resource == "constrainttemplates":
             reasons += sum(soak.azure.values())
         if count > reasons:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from controller.cluster.apply import Action, Applier, ChangeSet, Memory, Result
+from controller.cluster.apply import ASKED_AGAIN, Action, Applier, ChangeSet, Memory, Result
+from controller.cluster.kinds import kind_of
 from controller.cluster.plan import (
     REJECTED_DIGEST,
     Create,
@@ -357,6 +358,70 @@ async def test_a_new_template_that_does_not_compile_is_rejected_and_blocks_its_c
     assert [result.action for result in outcome.results] == [Action.REJECTED, Action.BLOCKED]
     assert not api.has(constraint().ref)
     assert isinstance(again(api, memory, BAD), Rejected)
+
+
+def silent(api: FakeApi, found: LiveObject) -> LiveObject:
+    """An object in the cluster that Gatekeeper says nothing of, until it changes."""
+    api.put(live(template()))  # which brings the constraints' kind
+    made = api.put(found)
+    api.merge(kind_of(made.ref).path(made.ref.name), {"status": None})
+    return api.found(made.ref)
+
+
+@pytest.mark.parametrize("wanted", [template(), constraint(), mutator()])
+async def test_who_says_nothing_is_asked_again_by_a_change_that_leaves_nothing_behind(
+    api: FakeApi, memory: Memory, wanted: DesiredObject
+) -> None:
+    before = silent(api, live(wanted))
+
+    assert await Applier(api, MARKS, memory).ask_again(wanted)
+    asked, restored = [call.body for call in api.calls if call.method == "PUT"]
+    assert asked["metadata"]["annotations"] == {**before.annotations, ASKED_AGAIN: "true"}
+    assert restored["metadata"]["annotations"] == before.annotations
+    after = api.found(wanted.ref)
+    assert (after.projection(), after.generation) == (before.projection(), before.generation)
+
+
+async def test_a_question_that_gatekeeper_answers_at_once_leaves_nothing_behind_either(
+    api: FakeApi, memory: Memory
+) -> None:
+    before = silent(api, live(template()))
+    api.at("PUT", "/k8sthing")
+    api.at("PUT", "/k8sthing", act=lambda: api.touch(before.ref), times=3)
+
+    assert await Applier(api, MARKS, memory).ask_again(template())
+    assert api.found(before.ref).projection() == before.projection()
+    assert api.count("PUT") == 1 + 3 + 1
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(None, id="it is gone"),
+        pytest.param(foreign(template()), id="it is somebody else's"),
+    ],
+)
+async def test_there_is_nobody_to_ask_about(api: FakeApi, memory: Memory, found: LiveObject | None) -> None:
+    if found is not None:
+        silent(api, found)
+
+    assert not await Applier(api, MARKS, memory).ask_again(template())
+    assert api.count("PUT") == 0
+
+
+async def test_who_has_spoken_meanwhile_is_not_asked(api: FakeApi, memory: Memory) -> None:
+    api.put(live(template()))
+
+    assert not await Applier(api, MARKS, memory).ask_again(template())
+    assert api.count("PUT") == 0
+
+
+async def test_a_question_that_is_refused_was_not_asked(api: FakeApi, memory: Memory) -> None:
+    before = silent(api, live(template()))
+    api.at("PUT", "/k8sthing", status(500, DENIED))
+
+    assert not await Applier(api, MARKS, memory).ask_again(template())
+    assert api.found(before.ref).projection() == before.projection()
 
 
 @pytest.mark.parametrize("kept", [Keep, Rejected, Invalid])
