@@ -44,6 +44,7 @@ OTHER_KINDS = (
 )
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 RECORD = "/api/v1/namespaces/kube-public/configmaps/azure-policy-sync"
+STATUSES = "/apis/status.gatekeeper.sh/v1beta1"
 EVENTS = "/apis/events.k8s.io/v1/namespaces/default/events"
 STATE = "azure-policy-sync-state"
 PODS = "/api/v1/namespaces/default/pods"
@@ -132,7 +133,7 @@ class Azpolicy:
                 operator.wait_ready()
             yield operator
         finally:
-            operator.kill()
+            operator.end()
 
 
 class Operator:
@@ -204,6 +205,14 @@ class Operator:
         """Sends a signal; the exit code, or subprocess.TimeoutExpired after so many seconds."""
         self._process.send_signal(sent)
         return self._process.wait(seconds)
+
+    def end(self) -> None:
+        """Stops it whatever it is at: by a signal, so that its Lease need not run out, else by force."""
+        self.resume()
+        try:
+            self.stop()
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     def wait(self) -> int:
         """Waits for it to end by itself: its exit code."""
@@ -344,8 +353,10 @@ def _enforced(live: dict[str, Any]) -> bool:
 def wipe(cluster: TestCluster) -> None:
     """Takes every template, constraint, mutator and sync set away, the record of the id, the kept state.
 
-    And what would tell the next test of them: Events about objects of the same names, the kinds that kubectl knows.
+    And what would tell the next test of them: Events about objects of the same names, the kinds that kubectl knows, and
+    Gatekeeper, which judges by what is gone until it has heard of it.
     """
+    known = _uids(cluster)
     cluster.request("DELETE", RECORD)
     cluster.request("DELETE", f"/api/v1/namespaces/gatekeeper-system/configmaps/{STATE}")
     for path, live in all_constraints(cluster).items():
@@ -356,8 +367,23 @@ def wipe(cluster: TestCluster) -> None:
         cluster.request("DELETE", collection)
     eventually(lambda: not managed(cluster), timeout=60, what="every managed object to go")
     eventually(lambda: not _constraint_crds(cluster), timeout=60, what="every constraint kind to go")
+    eventually(lambda: not known & _taken_up(cluster), timeout=90, what="Gatekeeper to hear that all is gone")
     cluster.request("DELETE", EVENTS)
     cluster.forget_kinds()
+
+
+def _uids(cluster: TestCluster) -> set[str]:
+    """Of the templates and mutators that are there."""
+    kinds = (TEMPLATES, *(kind for kind in OTHER_KINDS if "mutations" in kind))
+    return {live["metadata"]["uid"] for kind in kinds for live in cluster.get(kind)["items"]}
+
+
+def _taken_up(cluster: TestCluster) -> set[str]:
+    """The uids of the templates and mutators that Gatekeeper has a status of: it goes when they are forgotten."""
+    found: set[str] = set()
+    for kind, uid in (("constrainttemplatepodstatuses", "templateUID"), ("mutatorpodstatuses", "mutatorUID")):
+        found |= {str(each.get("status", {}).get(uid)) for each in cluster.get(f"{STATUSES}/{kind}")["items"]}
+    return found
 
 
 def _constraint_crds(cluster: TestCluster) -> list[str]:

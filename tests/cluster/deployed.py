@@ -99,7 +99,7 @@ class Deployed:
                 operator.wait_ready()
             yield operator
         finally:
-            operator.kill()
+            operator.end()
 
     # --- the cluster
 
