@@ -69,7 +69,7 @@ class Term:
         self._turned = asyncio.Event()
         self._dry_run = dry_run
         self._keeper = Keeper(client, namespace, marks)
-        self._guards = guard
+        self._guard = Guard(client, self._keeper, writes=self._writes, restored=self._restored) if guard else None
         self._reporter = Reporter(client, marks, metrics, instance)
         self.reconciler = Reconciler(
             Tools(
@@ -96,12 +96,11 @@ class Term:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watcher().run())
             group.create_task(self._sessions())
-            group.create_task(self._guard())
+            group.create_task(self._look_after_gatekeeper())
 
-    async def _guard(self) -> None:
-        if self._guards:
-            guard = Guard(self._client, self._keeper, writes=self._writes, restored=self._restored)
-            await guard.run()
+    async def _look_after_gatekeeper(self) -> None:
+        if self._guard is not None:
+            await self._guard.run()
         elif not self._dry_run:
             try:
                 await self._keeper.forget()
@@ -134,6 +133,8 @@ class Term:
             self._steer()
         if live is None:
             self.reconciler.wake()
+        if self._guard is not None:
+            self._guard.wake()
 
     def _steer(self) -> None:
         self.reconciler.steer(steering_of(self._live))

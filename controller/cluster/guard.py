@@ -142,6 +142,10 @@ class Guard:
                 group.create_task(watcher.run())
             group.create_task(self._looks())
 
+    def wake(self) -> None:
+        """Whether it may write can have changed: what it only told until now is due."""
+        self._news.set()
+
     def _observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         """Takes a change over at once: what is deleted in the next moment comes back as it was last.
 

@@ -289,7 +289,8 @@ def test_while_suspended_it_tells_and_mends_afterwards(world: World, operator: O
 
     assert world.mended(mark) == []
     world.patch({"spec": {"suspend": None}})
-    eventually(lambda: world.shapes() == before, timeout=60, what="the part to be back")
+    # Sooner than at the look that is due anyway.
+    eventually(lambda: world.shapes() == before, timeout=15, what="the part to be back")
 
 
 def test_a_dry_run_has_no_right_to_make_anything_and_tells(world: World) -> None:

@@ -19,7 +19,7 @@ from tests.unit.fake_api import FakeApi, status
 from tests.unit.virtual_time import clock, in_virtual_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from controller.cluster.kinds import Resource
     from controller.gatekeeper.model import ObjectRef
@@ -570,15 +570,29 @@ def test_it_looks_now_and_then_and_soon_after_something_happened_but_not_amid(
 ) -> None:
     guard = Looks(failing)
 
+    look_while(guard, events, guard.deleted)
+
+    assert guard.at[: len(looks)] == looks
+
+
+def test_it_looks_soon_after_somebody_resumes() -> None:
+    guard = Looks()
+
+    look_while(guard, [20], guard.wake)
+
+    assert guard.at[:3] == [2, 22, 54]
+
+
+def look_while(guard: Looks, events: list[int], happens: Callable[[], None]) -> None:
+    """Lets it look for 70 s, in which something happens at these times."""
+
     @in_virtual_time
     async def run() -> None:
         looking = asyncio.create_task(guard._looks())
         for event in events:
             await asyncio.sleep(event - clock())
-            guard.deleted()
+            happens()
         await asyncio.sleep(70 - clock())
         looking.cancel()
 
     run()
-
-    assert guard.at[: len(looks)] == looks
