@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from controller.cluster.apply import WRITE_ACTIONS, Action, ChangeSet, Result
-from controller.cluster.fights import FightDetector
+from controller.cluster.fights import LONGEST_HOLD, FightDetector
 from controller.cluster.gatekeeper import GatekeeperHealth, GatekeeperProblem, gatekeeper_health
 from controller.cluster.inventory import GatekeeperMissing
 from controller.cluster.kinds import kind_of
@@ -36,7 +36,7 @@ from controller.report.journal import Journal
 from controller.settings import Steering
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from controller.cluster.apply import Applier
     from controller.cluster.client import KubeClient
@@ -159,8 +159,7 @@ class Reconciler:
             if time.monotonic() >= poll_at or asked != self.tools.reporter.state.handled_request:
                 poll_at = time.monotonic() + await self._poll()
             if self.desired is not None:
-                ok = await self._sync()
-                resync_at = time.monotonic() + (_jittered(self.settings.pace.resync) if ok else _RETRY)
+                resync_at = time.monotonic() + await self._sync()
             self.tools.reporter.update(handled_request=asked or self.tools.reporter.state.handled_request)
             if await self._idle(min(poll_at, resync_at or poll_at, self._resumes_at())):
                 poll_at = 0.0
@@ -258,8 +257,8 @@ class Reconciler:
         self._journal.want(self._index)
         self.tools.reporter.desire(desired)
 
-    async def _sync(self) -> bool:
-        """One full compare and what follows from it; False when it is to be tried again soon."""
+    async def _sync(self) -> float:
+        """One full compare and what follows from it; seconds until the next."""
         desired, tools = self.desired, self.tools
         assert desired is not None
         mode = self._mode()
@@ -270,12 +269,13 @@ class Reconciler:
             self._watches.follow(inventory)
             tools.metrics.watching(self._watches.kinds)
             self.complete.set()
-            outcome = await self._carry_out(plan, mode)
+            held = self._held(plan)
+            outcome = await self._carry_out(plan, held, mode)
         except ClusterError as error:
             tools.metrics.failed()
             log.error("sync failed error=%r", str(error))  # noqa: TRY400
             self._cluster_failed(error)
-            return False
+            return _RETRY
         except Refused as error:
             tools.reporter.update(refused=str(error))
             with contextlib.suppress(ClusterError):
@@ -286,8 +286,12 @@ class Reconciler:
             if isinstance(change, Create | Replace | Keep) and change.desired.role is Role.SYNC:
                 self._index[change.desired.ref] = change.desired
         self._journal.carried(outcome.problems)
+        self._tell_fights()  # before it is told that the sync was made: what they held back of it is not done
         await self._synced(desired, outcome, mode)
-        return not any(r.reason in _SOON for r in outcome.problems)
+        if any(r.reason in _SOON for r in outcome.problems):
+            return _RETRY
+        # The repair loop repairs what was held back, but it deletes nothing.
+        return min(LONGEST_HOLD, self.settings.pace.resync) if held else _jittered(self.settings.pace.resync)
 
     async def _plan(self, desired: DesiredState) -> tuple[Plan, Inventory]:
         """The plan, with deletions over the limit where somebody forces just these and did not before."""
@@ -306,7 +310,12 @@ class Reconciler:
             self._listen(ref, inventory.objects.get(ref))
         return plan, inventory
 
-    async def _carry_out(self, plan: Plan, mode: Mode) -> ChangeSet:
+    def _held(self, plan: Plan) -> frozenset[ObjectRef]:
+        """What a fight holds back of a plan's writes."""
+        now = time.monotonic()
+        return frozenset(ref for ref in map(ref_of, plan.writes) if self._fights.delay(ref, now))
+
+    async def _carry_out(self, plan: Plan, held: Collection[ObjectRef], mode: Mode) -> ChangeSet:
         tools = self.tools
         tools.reporter.update(waiting=0 if mode is Mode.ENFORCE else len(plan.writes))
         if mode is not Mode.ENFORCE:
@@ -317,7 +326,8 @@ class Reconciler:
         await tools.record.make(plan)
         tools.reporter.update(working=bool(plan.writes))
         try:
-            outcome = await tools.applier.apply(self._without_held(plan), self._tell)
+            now = replace(plan, changes=tuple(change for change in plan.changes if ref_of(change) not in held))
+            outcome = await tools.applier.apply(now, self._tell)
         finally:
             tools.reporter.update(working=False)
         self._forced = False
@@ -325,12 +335,6 @@ class Reconciler:
         if self._forcing:
             tools.reporter.update(forced_prune=self._forcing)
         return outcome
-
-    def _without_held(self, plan: Plan) -> Plan:
-        """The plan without repairs that a fight holds back: their time comes, in the repair loop."""
-        now = time.monotonic()
-        kept = tuple(change for change in plan.changes if not self._fights.delay(ref_of(change), now))
-        return replace(plan, changes=kept)
 
     async def _synced(self, desired: DesiredState, outcome: ChangeSet, mode: Mode) -> None:
         """Takes over and tells what a full sync came to."""
@@ -419,7 +423,7 @@ class Reconciler:
     async def _repair_loop(self, group: asyncio.TaskGroup) -> None:
         while True:
             self._beats["repair"] = time.monotonic()
-            self._journal.fights(frozenset(self._fights.fighting(time.monotonic())))
+            self._tell_fights()
             try:
                 async with asyncio.timeout(_SOURCE_LOOK):
                     await self._event.wait()
@@ -428,6 +432,9 @@ class Reconciler:
             self._event.clear()
             if self._mode() is Mode.ENFORCE and (batch := self._take_events()):
                 group.create_task(self._repair(batch))
+
+    def _tell_fights(self) -> None:
+        self._journal.fights(frozenset(self._fights.fighting(time.monotonic())))
 
     def _take_events(self) -> dict[ObjectRef, tuple[LiveObject | None, float]]:
         """Events that can be looked at now; those of objects under repair or in a fight stay for later."""

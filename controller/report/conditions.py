@@ -12,6 +12,7 @@ Ready says whether the cluster is as Azure says; the first row that fits:
 |   while the first sync is on its way                       | Unknown | Progressing                 |
 | objects failed, conflict or are refused                    | False   | Problems                    |
 | suspended, or a dry run, and changes wait                  | False   | Suspended, DryRun           |
+| somebody keeps changing objects back; changes may wait     | False   | Contended                   |
 | Gatekeeper has not taken all objects yet                   | False   | Enforcing                   |
 | the source fails now; the last good state is kept          | False   | SourceUnreadable            |
 | some members are unresolved                                | True    | InSyncButUnresolved         |
@@ -161,7 +162,17 @@ def ready(state: SyncState) -> Condition:
 
 
 def _ready(state: SyncState) -> Iterator[tuple[str, str, str]]:
-    gatekeeper, unknown = state.gatekeeper, state.counts.unresolved
+    yield from _hindered(state)
+    yield from _behind(state)
+    if state.counts.unresolved:
+        message = f"in sync; what {state.counts.unresolved} members mean here is not known"
+        yield "True", "InSyncButUnresolved", message
+    yield "True", "InSync", "the cluster is as Azure says"
+
+
+def _hindered(state: SyncState) -> Iterator[tuple[str, str, str]]:
+    """No sync could be made, or all of it enforces nothing."""
+    gatekeeper = state.gatekeeper
     if state.settings_error:
         yield "False", "InvalidSettings", state.settings_error
     if state.refused:
@@ -174,17 +185,20 @@ def _ready(state: SyncState) -> Iterator[tuple[str, str, str]]:
         if state.source_error:
             yield "False", "SourceUnreadable", state.source_error
         yield "Unknown", "Progressing", "the first sync is on its way"
+
+
+def _behind(state: SyncState) -> Iterator[tuple[str, str, str]]:
+    """A sync was made, but something of it is still to come."""
     if state.problems:
         yield "False", "Problems", _told(state.problems)
     if state.waiting:
         yield "False", state.mode.value, f"{state.waiting} changes wait: {state.mode_message}"
+    if state.fights:
+        yield "False", "Contended", _fought(state.fights)
     if state.pending:
         yield "False", "Enforcing", f"Gatekeeper has not taken {state.pending} members yet"
     if state.source_error:
         yield "False", "SourceUnreadable", f"the last good state is kept: {state.source_error}"
-    if unknown:
-        yield "True", "InSyncButUnresolved", f"in sync; what {unknown} members mean here is not known"
-    yield "True", "InSync", "the cluster is as Azure says"
 
 
 def _told(problems: tuple[Result, ...]) -> str:
@@ -225,5 +239,8 @@ def _suspended(state: SyncState) -> Condition:
 def _contended(state: SyncState) -> Condition:
     if not state.fights:
         return Condition("Contended", "False", "NoFight", "")
-    names = ", ".join(map(str, state.fights[:_SHOWN]))
-    return Condition("Contended", "True", "Fight", f"somebody keeps changing back: {names}")
+    return Condition("Contended", "True", "Fight", _fought(state.fights))
+
+
+def _fought(fights: tuple[ObjectRef, ...]) -> str:
+    return f"somebody keeps changing back: {', '.join(map(str, fights[:_SHOWN]))}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from controller.cluster.fights import FREE_REPAIRS
 from tests.cluster.azpolicy import managed
 from tests.cluster.harness import TestCluster, eventually
 
@@ -64,6 +65,7 @@ def test_a_fight_is_bounded_told_within_a_minute_and_over_when_the_rival_stops(d
             assert operator.metric("azpolicy_fights") == 1
             [told] = deployed.events(name, "Fight")
             assert told["type"] == "Warning"
+            assert deployed.condition("Ready") == ("False", "Contended")
             [condition] = [c for c in deployed.sync()["status"]["conditions"] if c["type"] == "Contended"]
             assert name in condition["message"]
             # Everything else goes on as ever.
@@ -76,3 +78,20 @@ def test_a_fight_is_bounded_told_within_a_minute_and_over_when_the_rival_stops(d
         assert operator.metric("azpolicy_fights") == 0
         deployed.weaken("rival")
         deployed.back(before, timeout=5)
+
+
+def test_a_deletion_that_a_fight_holds_back_is_done_soon_and_not_told_as_done_before(deployed: Deployed) -> None:
+    deployed.release.upgrade(deployed.values(resync=300))
+    with deployed.replica():
+        before = deployed.wait_in_sync()
+        for _ in range(FREE_REPAIRS + 4):  # from here on a repair waits for 15 seconds
+            path = deployed.weaken()
+            deployed.back(before)
+        assignment = deployed.cluster.get(path)["metadata"]["annotations"]["azure-policy-assignment-id"]
+
+        deployed.unassign(assignment.rpartition("/")[2])
+        deployed.ask_sync()
+
+        assert deployed.condition("Ready") == ("False", "Contended")
+        assert deployed.cluster.request("GET", path)[0] == 200
+        eventually(lambda: deployed.cluster.request("GET", path)[0] == 404, timeout=60, what="the deletion")

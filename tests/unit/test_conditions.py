@@ -29,6 +29,8 @@ OLD = GatekeeperHealth(GatekeeperProblem.TOO_OLD, "too old")
         ({"counts": Counts(unresolved=1)}, "True", "InSyncButUnresolved"),
         ({"source_error": "no answer"}, "False", "SourceUnreadable"),
         ({"pending": 1, "source_error": "x"}, "False", "Enforcing"),
+        ({"fights": (REF,), "pending": 1}, "False", "Contended"),
+        ({"fights": (REF,), "waiting": 1, "mode": Mode.SUSPENDED}, "False", "Suspended"),
         ({"waiting": 2, "pending": 1, "mode": Mode.SUSPENDED}, "False", "Suspended"),
         ({"waiting": 2, "mode": Mode.DRY_RUN}, "False", "DryRun"),
         ({"mode": Mode.SUSPENDED}, "True", "InSync"),
