@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from controller.cluster.apply import WRITE_ACTIONS, Action, ChangeSet, Result
-from controller.cluster.fights import LONGEST_HOLD, FightDetector
+from controller.cluster.fights import FightDetector
 from controller.cluster.gatekeeper import GatekeeperHealth, GatekeeperProblem, gatekeeper_health
 from controller.cluster.inventory import GatekeeperMissing
 from controller.cluster.kinds import kind_of
@@ -36,7 +36,7 @@ from controller.report.journal import Journal
 from controller.settings import Steering
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
 
     from controller.cluster.apply import Applier
     from controller.cluster.client import KubeClient
@@ -159,7 +159,8 @@ class Reconciler:
             if time.monotonic() >= poll_at or asked != self.tools.reporter.state.handled_request:
                 poll_at = time.monotonic() + await self._poll()
             if self.desired is not None:
-                resync_at = time.monotonic() + await self._sync()
+                ok = await self._sync()
+                resync_at = time.monotonic() + (_jittered(self.settings.pace.resync) if ok else _RETRY)
             self.tools.reporter.update(handled_request=asked or self.tools.reporter.state.handled_request)
             if await self._idle(min(poll_at, resync_at or poll_at, self._resumes_at())):
                 poll_at = 0.0
@@ -257,8 +258,8 @@ class Reconciler:
         self._journal.want(self._index)
         self.tools.reporter.desire(desired)
 
-    async def _sync(self) -> float:
-        """One full compare and what follows from it; seconds until the next."""
+    async def _sync(self) -> bool:
+        """One full compare and what follows from it; False when it is to be tried again soon."""
         desired, tools = self.desired, self.tools
         assert desired is not None
         mode = self._mode()
@@ -269,13 +270,12 @@ class Reconciler:
             self._watches.follow(inventory)
             tools.metrics.watching(self._watches.kinds)
             self.complete.set()
-            held = self._held(plan)
-            outcome = await self._carry_out(plan, held, mode)
+            outcome = await self._carry_out(plan, mode)
         except ClusterError as error:
             tools.metrics.failed()
             log.error("sync failed error=%r", str(error))  # noqa: TRY400
             self._cluster_failed(error)
-            return _RETRY
+            return False
         except Refused as error:
             tools.reporter.update(refused=str(error))
             with contextlib.suppress(ClusterError):
@@ -288,10 +288,7 @@ class Reconciler:
         self._journal.carried(outcome.problems)
         self._tell_fights()  # before it is told that the sync was made: what they held back of it is not done
         await self._synced(desired, outcome, mode)
-        if any(r.reason in _SOON for r in outcome.problems):
-            return _RETRY
-        # The repair loop repairs what was held back, but it deletes nothing.
-        return min(LONGEST_HOLD, self.settings.pace.resync) if held else _jittered(self.settings.pace.resync)
+        return not any(r.reason in _SOON for r in outcome.problems)
 
     async def _plan(self, desired: DesiredState) -> tuple[Plan, Inventory]:
         """The plan, with deletions over the limit where somebody forces just these and did not before."""
@@ -310,12 +307,7 @@ class Reconciler:
             self._listen(ref, inventory.objects.get(ref))
         return plan, inventory
 
-    def _held(self, plan: Plan) -> frozenset[ObjectRef]:
-        """What a fight holds back of a plan's writes."""
-        now = time.monotonic()
-        return frozenset(ref for ref in map(ref_of, plan.writes) if self._fights.delay(ref, now))
-
-    async def _carry_out(self, plan: Plan, held: Collection[ObjectRef], mode: Mode) -> ChangeSet:
+    async def _carry_out(self, plan: Plan, mode: Mode) -> ChangeSet:
         tools = self.tools
         tools.reporter.update(waiting=0 if mode is Mode.ENFORCE else len(plan.writes))
         if mode is not Mode.ENFORCE:
@@ -326,8 +318,7 @@ class Reconciler:
         await tools.record.make(plan)
         tools.reporter.update(working=bool(plan.writes))
         try:
-            now = replace(plan, changes=tuple(change for change in plan.changes if ref_of(change) not in held))
-            outcome = await tools.applier.apply(now, self._tell)
+            outcome = await tools.applier.apply(self._without_held(plan), self._tell)
         finally:
             tools.reporter.update(working=False)
         self._forced = False
@@ -335,6 +326,12 @@ class Reconciler:
         if self._forcing:
             tools.reporter.update(forced_prune=self._forcing)
         return outcome
+
+    def _without_held(self, plan: Plan) -> Plan:
+        """The plan without repairs that a fight holds back: their time comes, in the repair loop."""
+        now = time.monotonic()
+        kept = tuple(change for change in plan.changes if not self._fights.delay(ref_of(change), now))
+        return replace(plan, changes=kept)
 
     async def _synced(self, desired: DesiredState, outcome: ChangeSet, mode: Mode) -> None:
         """Takes over and tells what a full sync came to."""
