@@ -138,9 +138,7 @@ def test_gatekeeper_is_asked_again_about_a_template_whose_status_it_does_not_wri
         mark = cluster.audit_mark()
         with deployed.replica() as operator:
             operator.wait_log(f"asked Gatekeeper again about ConstraintTemplate/{name}")
-            writes = [
-                (each.verb, each.name) for each in deployed.writes(mark) if each.resource == "constrainttemplates"
-            ]
-            assert writes == [("create", name), ("update", name), ("update", name)]
+            done = [e for e in deployed.writes(mark) if e.resource == "constrainttemplates" and e.code < 300]
+            assert [(e.verb, e.name) for e in done] == [("create", name), ("update", name), ("update", name)]
             assert ASKED_AGAIN not in cluster.get(f"{TEMPLATES}/{name}")["metadata"]["annotations"]
             assert "drift" not in operator.text
