@@ -7,7 +7,6 @@ Azure says, nothing foreign was touched, and the audit log has no write of the o
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import random
@@ -70,8 +69,7 @@ class Soak:
 
     def asked(self) -> Counter[str]:
         """How often Gatekeeper was asked again, by the name of the object that it said nothing of."""
-        found = (ASKED.findall(each.text) for each in self._started)
-        return Counter(itertools.chain.from_iterable(found))
+        return Counter(name for each in self._started for name in ASKED.findall(each.text))
 
     # --- deeds in the cluster
 
