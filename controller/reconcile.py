@@ -374,9 +374,8 @@ class Reconciler:
         while True:
             # The API server away is the sync's to tell.
             with contextlib.suppress(ClusterError):
-                health = await gatekeeper_health(self.tools.client)
-                self._gatekeeper(health)
-                if health.problem is None and self._mode() is Mode.ENFORCE:
+                self._gatekeeper(await gatekeeper_health(self.tools.client))
+                if self._mode() is Mode.ENFORCE and self.tools.reporter.state.gatekeeper.problem is None:
                     await self._ask_again()
             await asyncio.sleep(min(_GATEKEEPER_LOOK, self.settings.pace.resync))
 

@@ -41,9 +41,8 @@ class Journal:
     def carried(self, problems: Iterable[Result]) -> None:
         """All that is asked for was carried out once, but for problems: what differs from now on is drift."""
         failed = {result.ref for result in problems}
-        self._carried = {
-            ref: self._carried.get(ref, "") if ref in failed else wanted.digest for ref, wanted in self._wanted.items()
-        }
+        done = {ref: wanted.digest for ref, wanted in self._wanted.items() if ref not in failed}
+        self._carried = {**{ref: self._carried[ref] for ref in failed & self._carried.keys()}, **done}
 
     def tell(self, result: Result, mode: Mode) -> bool:
         """One line per change, saying what differed; what does not change is told once. Whether drift was repaired."""

@@ -21,15 +21,6 @@ WANTED = constraint()
 FAILED = Result(WANTED.ref, Action.BLOCKED, "TemplateNotReady", "not ready")
 
 
-@pytest.fixture
-async def journal() -> Journal:
-    """One that was told what is wanted."""
-    metrics = Metrics(lambda: 0.0)
-    made = Journal(metrics, Reporter(FakeApi(), MARKS, metrics, "test"))
-    made.want({WANTED.ref: WANTED})
-    return made
-
-
 @pytest.mark.parametrize(
     ("syncs", "drift"),
     [
@@ -41,15 +32,21 @@ async def journal() -> Journal:
     ],
 )
 async def test_what_is_written_is_drift_if_it_was_carried_out_before(
-    journal: Journal, syncs: Sequence[Sequence[Result]], drift: bool
+    syncs: Sequence[Sequence[Result]], drift: bool
 ) -> None:
+    metrics = Metrics(lambda: 0.0)
+    journal = Journal(metrics, Reporter(FakeApi(), MARKS, metrics, "test"))
+    journal.want({WANTED.ref: WANTED})
     for problems in syncs:
         journal.carried(problems)
 
     assert journal.tell(Result(WANTED.ref, Action.CREATED), Mode.ENFORCE) is drift
 
 
-async def test_what_azure_changed_is_no_drift(journal: Journal) -> None:
+async def test_what_azure_changed_is_no_drift() -> None:
+    metrics = Metrics(lambda: 0.0)
+    journal = Journal(metrics, Reporter(FakeApi(), MARKS, metrics, "test"))
+    journal.want({WANTED.ref: WANTED})
     journal.carried(())
     journal.want({WANTED.ref: constraint(labels=["other"])})
 
