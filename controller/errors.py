@@ -11,18 +11,7 @@ Library exceptions are chained and do not leave their room. Messages are one lin
 
 from __future__ import annotations
 
-from typing import Final
-
-LONGEST_MESSAGE: Final = 1000
-
-
-def one_line(text: str) -> str:
-    """A message as one printable line of a bearable length, for what it quotes comes from elsewhere."""
-    if len(text) > LONGEST_MESSAGE:
-        # What is wrong stands at the end more often than not.
-        half = LONGEST_MESSAGE // 2
-        text = f"{text[:half]} … {text[-half:]}"
-    return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
+from controller.text import one_line
 
 
 class AzpolicyError(Exception):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import yaml
 
-from controller.cli import cli
+from controller.cli.main import cli
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from controller.json import Json
+    from controller.jsontypes import Json
 
 MANAGEMENT_GROUPS: Final = "/providers/microsoft.management/managementgroups/"
 DATA_MODE: Final = "Microsoft.Kubernetes.Data"
@@ -109,7 +109,7 @@ class VersionPattern:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Marks a default that is not there: `null` is a value, no default is not."""
+    """OwnershipMarks a default that is not there: `null` is a value, no default is not."""
 
 
 ABSENT: Final = Absent()

@@ -35,12 +35,13 @@ from controller.azure.model import (
     contains,
     fold,
 )
-from controller.errors import InputError, one_line
+from controller.errors import InputError
+from controller.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from controller.json import Json
+    from controller.jsontypes import Json
 
 T = TypeVar("T")
 V = TypeVar("V", PolicyDefinition, Initiative)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from controller.azure.model import AzureState
-    from controller.json import Json
+    from controller.jsontypes import Json
 
 LARGEST_FILE: Final = 64 * 1024 * 1024
 

@@ -19,7 +19,7 @@ from controller.gatekeeper.naming import CONSTRAINT_GROUP, MUTATION_GROUP, SYNCS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from controller.check.manifests import Manifest, Place
+    from controller.check.manifests import Location, Manifest
     from controller.gatekeeper.model import DesiredObject, DesiredState
     from controller.policy.model import Member
 
@@ -71,7 +71,7 @@ _ACTIONS: Final = {"deny": Action.DENY, "warn": Action.WARN}
 class Finding:
     """One violation: the object as written, the policy's member, the message; `pod`: in the pod that it would make."""
 
-    place: Place
+    location: Location
     kind: str
     namespace: str
     name: str
@@ -98,7 +98,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class CheckResult:
     """Everything that was found, in the order of files and lines, and what could not be judged."""
 
     findings: tuple[Finding, ...]
@@ -119,19 +119,19 @@ class Judged:
     namespace: str
 
 
-def judge(manifests: Sequence[Manifest], desired: DesiredState, *, gator: str, namespace: str) -> Judgement:
+def judge(manifests: Sequence[Manifest], desired: DesiredState, *, gator: str, namespace: str) -> CheckResult:
     """What the desired state's constraints say of the manifests; `namespace` is that of objects that name none."""
     policies, notes = _policies(desired)
     scopes = _cluster_scoped(manifests)
     objects = [Judged(m, _namespace(m, namespace, scopes)) for m in manifests if m.group not in _CLIENT_SIDE]
     machinery = [judged.manifest for judged in objects if judged.manifest.group in _MACHINERY]
     objects = [judged for judged in objects if judged.manifest.group not in _MACHINERY]
-    notes += [f"{m.place}: {m.kind} {m.name} is Gatekeeper's own configuration, it is not judged" for m in machinery]
+    notes += [f"{m.location}: {m.kind} {m.name} is Gatekeeper's own configuration, it is not judged" for m in machinery]
     constraints = {o.ref: o for o in policies if o.role is Role.CONSTRAINT}
     results = ask(gator, policies, list(_documents(objects)))
     found = {_finding(result, objects, constraints) for result in results}
-    findings = sorted(found, key=lambda f: (f.place, f.kind, f.policy, f.message, f.pod, f.constraint))
-    return Judgement(tuple(_without_echoes(findings)), tuple(objects), len(constraints), tuple(notes))
+    findings = sorted(found, key=lambda f: (f.location, f.kind, f.policy, f.message, f.pod, f.constraint))
+    return CheckResult(tuple(_without_echoes(findings)), tuple(objects), len(constraints), tuple(notes))
 
 
 def _policies(desired: DesiredState) -> tuple[list[DesiredObject], list[str]]:
@@ -201,7 +201,7 @@ def _finding(
     constraint = result["constraint"]
     ref = ObjectRef(CONSTRAINT_GROUP, constraint["kind"], constraint["metadata"]["name"])
     return Finding(
-        place=judged.manifest.place,
+        location=judged.manifest.location,
         kind=judged.manifest.kind,
         namespace=judged.namespace,
         name=judged.manifest.name,
@@ -215,5 +215,5 @@ def _finding(
 
 def _without_echoes(findings: Sequence[Finding]) -> Iterator[Finding]:
     """A workload and its pod may break one rule alike; once is enough."""
-    own = {(f.place, f.constraint, f.message) for f in findings if not f.pod}
-    return (f for f in findings if not (f.pod and (f.place, f.constraint, f.message) in own))
+    own = {(f.location, f.constraint, f.message) for f in findings if not f.pod}
+    return (f for f in findings if not (f.pod and (f.location, f.constraint, f.message) in own))

@@ -20,7 +20,7 @@ from controller.gatekeeper.yamltext import JsonLoader
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from controller.json import Json
+    from controller.jsontypes import Json
 
 STDIN: Final = "-"
 STDIN_NAME: Final = "stdin"
@@ -33,7 +33,7 @@ _JSON_TAGS: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Location:
     """Where an object begins; lines count from 1."""
 
     file: str
@@ -47,7 +47,7 @@ class Place:
 class Manifest:
     """One object as it was written."""
 
-    place: Place
+    location: Location
     content: dict[str, Any]
 
     @property
@@ -77,7 +77,7 @@ class Reading:
     """What was read: objects in order, and documents of folders that are no Kubernetes objects."""
 
     manifests: list[Manifest] = field(default_factory=list)
-    passed_over: list[Place] = field(default_factory=list)
+    passed_over: list[Location] = field(default_factory=list)
 
 
 def read_manifests(paths: Sequence[str]) -> Reading:
@@ -118,13 +118,13 @@ def _decoded(name: str, content: bytes) -> str:
 
 def _read(name: str, text: str, reading: Reading, *, strict: bool) -> None:
     for line, value in _documents(name, text):
-        for place, content in _items(Place(name, line), value):
+        for location, content in _items(Location(name, line), value):
             if _is_object(content):
-                reading.manifests.append(_checked(Manifest(place, content)))
+                reading.manifests.append(_checked(Manifest(location, content)))
             elif content is not None and strict:
-                raise InputError(f"{place}: it is no Kubernetes object: apiVersion or kind is missing")
+                raise InputError(f"{location}: it is no Kubernetes object: apiVersion or kind is missing")
             elif content is not None:
-                reading.passed_over.append(place)
+                reading.passed_over.append(location)
 
 
 def _documents(name: str, text: str) -> list[tuple[int, Any]]:
@@ -208,13 +208,13 @@ def _with_lines(node: yaml.Node, items: list[Any]) -> list[_Item]:
     return [_Item(node.start_mark.line + 1, item) for item in items]
 
 
-def _items(place: Place, value: Any) -> Iterable[tuple[Place, Any]]:
+def _items(location: Location, value: Any) -> Iterable[tuple[Location, Any]]:
     """The objects of a document: itself, or what a List of any kind holds, at any depth."""
     if isinstance(value, _Item):
-        return _items(Place(place.file, value.line), value.value)
+        return _items(Location(location.file, value.line), value.value)
     if isinstance(value, dict) and str(value.get("kind", "")).endswith("List") and isinstance(value.get("items"), list):
-        return [found for item in value["items"] for found in _items(place, item)]
-    return [(place, value)]
+        return [found for item in value["items"] for found in _items(location, item)]
+    return [(location, value)]
 
 
 def _is_object(content: Any) -> bool:
@@ -227,14 +227,14 @@ def _checked(manifest: Manifest) -> Manifest:
     """The manifest, if its metadata can be worked with; metadata that is missing is added to it."""
     metadata = manifest.content.setdefault("metadata", {})
     if not isinstance(metadata, dict):
-        raise InputError(f"{manifest.place}: metadata is no mapping")
+        raise InputError(f"{manifest.location}: metadata is no mapping")
     for key in ("name", "generateName", "namespace"):
         if not isinstance(metadata.get(key, ""), str | None):
-            raise InputError(f"{manifest.place}: metadata.{key} is not text: put it in quotes")
+            raise InputError(f"{manifest.location}: metadata.{key} is not text: put it in quotes")
     for key in ("labels", "annotations"):
         entries = metadata.get(key)
         if not isinstance(entries, dict | None) or not all(isinstance(v, str) for v in (entries or {}).values()):
-            raise InputError(f"{manifest.place}: metadata.{key} are not all text: put their values in quotes")
+            raise InputError(f"{manifest.location}: metadata.{key} are not all text: put their values in quotes")
     return manifest
 
 

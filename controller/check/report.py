@@ -1,4 +1,4 @@
-"""A judgement for people and for pipelines: text, JSON, SARIF 2.1.0, JUnit (docs/check.md)."""
+"""A result for people and for pipelines: text, JSON, SARIF 2.1.0, JUnit (docs/check.md)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from controller.check.judge import Action
-from controller.planview import plain
+from controller.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from controller.check.judge import Finding, Judged, Judgement
+    from controller.check.judge import CheckResult, Finding, Judged
 
 SCHEMA: Final = "azpolicy.dev/check/v1"
 _LEVELS: Final = {Action.DENY: "error", Action.WARN: "warning", Action.AUDIT: "note"}
@@ -23,26 +23,28 @@ _SARIF_SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def as_text(judgement: Judgement) -> str:
+def as_text(result: CheckResult) -> str:
     """A line per finding with its policy beneath, and a summary."""
     lines = []
-    for finding in judgement.findings:
-        lines.append(plain(f"{finding.place}: {finding.action} {finding.object}{_in_pod(finding)}: {finding.message}"))
+    for finding in result.findings:
+        lines.append(
+            plain(f"{finding.location}: {finding.action} {finding.object}{_in_pod(finding)}: {finding.message}")
+        )
         lines.append(plain(f"    {finding.policy} (assignment {finding.assignment})"))
-    counts = ", ".join(f"{judgement.count(action)} {action}" for action in Action)
-    lines.append(f"check: {len(judgement.objects)} objects, {judgement.policies} constraints: {counts}")
+    counts = ", ".join(f"{result.count(action)} {action}" for action in Action)
+    lines.append(f"check: {len(result.objects)} objects, {result.policies} constraints: {counts}")
     return "\n".join(lines) + "\n"
 
 
-def as_json(judgement: Judgement) -> str:
+def as_json(result: CheckResult) -> str:
     """One document; ASCII only, so that no terminal and no log is at its mercy."""
     document = {
         "schema": SCHEMA,
-        "counts": {action.value: judgement.count(action) for action in Action},
-        "objects": len(judgement.objects),
-        "constraints": judgement.policies,
-        "findings": [_entry(finding) for finding in judgement.findings],
-        "notes": list(judgement.notes),
+        "counts": {action.value: result.count(action) for action in Action},
+        "objects": len(result.objects),
+        "constraints": result.policies,
+        "findings": [_entry(finding) for finding in result.findings],
+        "notes": list(result.notes),
     }
     return json.dumps(document, indent=2) + "\n"
 
@@ -51,8 +53,8 @@ def _entry(finding: Finding) -> dict[str, Any]:
     member = finding.member
     return {
         "action": finding.action.value,
-        "file": finding.place.file,
-        "line": finding.place.line,
+        "file": finding.location.file,
+        "line": finding.location.line,
         "object": {"kind": finding.kind, "namespace": finding.namespace, "name": finding.name},
         "inPod": finding.pod,
         "message": finding.message,
@@ -64,9 +66,9 @@ def _entry(finding: Finding) -> dict[str, Any]:
     }
 
 
-def as_sarif(judgement: Judgement) -> str:
+def as_sarif(result: CheckResult) -> str:
     """A log with one run: a rule per policy, a result per finding."""
-    policies = {finding.member.definition_id: finding for finding in judgement.findings}
+    policies = {finding.member.definition_id: finding for finding in result.findings}
     rules = [
         {
             "id": definition_id,
@@ -79,7 +81,7 @@ def as_sarif(judgement: Judgement) -> str:
     positions = {rule["id"]: index for index, rule in enumerate(rules)}
     run = {
         "tool": {"driver": {"name": "azpolicy", "rules": rules}},
-        "results": [_result(finding, positions) for finding in judgement.findings],
+        "results": [_result(finding, positions) for finding in result.findings],
     }
     return json.dumps({"$schema": _SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
 
@@ -88,8 +90,8 @@ def _result(finding: Finding, positions: Mapping[Any, int]) -> dict[str, Any]:
     rule = finding.member.definition_id
     text = f"{finding.object}{_in_pod(finding)}: {finding.message} ({finding.policy}, assignment {finding.assignment})"
     location = {
-        "artifactLocation": {"uri": quote(finding.place.file.replace("\\", "/"))},
-        "region": {"startLine": finding.place.line},
+        "artifactLocation": {"uri": quote(finding.location.file.replace("\\", "/"))},
+        "region": {"startLine": finding.location.line},
     }
     return {
         "ruleId": rule,
@@ -101,17 +103,17 @@ def _result(finding: Finding, positions: Mapping[Any, int]) -> dict[str, Any]:
     }
 
 
-def as_junit(judgement: Judgement) -> str:
+def as_junit(result: CheckResult) -> str:
     """A suite per file, a case per object: what would be denied fails it, the rest is output of the case."""
     root = ET.Element("testsuites", name="azpolicy check")
     by_object: dict[tuple[object, ...], list[Finding]] = {}
-    for finding in judgement.findings:
-        by_object.setdefault((finding.place, finding.kind, finding.namespace, finding.name), []).append(finding)
-    for file, objects in groupby(sorted(judgement.objects, key=_by_place), key=lambda j: j.manifest.place.file):
+    for finding in result.findings:
+        by_object.setdefault((finding.location, finding.kind, finding.namespace, finding.name), []).append(finding)
+    for file, objects in groupby(sorted(result.objects, key=_by_location), key=lambda j: j.manifest.location.file):
         suite = ET.SubElement(root, "testsuite", name=_xml(file))
         for judged in objects:
             m = judged.manifest
-            _case(suite, judged, by_object.get((m.place, m.kind, judged.namespace, m.name), []))
+            _case(suite, judged, by_object.get((m.location, m.kind, judged.namespace, m.name), []))
         suite.set("tests", str(len(suite)))
         suite.set("failures", str(sum(case.find("failure") is not None for case in suite)))
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
@@ -120,7 +122,7 @@ def as_junit(judgement: Judgement) -> str:
 def _case(suite: ET.Element, judged: Judged, findings: list[Finding]) -> None:
     m = judged.manifest
     name = f"{m.kind} {judged.namespace}/{m.name}" if judged.namespace else f"{m.kind} {m.name}"
-    case = ET.SubElement(suite, "testcase", name=_xml(name), classname=_xml(str(m.place)))
+    case = ET.SubElement(suite, "testcase", name=_xml(name), classname=_xml(str(m.location)))
     denied = [f for f in findings if f.action is Action.DENY]
     if denied:
         # Readers of JUnit show one failure a case.
@@ -137,8 +139,8 @@ def _lines(finding: Finding) -> str:
     return _xml(told)
 
 
-def _by_place(judged: Judged) -> tuple[str, int]:
-    return judged.manifest.place.file, judged.manifest.place.line
+def _by_location(judged: Judged) -> tuple[str, int]:
+    return judged.manifest.location.file, judged.manifest.location.line
 
 
 def _in_pod(finding: Finding) -> str:
@@ -150,7 +152,7 @@ def _xml(text: str) -> str:
     return _NO_XML.sub("?", text)
 
 
-FORMATS: Final[Mapping[str, Callable[[Judgement], str]]] = {
+FORMATS: Final[Mapping[str, Callable[[CheckResult], str]]] = {
     "text": as_text,
     "json": as_json,
     "sarif": as_sarif,

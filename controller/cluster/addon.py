@@ -11,7 +11,7 @@ from controller.cluster.inventory import take_inventory
 from controller.cluster.kinds import CRD_PATH
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.readiness import Ready, template_verdict
-from controller.gatekeeper.naming import ADDON, CONSTRAINT_GROUP, TEMPLATE_GROUP, Marks
+from controller.gatekeeper.naming import ADDON, CONSTRAINT_GROUP, TEMPLATE_GROUP, OwnershipMarks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NAMESPACE: Final = "kube-system"
 DEPLOYMENTS: Final = ("azure-policy", "azure-policy-webhook")
-_MARKS: Final = Marks(ADDON)
+_MARKS: Final = OwnershipMarks(ADDON)
 
 
 class Owner(StrEnum):
@@ -33,7 +33,7 @@ class Owner(StrEnum):
     OTHER = "somebody else"
 
 
-def owner_of(live: LiveObject, marks: Marks) -> Owner:
+def owner_of(live: LiveObject, marks: OwnershipMarks) -> Owner:
     """Whose an object is; what our field manager has written is ours whatever it bears."""
     if ownership(live, marks) is Ownership.OURS:
         return Owner.AZPOLICY
@@ -64,7 +64,7 @@ class Sides:
         return next((live for live in named if live.ref.name == kind.lower()), None)
 
 
-async def read_sides(client: KubeClient, marks: Marks, desired: Sequence[DesiredObject]) -> Sides:
+async def read_sides(client: KubeClient, marks: OwnershipMarks, desired: Sequence[DesiredObject]) -> Sides:
     """Reads every managed kind, what Gatekeeper says of each template, and whether the add-on runs."""
     inventory = await take_inventory(client, desired)
     objects: dict[Owner, list[LiveObject]] = {owner: [] for owner in Owner}

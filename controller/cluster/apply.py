@@ -13,30 +13,30 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.cluster.editors import editors
+from controller.cluster.changed_by import changed_by
 from controller.cluster.kinds import CRD_PATH, LiveObject, constraint_kind, kind_of
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.plan import (
     REJECTED_DIGEST,
-    Answer,
     Blocked,
+    CachedAnswer,
+    CachedEqual,
     Change,
     Conflict,
     Create,
     Delete,
     Difference,
+    DryRunAnswer,
     InUse,
     Invalid,
     Keep,
-    Learnt,
+    NeedsDryRun,
     Plan,
     Refuse,
     Rejected,
     Rejection,
     Replace,
     Retain,
-    Settled,
-    Unsure,
     Unwritten,
     decide,
     differences,
@@ -51,8 +51,8 @@ from controller.cluster.readiness import (
     Pending,
     Ready,
     constraint_verdict,
+    is_status_stale,
     template_verdict,
-    unheard,
 )
 from controller.errors import ClusterError
 from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
@@ -64,10 +64,10 @@ if TYPE_CHECKING:
 
     from controller.cluster.client import KubeClient, Response
     from controller.cluster.kinds import Kind
-    from controller.gatekeeper.naming import Marks
+    from controller.gatekeeper.naming import OwnershipMarks
 
 READY_TIMEOUT: Final = 90.0
-ASKED_AGAIN: Final = "azpolicy.dev/asked-again"
+NUDGED: Final = "azpolicy.dev/asked-again"
 PREVENTION: Final = "azpolicy manages this object"  # how the chart's admission policy begins a denial
 _ROUNDS: Final = 5
 _ASKS: Final = 3
@@ -100,7 +100,7 @@ WRITE_ACTIONS: Final = frozenset({Action.CREATED, Action.REPLACED, Action.DELETE
 class Result:
     """What became of one change; `reason` is a stable word, `message` is for people.
 
-    `editors` are the field managers that made the differences, where the object records them.
+    `changed_by` are the field managers that made the differences, where the object records them.
     """
 
     ref: ObjectRef
@@ -109,7 +109,7 @@ class Result:
     message: str = ""
     differences: tuple[Difference, ...] = ()
     dropped: tuple[str, ...] = ()
-    editors: tuple[str, ...] = ()
+    changed_by: tuple[str, ...] = ()
     uid: str = ""
 
 
@@ -140,14 +140,14 @@ class _Stopped(Exception):  # noqa: N818 - ends one change, not the plan
 
 
 @dataclass(slots=True)
-class Memory:
+class DryRunCache:
     """What one process remembers between plans: answers of dry runs, and templates as they last compiled."""
 
-    settled: dict[str, Learnt] = field(default_factory=dict)
+    entries: dict[str, CachedAnswer] = field(default_factory=dict)
     good_templates: dict[str, LiveObject] = field(default_factory=dict)
     verbatim: set[str] = field(default_factory=set)
 
-    def settle(self, live: LiveObject, desired: DesiredObject, dropped: tuple[str, ...]) -> None:
+    def remember_equal(self, live: LiveObject, desired: DesiredObject, dropped: tuple[str, ...]) -> None:
         """Remembers that this live object is what the server makes of this desired one.
 
         Where that is the desired spec to the letter, no later difference can be the server's defaulting, and a repair
@@ -155,44 +155,44 @@ class Memory:
         """
         if live.manifest.get("spec") == desired.manifest.get("spec"):
             self.verbatim.add(desired.digest)
-        self.settled[live.uid] = Settled(live.generation, live.digest(), desired.digest, dropped)
+        self.entries[live.uid] = CachedEqual(live.generation, live.digest(), desired.digest, dropped)
 
-    def forget(self, uids: Collection[str], desired_digests: Collection[str]) -> None:
+    def retain(self, uids: Collection[str], desired_digests: Collection[str]) -> None:
         """Drops what is remembered of objects that are gone and of what is no longer desired."""
-        self.settled = {k: v for k, v in self.settled.items() if k in uids or not isinstance(v, Settled)}
+        self.entries = {k: v for k, v in self.entries.items() if k in uids or not isinstance(v, CachedEqual)}
         self.verbatim.intersection_update(desired_digests)
 
-    def answer(self, change: Unsure) -> Answer | None:
+    def answer(self, change: NeedsDryRun) -> DryRunAnswer | None:
         """What a dry run would answer, where that is known without one."""
         if change.desired.digest not in self.verbatim:
             return None
-        return Answer(LiveObject(change.live.ref, change.target))
+        return DryRunAnswer(LiveObject(change.live.ref, change.target))
 
 
 class Applier:
     """Carries out plans against one cluster. Safe to call concurrently: every write names the version it replaces."""
 
     def __init__(
-        self, client: KubeClient, marks: Marks, memory: Memory, *, ready_timeout: float = READY_TIMEOUT
+        self, client: KubeClient, marks: OwnershipMarks, cache: DryRunCache, *, ready_timeout: float = READY_TIMEOUT
     ) -> None:
         self._client = client
         self._marks = marks
-        self._memory = memory
+        self._cache = cache
         self._ready_timeout = ready_timeout
 
-    async def answer(self, change: Unsure | Create) -> Answer:
+    async def answer(self, change: NeedsDryRun | Create) -> DryRunAnswer:
         """Asks the server by a dry run what it would store, which absorbs its defaulting (property 6)."""
         response = await self._ask(change)
         if response.ok:
-            return Answer(LiveObject.of(_kind_for(change.desired), response.body))
+            return DryRunAnswer(LiveObject.of(_kind_for(change.desired), response.body))
         # A server at fault (5xx: a webhook that does not answer) refuses nothing; only its denial is a refusal. Our own
         # prevention refuses whoever asks, not what he asks for.
         unasked = response.status in (403, _NOT_FOUND, _CONFLICT) or response.status >= _FAULT
         if (unasked and not _denied(response)) or PREVENTION in response.message:
-            return Answer(None, unknown=response.message)
-        return Answer(None, refusal=response.message)
+            return DryRunAnswer(None, unknown=response.message)
+        return DryRunAnswer(None, refusal=response.message)
 
-    async def _ask(self, change: Unsure | Create) -> Response:
+    async def _ask(self, change: NeedsDryRun | Create) -> Response:
         """The dry run's response; a busy webhook that does not answer in time is asked again, as nothing is written."""
         kind = _kind_for(change.desired)
         for left in reversed(range(_ASKS)):
@@ -206,10 +206,10 @@ class Applier:
 
     async def apply(self, plan: Plan, done: Callable[[Result], None] = lambda _: None) -> ChangeSet:
         """Carries out every change at once, each waiting for what it needs; calls `done` as each one ends."""
-        run = _Run(self._client, self._marks, self._memory, self._ready_timeout, plan)
+        run = _Run(self._client, self._marks, self._cache, self._ready_timeout, plan)
         return await run.carry_out(done)
 
-    async def ask_again(self, desired: DesiredObject) -> bool:
+    async def nudge(self, desired: DesiredObject) -> bool:
         """Makes Gatekeeper look again at an object of ours that it says nothing of; whether that was needed and done.
 
         An annotation comes and goes at once, which changes nothing that is enforced; one that a killed process left
@@ -217,16 +217,16 @@ class Applier:
         """
         kind = _kind_for(desired)
         live = await self._client.get_live(kind, desired.ref.name)
-        if live is None or not unheard(live) or ownership(live, self._marks) is not Ownership.OURS:
+        if live is None or not is_status_stale(live) or ownership(live, self._marks) is not Ownership.OURS:
             return False
-        if not (await self._client.replace(kind, _annotated(live, {**live.annotations, ASKED_AGAIN: "true"}))).ok:
+        if not (await self._client.replace(kind, _annotated(live, {**live.annotations, NUDGED: "true"}))).ok:
             return False
         # Gatekeeper's answer, its write of the status, may come in between.
         for _ in range(_ROUNDS):
             live = await self._client.get_live(kind, desired.ref.name)
-            if live is None or ASKED_AGAIN not in live.annotations:
+            if live is None or NUDGED not in live.annotations:
                 break
-            rest = {key: value for key, value in live.annotations.items() if key != ASKED_AGAIN}
+            rest = {key: value for key, value in live.annotations.items() if key != NUDGED}
             if (await self._client.replace(kind, _annotated(live, rest))).status != _CONFLICT:
                 break
         return True
@@ -237,8 +237,8 @@ class _Run:
     """One plan being carried out: a task per change, joined by what they wait for."""
 
     client: KubeClient
-    marks: Marks
-    memory: Memory
+    marks: OwnershipMarks
+    cache: DryRunCache
     ready_timeout: float
     plan: Plan
 
@@ -266,7 +266,7 @@ class _Run:
 
     async def _carry(self, change: Change) -> Result:
         match change:
-            case Create() | Replace() | Unsure():
+            case Create() | Replace() | NeedsDryRun():
                 return await self._write(change)
             case Delete():
                 return await self._delete(change)
@@ -275,17 +275,17 @@ class _Run:
 
     # --- writes --------------------------------------------------------------------------------------------------
 
-    async def _write(self, change: Create | Replace | Unsure) -> Result:
+    async def _write(self, change: Create | Replace | NeedsDryRun) -> Result:
         desired = change.desired
         if desired.ref.group == CONSTRAINT_GROUP:
             await self._template_ready(desired.ref.kind)
             await self._data_replicated(desired.ref.kind)
-        current: Unwritten | Create | Replace | Unsure = change
+        current: Unwritten | Create | Replace | NeedsDryRun = change
         for _ in range(_ROUNDS):
             match current:
                 case Create():
                     response = await self.client.create(_kind_for(desired), desired.manifest)
-                case Replace() | Unsure():
+                case Replace() | NeedsDryRun():
                     response = await self.client.replace(_kind_for(desired), current.target)
                 case _:
                     return unwritten(current)
@@ -294,19 +294,19 @@ class _Run:
             if response.status != _CONFLICT and not (response.status == _NOT_FOUND and not isinstance(current, Create)):
                 raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
             current = await self._decide_again(desired)
-        raise _Stopped("Contended", f"{desired.ref}: changes faster than it can be written")
+        raise _Stopped("ConcurrentChanges", f"{desired.ref}: changes faster than it can be written")
 
-    async def _decide_again(self, desired: DesiredObject) -> Unwritten | Create | Replace | Unsure:
+    async def _decide_again(self, desired: DesiredObject) -> Unwritten | Create | Replace | NeedsDryRun:
         live = await self.client.get_live(_kind_for(desired), desired.ref.name)
-        return decide(desired, live, self.marks, self.memory.settled)
+        return decide(desired, live, self.marks, self.cache.entries)
 
-    async def _written(self, change: Create | Replace | Unsure, stored: LiveObject) -> Result:
+    async def _written(self, change: Create | Replace | NeedsDryRun, stored: LiveObject) -> Result:
         desired = change.desired
         dropped = missing(desired.manifest.get("spec"), stored.manifest.get("spec"))
-        self.memory.settle(stored, desired, dropped)
+        self.cache.remember_equal(stored, desired, dropped)
         if desired.role is Role.TEMPLATE:
             await self._verdict(change, stored)
-            self.memory.good_templates.pop(stored.uid, None)
+            self.cache.good_templates.pop(stored.uid, None)
         note = ("FieldsDropped", _dropped(dropped)) if dropped else ("", "")
         if isinstance(change, Create):
             return Result(desired.ref, Action.CREATED, *note, dropped=dropped, uid=stored.uid)
@@ -314,7 +314,7 @@ class _Run:
             found = change.differences
         else:
             found = tuple(differences(change.live.projection(), stored.projection()))
-        return Result(desired.ref, Action.REPLACED, *note, found, dropped, editors(change.live, found), stored.uid)
+        return Result(desired.ref, Action.REPLACED, *note, found, dropped, changed_by(change.live, found), stored.uid)
 
     # --- templates -----------------------------------------------------------------------------------------------
 
@@ -349,7 +349,7 @@ class _Run:
         if result.action in PROBLEM_ACTIONS:
             raise _Stopped("DataNotReplicated", f"the data that it needs: {result.message}", Action.BLOCKED)
 
-    async def _verdict(self, change: Create | Replace | Unsure, stored: LiveObject) -> None:
+    async def _verdict(self, change: Create | Replace | NeedsDryRun, stored: LiveObject) -> None:
         """Waits for Gatekeeper's word on a template just written; puts the last good one back if it fails."""
         try:
             await self._ready(stored.ref, stored)
@@ -392,13 +392,13 @@ class _Run:
         response = await self.client.request("GET", constraint_kind(kind).path(), query={"limit": "1"})
         return verdict if response.ok else Pending(f"the API server does not serve {kind} yet")
 
-    async def _put_back(self, change: Replace | Unsure) -> bool:
+    async def _put_back(self, change: Replace | NeedsDryRun) -> bool:
         """Puts the last good spec back and remembers what failed, so that it is not tried again.
 
         The first spec that was put back stays the good one: a later edit by somebody else must not become it.
         """
         kind = _kind_for(change.desired)
-        before = self.memory.good_templates.setdefault(change.live.uid, change.live)
+        before = self.cache.good_templates.setdefault(change.live.uid, change.live)
         for _ in range(_ROUNDS):
             live = await self.client.get_live(kind, change.desired.ref.name)
             if live is None:
@@ -410,7 +410,7 @@ class _Run:
             response = await self.client.replace(kind, {**good, "metadata": metadata})
             if response.ok:
                 stored = LiveObject.of(kind, response.body)
-                self.memory.settled[stored.uid] = Rejection(spec_digest(stored), spec_digest(change.desired))
+                self.cache.entries[stored.uid] = Rejection(spec_digest(stored), spec_digest(change.desired))
             if response.status != _CONFLICT:
                 return response.ok
         return False
@@ -424,7 +424,9 @@ class _Run:
         if response.ok or response.status == _NOT_FOUND:
             return Result(ref, Action.DELETED, change.reason, change.message, uid=change.live.uid)
         if response.status == _CONFLICT:
-            raise _Stopped("Contended", f"{ref}: changed while it was to be deleted; the next sync decides again")
+            raise _Stopped(
+                "ConcurrentChanges", f"{ref}: changed while it was to be deleted; the next sync decides again"
+            )
         raise _Stopped(_refusal(response), f"{ref}: {response.message}")
 
     async def _free_to_delete(self, change: Delete) -> None:
@@ -474,6 +476,27 @@ class _Run:
                 raise _kept(f"its successor {ref} is not enforced: {verdict.message}")
             await asyncio.sleep(delay)
             delay = min(delay * 1.5, 1.0)
+
+
+def planned(change: Change) -> Result:
+    """What `apply` would report of a change if all goes well: the one list of actions for plan and outcome."""
+    match change:
+        case Create():
+            return Result(change.desired.ref, Action.CREATED, dropped=change.dropped)
+        case Replace():
+            return Result(
+                change.desired.ref,
+                Action.REPLACED,
+                message=change.note,
+                differences=change.differences,
+                dropped=change.dropped,
+            )
+        case Delete():
+            return Result(change.live.ref, Action.DELETED, change.reason, change.message)
+        case NeedsDryRun():
+            raise AssertionError("a NeedsDryRun change is answered before a plan is shown")
+        case _:
+            return unwritten(change)
 
 
 def unwritten(change: Unwritten) -> Result:

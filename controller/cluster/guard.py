@@ -13,20 +13,20 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from controller.cluster.fights import FightDetector
-from controller.cluster.gatekeeper import unanswered
-from controller.cluster.kinds import CRD_PATH, TEMPLATE
-from controller.cluster.parts import (
+from controller.cluster.guard_rules import (
     DEPLOYMENT,
     GUARDED,
     Look,
     compared,
-    form,
-    read,
+    dump,
+    is_healthy,
+    load,
     resource_of,
+    restorable,
     service_account,
-    works,
-    written,
 )
+from controller.cluster.health import unanswered
+from controller.cluster.kinds import CRD_PATH, TEMPLATE
 from controller.cluster.watch import Watcher
 from controller.errors import ClusterError
 from controller.gatekeeper.naming import FIELD_MANAGER, GATEKEEPER_NAMESPACE
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from controller.cluster.client import KubeClient, Response
+    from controller.cluster.guard_rules import Manifest
     from controller.cluster.kinds import LiveObject
-    from controller.cluster.parts import Manifest
     from controller.gatekeeper.model import ObjectRef
-    from controller.gatekeeper.naming import Marks
+    from controller.gatekeeper.naming import OwnershipMarks
 
 log = logging.getLogger("azpolicy")
 NAME: Final = "azure-policy-sync-gatekeeper"
@@ -55,10 +55,10 @@ _NOT_FOUND: Final = 404
 # --- where it is kept ------------------------------------------------------------------------------------------------
 
 
-class Keeper:
+class ComponentStore:
     """The ConfigMap, in the operator's own namespace."""
 
-    def __init__(self, client: KubeClient, namespace: str, marks: Marks) -> None:
+    def __init__(self, client: KubeClient, namespace: str, marks: OwnershipMarks) -> None:
         self._client = client
         self._collection = f"/api/v1/namespaces/{namespace}/configmaps"
         self._where = f"configmap {namespace}/{NAME}"
@@ -72,7 +72,7 @@ class Keeper:
             return {}
         text = str((there.get("data") or {}).get(_KEY, ""))
         try:
-            good = read(text)
+            good = load(text)
         except ValueError as error:
             log.warning("what was remembered of Gatekeeper is not used %s reason=%r", self._where, str(error))
             return {}
@@ -81,7 +81,7 @@ class Keeper:
 
     async def save(self, good: Mapping[ObjectRef, Manifest]) -> None:
         """Keeps it; asks nothing of the server where it is what is kept."""
-        text = written(good)
+        text = dump(good)
         if text == self._kept:
             return
         self._kept = None
@@ -120,13 +120,13 @@ class Guard:
     def __init__(
         self,
         client: KubeClient,
-        keeper: Keeper,
+        store: ComponentStore,
         *,
         writes: Callable[[], bool],
         restored: Callable[[ObjectRef, str], None],
     ) -> None:
         self._client = client
-        self._keeper = keeper
+        self._store = store
         self._writes = writes
         self._restored = restored
         self._good: Mapping[ObjectRef, Manifest] | None = None
@@ -153,9 +153,9 @@ class Guard:
         """
         if self._good is None:
             self._news.set()
-        elif live is not None and works(live):
-            if self._good.get(ref) != form(live):
-                self._good = {**self._good, ref: form(live)}
+        elif live is not None and is_healthy(live):
+            if self._good.get(ref) != restorable(live):
+                self._good = {**self._good, ref: restorable(live)}
                 self._news.set()
         elif ref in self._good:
             self._news.set()
@@ -190,7 +190,7 @@ class Guard:
     async def look(self) -> float:
         """Compares, brings back, remembers; seconds to the next look. ClusterError where nobody answers."""
         if self._good is None:
-            self._good = await self._keeper.load()
+            self._good = await self._store.load()
         there = await self._there()
         look = compared(self._good, there)
         if look.lost and (why := await self._uninstalled(look)):
@@ -202,7 +202,7 @@ class Guard:
             self._only_tell(look)
             return LOOK_SECONDS
         wait = await self._mend(look)
-        await self._keeper.save(look.good)
+        await self._store.save(look.good)
         return wait
 
     async def _there(self) -> list[LiveObject]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from controller.cluster.kinds import LiveObject
-    from controller.gatekeeper.naming import Marks
+    from controller.gatekeeper.naming import OwnershipMarks
 
 
 class Ownership(StrEnum):
@@ -31,7 +31,7 @@ class Ownership(StrEnum):
     FOREIGN = "foreign"
 
 
-def ownership(live: LiveObject, marks: Marks, *, desired: bool = False) -> Ownership:
+def ownership(live: LiveObject, marks: OwnershipMarks, *, desired: bool = False) -> Ownership:
     """Whose a live object is; `desired` when a desired object has its name.
 
     | entry of our field manager | managed-by  | installed-by ours | desired constraint, mutator | whose   |

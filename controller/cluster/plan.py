@@ -9,7 +9,7 @@ One function decides for the poll and for a watch event, for a dry run and for r
 | yes     | ours, being deleted                 | Blocked: made again once it is gone        |
 | yes     | ours, template does not compile     | Rejected                                   |
 | yes     | ours, equal, or equal after server  | Keep                                       |
-| yes     | ours, differs, server not asked yet | Unsure: a dry-run PUT answers              |
+| yes     | ours, differs, server not asked yet | NeedsDryRun: a dry-run PUT answers         |
 | yes     | ours, differs                       | Replace                                    |
 | yes     | the server refuses ours             | Invalid                                    |
 | no      | foreign                             | none                                       |
@@ -42,7 +42,7 @@ from controller.policy.model import MemberKey, NotApplied, Unresolved
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from controller.gatekeeper.naming import Marks
+    from controller.gatekeeper.naming import OwnershipMarks
     from controller.gatekeeper.syncset import DataKind
 
 REJECTED_DIGEST: Final = "azpolicy.dev/rejected-digest"
@@ -185,7 +185,7 @@ class Invalid:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsure:
+class NeedsDryRun:
     """Differs as written; whether it differs as stored, a dry run tells."""
 
     desired: DesiredObject
@@ -194,8 +194,8 @@ class Unsure:
 
 
 Unwritten: TypeAlias = Keep | Refuse | Retain | InUse | Conflict | Blocked | Rejected | Invalid
-Decision: TypeAlias = Create | Replace | Unsure | Keep | Conflict | Blocked | Rejected | Invalid
-Change: TypeAlias = Create | Replace | Delete | Unsure | Unwritten
+Decision: TypeAlias = Create | Replace | NeedsDryRun | Keep | Conflict | Blocked | Rejected | Invalid
+Change: TypeAlias = Create | Replace | Delete | NeedsDryRun | Unwritten
 WRITES: Final = (Create, Replace, Delete)
 PROBLEMS: Final = (Conflict, Blocked, Rejected, Invalid, Refuse)
 
@@ -203,14 +203,14 @@ PROBLEMS: Final = (Conflict, Blocked, Rejected, Invalid, Refuse)
 def ref_of(change: Change) -> ObjectRef:
     """The object that a change is about."""
     match change:
-        case Create() | Replace() | Keep() | Conflict() | Blocked() | Rejected() | Invalid() | Unsure():
+        case Create() | Replace() | Keep() | Conflict() | Blocked() | Rejected() | Invalid() | NeedsDryRun():
             return change.desired.ref
         case Delete() | Refuse() | Retain() | InUse():
             return change.live.ref
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DryRunAnswer:
     """What a dry run answered: the object as it would be stored, the refusal's words, or why there is no answer."""
 
     stored: LiveObject | None
@@ -219,7 +219,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class CachedEqual:
     """What an earlier dry run found equal: valid while uid, generation and both digests stay."""
 
     generation: int
@@ -239,7 +239,7 @@ class Rejection:
     desired_spec: str
 
 
-Learnt: TypeAlias = Settled | Rejection
+CachedAnswer: TypeAlias = CachedEqual | Rejection
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,17 +295,17 @@ def refusal_digest(plan: Plan) -> str:
 def make_plan(
     desired: DesiredState,
     inventory: Inventory,
-    marks: Marks,
+    marks: OwnershipMarks,
     *,
     limit: PruneLimit = PruneLimit(),
-    settled: Mapping[str, Learnt] | None = None,
-    answers: Mapping[ObjectRef, Answer] | None = None,
+    cached: Mapping[str, CachedAnswer] | None = None,
+    answers: Mapping[ObjectRef, DryRunAnswer] | None = None,
 ) -> Plan:
-    """The plan for everything; Unsure changes in it ask for a dry run, whose answer goes into a second call."""
+    """The plan for everything; NeedsDryRun changes in it ask for a dry run, whose answer goes into a second call."""
     pruned = _prune(desired, inventory, marks, limit)
     data = _data_that_stays(pruned)
     kept = [
-        decide(wanted, inventory.objects.get(wanted.ref), marks, settled or {}, (answers or {}).get(wanted.ref))
+        decide(wanted, inventory.objects.get(wanted.ref), marks, cached or {}, (answers or {}).get(wanted.ref))
         for wanted in (_widened(wanted, data, marks) for wanted in desired.objects)
     ]
     kept = _block(kept, inventory)
@@ -315,9 +315,9 @@ def make_plan(
 def decide(
     desired: DesiredObject,
     live: LiveObject | None,
-    marks: Marks,
-    settled: Mapping[str, Learnt],
-    answer: Answer | None = None,
+    marks: OwnershipMarks,
+    cached: Mapping[str, CachedAnswer],
+    answer: DryRunAnswer | None = None,
 ) -> Decision:
     """The change for one desired object; see the table above."""
     if answer is not None and answer.refusal:
@@ -329,26 +329,28 @@ def decide(
         return Conflict(desired, _conflict_message(live, marks))
     if live.deleting:
         return Blocked(desired, "is being deleted; it is made again once it is gone")
-    known = settled.get(live.uid)
+    known = cached.get(live.uid)
     if isinstance(known, Rejection) and known == Rejection(spec_digest(live), spec_digest(desired)):
         message = "Gatekeeper does not take this version of the template; the last good one stays"
         return Rejected(desired, live, message)
-    return _compare(desired, live, settled, answer)
+    return _compare(desired, live, cached, answer)
 
 
 def _compare(
-    desired: DesiredObject, live: LiveObject, settled: Mapping[str, Learnt], answer: Answer | None
+    desired: DesiredObject, live: LiveObject, cached: Mapping[str, CachedAnswer], answer: DryRunAnswer | None
 ) -> Decision:
     before = live.projection()
     target = target_for(desired, live)
     wanted = LiveObject(live.ref, target)
     if same(wanted.projection(), before):
         return _kept(desired, live)
-    known = settled.get(live.uid)
-    if isinstance(known, Settled) and known == Settled(live.generation, live.digest(), desired.digest, known.dropped):
+    known = cached.get(live.uid)
+    if isinstance(known, CachedEqual) and known == CachedEqual(
+        live.generation, live.digest(), desired.digest, known.dropped
+    ):
         return _kept(desired, live, known.dropped)
     if answer is None:
-        return Unsure(desired, live, target)
+        return NeedsDryRun(desired, live, target)
     if answer.stored is None:
         after = wanted.projection()
         note = f"compared as written, defaults may show as differences: {answer.unknown}"
@@ -399,7 +401,7 @@ def _block(changes: list[Decision], inventory: Inventory) -> list[Decision]:
     }
     return [
         Blocked(change.desired, why)
-        if isinstance(change, Create | Replace | Unsure)
+        if isinstance(change, Create | Replace | NeedsDryRun)
         and change.desired.ref.group == CONSTRAINT_GROUP
         and (why := reasons.get(change.desired.ref.kind))
         else change
@@ -425,7 +427,7 @@ def template_kind(manifest: Mapping[str, Any]) -> str:
     return str((((spec.get("crd") or {}).get("spec") or {}).get("names") or {}).get("kind", ""))
 
 
-def _conflict_message(live: LiveObject, marks: Marks) -> str:
+def _conflict_message(live: LiveObject, marks: OwnershipMarks) -> str:
     owner = live.labels.get("managed-by", "")
     whose = f"it is managed by {owner}" if owner and owner != marks.managed_by else "it was not made by azpolicy"
     return f"{whose}: delete it, or label it managed-by={marks.managed_by} to hand it over"
@@ -434,7 +436,7 @@ def _conflict_message(live: LiveObject, marks: Marks) -> str:
 # --- pruning ---------------------------------------------------------------------------------------------------------
 
 
-def _prune(desired: DesiredState, inventory: Inventory, marks: Marks, limit: PruneLimit) -> tuple[Change, ...]:
+def _prune(desired: DesiredState, inventory: Inventory, marks: OwnershipMarks, limit: PruneLimit) -> tuple[Change, ...]:
     wanted = {o.ref for o in desired.objects}
     ours = [live for live in inventory.objects.values() if ownership(live, marks) is Ownership.OURS]
     extra = sorted((live for live in ours if live.ref not in wanted and not live.deleting), key=lambda x: x.ref)
@@ -541,14 +543,14 @@ def _live_data(template: LiveObject) -> frozenset[DataKind]:
         return frozenset()
 
 
-def _widened(wanted: DesiredObject, data: frozenset[DataKind], marks: Marks) -> DesiredObject:
+def _widened(wanted: DesiredObject, data: frozenset[DataKind], marks: OwnershipMarks) -> DesiredObject:
     if wanted.ref != SYNCSET_REF or not data:
         return wanted
     return syncset(data | kinds_of(wanted.manifest), marks)
 
 
 def _judge_syncset(
-    desired: DesiredState, inventory: Inventory, marks: Marks, data: frozenset[DataKind]
+    desired: DesiredState, inventory: Inventory, marks: OwnershipMarks, data: frozenset[DataKind]
 ) -> tuple[Change, ...]:
     """What becomes of our SyncSet when no policy needs data: it has no member, so only what stays speaks for it."""
     live = inventory.objects.get(SYNCSET_REF)

@@ -49,7 +49,7 @@ def template_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Ver
         text = "; ".join(_told(errors))
         final = any(e.get("code") not in PASSING_CODES for e in errors)
         return Broken(text) if final else Pending(text, passing=True)
-    if unheard(template):
+    if is_status_stale(template):
         return Pending("Gatekeeper has not taken up the template yet")
     return _crd_verdict(template, crd)
 
@@ -83,7 +83,7 @@ def _crd_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Verdict
 
 def constraint_verdict(constraint: LiveObject) -> Verdict:
     """Whether every Gatekeeper pod enforces a constraint's present generation; an unsupported VAP is no fault."""
-    if unheard(constraint):
+    if is_status_stale(constraint):
         return Pending("Gatekeeper has not taken up the constraint yet")
     entries = _by_pod(constraint)
     errors = [str(e.get("message")) for entry in entries for e in entry.get("errors") or ()]
@@ -92,7 +92,7 @@ def constraint_verdict(constraint: LiveObject) -> Verdict:
     return Pending("; ".join(errors) or "Gatekeeper does not enforce it yet", passing=bool(errors))
 
 
-def unheard(live: LiveObject) -> bool:
+def is_status_stale(live: LiveObject) -> bool:
     """Whether a Gatekeeper pod, or all of them, have yet to speak of an object as it is now."""
     entries = _by_pod(live)
     return not entries or not all(_current(entry, live) for entry in entries)

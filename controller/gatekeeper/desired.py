@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from controller.azure.model import AzureState
     from controller.gatekeeper.model import DesiredState
-    from controller.gatekeeper.naming import Marks, RunningTemplate
+    from controller.gatekeeper.naming import OwnershipMarks, RunningTemplate
     from controller.gatekeeper.sources import TemplateProvider
 
 _ASSIGNMENT: Final = "/policyassignments/"
@@ -26,7 +26,7 @@ async def desired_state(
     provider: TemplateProvider,
     *,
     now: datetime,
-    marks: Marks,
+    marks: OwnershipMarks,
     excluded_namespaces: tuple[str, ...] = (),
     running: Mapping[str, RunningTemplate] | None = None,
 ) -> DesiredState:

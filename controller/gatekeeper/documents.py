@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from controller.gatekeeper.syncset import DataKind
-    from controller.json import Json
+    from controller.jsontypes import Json
 
 MUTATOR_KINDS: Final = frozenset({"Assign", "AssignMetadata", "ModifySet", "AssignImage"})
 _VERSIONS: Final = frozenset({"v1", "v1beta1", "v1alpha1"})

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from controller.gatekeeper.documents import MutationDocument, TemplateDocument
-    from controller.json import Json
+    from controller.jsontypes import Json
     from controller.policy.model import Match
 
 # A policy must not lock out what enforces it, so these are excluded whatever a definition says.

@@ -13,7 +13,7 @@ from controller.policy.model import MemberKey, NotApplied, Unresolved
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from controller.json import Json
+    from controller.jsontypes import Json
     from controller.policy.model import Member
 
 

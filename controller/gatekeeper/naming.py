@@ -81,7 +81,7 @@ def owned_key(key: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class OwnershipMarks:
     """The marks by which objects are known as ours; `managed_by` is a setting.
 
     `adopted` are further values of theirs: what bears one of them is taken over as it comes to be written.

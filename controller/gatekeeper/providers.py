@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from controller.errors import InputError
 from controller.gatekeeper.documents import Origin
-from controller.gatekeeper.sources import Folder, Place, PlacesProvider, bundle_root
+from controller.gatekeeper.sources import Folder, TemplateSource, TemplateSources, bundle_root
 
 if TYPE_CHECKING:
     import ssl
@@ -31,17 +31,17 @@ def make_provider(
     """
     pinned = dict(map(_pin, pins))
     if templates == "bundle":
-        return PlacesProvider([Folder(bundle_root(), Origin.BUNDLE)], pinned)
+        return TemplateSources([Folder(bundle_root(), Origin.BUNDLE)], pinned)
     if templates != "url" and "://" not in templates:
-        return PlacesProvider([Folder(Path(templates), Origin.MIRROR)], pinned)
+        return TemplateSources([Folder(Path(templates), Origin.MIRROR)], pinned)
     # The HTTP client takes longer to load than a bundle to read.
     from controller.gatekeeper.fetch import Cache, PinnedInCache, Web  # noqa: PLC0415
 
     kept = Cache(cache)
     web = Web(kept, hosts=hosts, mirror="" if templates == "url" else templates, tls=tls)
-    places: list[Place] = [PinnedInCache(kept, pinned)] if pinned else []
-    places += [web, Folder(bundle_root(), Origin.BUNDLE)] if templates == "url" else [web]
-    return PlacesProvider(places, pinned)
+    sources: list[TemplateSource] = [PinnedInCache(kept, pinned)] if pinned else []
+    sources += [web, Folder(bundle_root(), Origin.BUNDLE)] if templates == "url" else [web]
+    return TemplateSources(sources, pinned)
 
 
 def _pin(text: str) -> tuple[str, str]:

@@ -74,7 +74,7 @@ class TemplateProvider(Protocol):
         """One answer per wanted document."""
 
 
-class Place(Protocol):
+class TemplateSource(Protocol):
     """Somewhere that holds documents by their public URL."""
 
     origin: Origin
@@ -153,12 +153,12 @@ class Folder:
             raise DocumentError(f"{self._root / path}: {error}") from error
 
 
-class PlacesProvider:
-    """Asks places in their order, and decodes what definitions carry themselves. Known text is not parsed again."""
+class TemplateSources:
+    """Asks sources in their order, and decodes what definitions carry themselves. Known text is not parsed again."""
 
-    def __init__(self, places: Sequence[Place], pins: Mapping[str, str] | None = None) -> None:
+    def __init__(self, sources: Sequence[TemplateSource], pins: Mapping[str, str] | None = None) -> None:
         """`pins` maps URLs to the only digest (hex) that is good for them."""
-        self._places = places
+        self._sources = sources
         self._pins = pins or {}
         self._parsed: dict[tuple[DocumentKind, Origin, bytes], Document] = {}
 
@@ -166,8 +166,8 @@ class PlacesProvider:
         """One answer per wanted document; what is no longer wanted is forgotten."""
         distinct = sorted(set(wanted), key=str)
         async with AsyncExitStack() as stack:
-            for place in self._places:
-                await stack.enter_async_context(place.opened())
+            for source in self._sources:
+                await stack.enter_async_context(source.opened())
             answers = await asyncio.gather(*(self._answer(one) for one in distinct))
         used = {id(answer) for answer in answers}
         self._parsed = {key: document for key, document in self._parsed.items() if id(document) in used}
@@ -185,9 +185,9 @@ class PlacesProvider:
 
     async def _public(self, url: str, kind: DocumentKind) -> Document | Unavailable:
         reasons = []
-        for place in self._places:
+        for source in self._sources:
             try:
-                return await place.read(url, partial(self._check, url, kind, place.origin))
+                return await source.read(url, partial(self._check, url, kind, source.origin))
             except DocumentError as error:
                 reasons.append(str(error))
         return Unavailable(f"{url}: {'; '.join(reasons)}")

@@ -19,8 +19,8 @@ from controller.gatekeeper.naming import CONSTRAINT_INSTALLED_BY, SYNCSET_GROUP,
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from controller.gatekeeper.naming import Marks
-    from controller.json import Json
+    from controller.gatekeeper.naming import OwnershipMarks
+    from controller.jsontypes import Json
 
 ANNOTATION: Final = "metadata.gatekeeper.sh/requires-sync-data"
 SYNCSET_REF: Final = ObjectRef(SYNCSET_GROUP, "SyncSet", SYNCSET_NAME)
@@ -72,7 +72,7 @@ def required_data(annotations: Mapping[str, Any]) -> frozenset[DataKind]:
     return frozenset(found)
 
 
-def syncset(kinds: Collection[DataKind], marks: Marks) -> DesiredObject:
+def syncset(kinds: Collection[DataKind], marks: OwnershipMarks) -> DesiredObject:
     """The SyncSet that has Gatekeeper replicate these kinds, in an order that never wavers; no one member's."""
     manifest: dict[str, Json] = {
         "apiVersion": f"{SYNCSET_GROUP}/v1alpha1",

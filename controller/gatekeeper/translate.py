@@ -21,6 +21,7 @@ from controller.gatekeeper.documents import (
     clean_metadata,
     read_mapping,
 )
+from controller.gatekeeper.legacy import fill
 from controller.gatekeeper.manifests import (
     SYSTEM_NAMESPACES,
     constraint_manifest,
@@ -31,8 +32,7 @@ from controller.gatekeeper.manifests import (
     without_nulls,
 )
 from controller.gatekeeper.model import DesiredObject, DesiredState, Rendered, Role
-from controller.gatekeeper.naming import CONSTRAINT_GROUP, Marks, constraint_name
-from controller.gatekeeper.oldform import fill
+from controller.gatekeeper.naming import CONSTRAINT_GROUP, OwnershipMarks, constraint_name
 from controller.gatekeeper.sources import Unavailable, Wanted
 from controller.gatekeeper.syncset import syncset
 from controller.gatekeeper.templates import Chosen, Refusal, choose_templates
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from controller.gatekeeper.naming import RunningTemplate
     from controller.gatekeeper.sources import Documents
     from controller.gatekeeper.syncset import DataKind
-    from controller.json import Json
+    from controller.jsontypes import Json
     from controller.policy.model import DocumentSource, Match, Resolution
 
 _ROLE_ORDER: Final = {role: position for position, role in enumerate(Role)}
@@ -69,7 +69,7 @@ def translate(
     documents: Documents,
     *,
     cluster_id: str,
-    marks: Marks | None = None,
+    marks: OwnershipMarks | None = None,
     excluded_namespaces: tuple[str, ...] = (),
     listed: frozenset[str] = frozenset(),
     gone: frozenset[str] = frozenset(),
@@ -81,7 +81,7 @@ def translate(
     excluded besides the system's. `running` tells by template name which one the cluster has: it wins over a newcomer.
     """
     chosen = choose_templates(_template_sources(resolutions), documents, running or {})
-    translator = _Translator(documents, chosen, marks or Marks(), (*SYSTEM_NAMESPACES, *excluded_namespaces))
+    translator = _Translator(documents, chosen, marks or OwnershipMarks(), (*SYSTEM_NAMESPACES, *excluded_namespaces))
     drafts = _without_collisions([translator.draft(resolution) for resolution in resolutions])
     objects = [draft.object for draft in drafts if isinstance(draft, _Draft)]
     objects += translator.templates(drafts)
@@ -127,7 +127,7 @@ class _Translator:
 
     documents: Documents
     chosen: Mapping[DocumentSource, Chosen | Refusal]
-    marks: Marks
+    marks: OwnershipMarks
     always_excluded: tuple[str, ...]
     labels: dict[str, Json] = field(init=False)
     _matches: dict[object, dict[str, Json]] = field(default_factory=dict)
@@ -187,7 +187,7 @@ class _Translator:
         chosen = self.chosen[by.template]
         if isinstance(chosen, Refusal):
             conflict = chosen.reason is UnresolvedReason.TEMPLATE_CONFLICT
-            reason = UnresolvedReason.OLD_FORM if by.legacy and not conflict else chosen.reason
+            reason = UnresolvedReason.LEGACY_FORM if by.legacy and not conflict else chosen.reason
             raise Problem(reason, chosen.message)
         document, member = chosen.document, policy.member
         name = constraint_name(document.name, member.assignment_id, member.reference_id, member.definition_id)
@@ -223,7 +223,7 @@ class _Translator:
         self, policy: EffectivePolicy, by: TemplatePolicy, source: DocumentSource, template: TemplateDocument, name: str
     ) -> tuple[dict[str, Json], dict[str, Json], Json]:
         """Metadata, match and parameters of a constraint that has a file of its own."""
-        file = self._document(Wanted(source, DocumentKind.CONSTRAINT), ConstraintDocument, old_form=by.legacy)
+        file = self._document(Wanted(source, DocumentKind.CONSTRAINT), ConstraintDocument, legacy_form=by.legacy)
         text = fill(file.text, _old_form_values(policy, by)) if by.legacy else file.text
         body = self._bodies.get(text)
         if body is None:
@@ -264,10 +264,10 @@ class _Translator:
         )
         return _Draft(policy, DesiredObject.of(Role.MUTATOR, manifest, (member,)), "", document)
 
-    def _document(self, wanted: Wanted, expected: type[_D], *, old_form: bool = False) -> _D:
+    def _document(self, wanted: Wanted, expected: type[_D], *, legacy_form: bool = False) -> _D:
         document = self.documents[wanted]
         if isinstance(document, Unavailable):
-            reason = UnresolvedReason.OLD_FORM if old_form else UnresolvedReason.TEMPLATE
+            reason = UnresolvedReason.LEGACY_FORM if legacy_form else UnresolvedReason.TEMPLATE
             raise Problem(reason, document.reason)
         assert isinstance(document, expected)
         return document

@@ -16,7 +16,7 @@ import yaml
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from controller.json import Json
+    from controller.jsontypes import Json
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 64

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from typing import TypeAlias
 
-from controller.json import Json  # noqa: TC001 - functions.py reads the signatures
+from controller.jsontypes import Json  # noqa: TC001 - functions.py reads the signatures
 from controller.policy.grammar import ExpressionError, shown
 
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from controller.azure.model import ClusterResource
-    from controller.json import Json
+    from controller.jsontypes import Json
 
 PLACE: Final = "policyRule.if"
 
@@ -64,7 +64,7 @@ class _Condition:
 
     def verdict(self, node: Json, place: str) -> Verdict:
         # Counts within counts multiply: once the work is used up, nothing is decided any more.
-        self.scope.work.spend(_CONDITION_COST)
+        self.scope.budget.spend(_CONDITION_COST)
         if not isinstance(node, dict):
             return Unknown(f"{place}: must be an object, is {kind_of(node)}")
         keys = {key.casefold(): key for key in node}
@@ -100,7 +100,7 @@ class _Condition:
         raw, at = node[keys[subject]], f"{place}.{keys[subject]}"
         if subject == "count":
             certain, doubts = self._count(raw, at)
-            self.scope.work.spend(len(doubts))
+            self.scope.budget.spend(len(doubts))
             return _same([known(certain + more, wanted, place) for more in range(len(doubts) + 1)], at, doubts)
         if subject == "value":
             return known(self._evaluated(raw, at), wanted, place)
@@ -117,7 +117,7 @@ class _Condition:
     def _evaluated(self, value: Json, place: str) -> Json:
         try:
             result = evaluate(value, self.scope, path=place)
-            self.scope.work.read(result)
+            self.scope.budget.read(result)
         except ExpressionError as error:
             raise _Undecided(str(error)) from error
         return result

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from controller.azure.model import Assignment, EnforcementMode, fold
-from controller.errors import one_line
 from controller.policy.model import Member, NotApplied, NotAppliedReason, Unresolved, UnresolvedReason
 from controller.policy.problem import Problem
 from controller.policy.selectors import above_cluster, override_is_for, selected, selects_members
 from controller.policy.verdict import Unknown, Verdict, all_of
+from controller.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

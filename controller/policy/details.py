@@ -27,7 +27,7 @@ from controller.policy.problem import Problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from controller.json import Json
+    from controller.jsontypes import Json
 
 PLACE: Final = "policyRule.then.details"
 

@@ -16,7 +16,7 @@ from controller.policy.grammar import ExpressionError, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from controller.json import Json
+    from controller.jsontypes import Json
 
 ROUND_TRIP = "yyyy-MM-ddTHH:mm:ss.fffffffZ"
 

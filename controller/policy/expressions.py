@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
-from controller.json import Json
+from controller.jsontypes import Json
+from controller.policy.cost import CostBudget
 from controller.policy.dotnet import ROUND_TRIP, format_moment
 from controller.policy.functions import FUNCTIONS, check_size, find_key
 from controller.policy.grammar import (
@@ -28,7 +29,6 @@ from controller.policy.grammar import (
     shown,
 )
 from controller.policy.signatures import Function, check_count, check_kind, type_name
-from controller.policy.work import Work
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -44,7 +44,7 @@ class Scope:
 
     `field` gives a field of the resource (policy rules only), `current` the element that a count looks at, by the name
     given or None for the innermost; `policy` has assignmentId, definitionId, setDefinitionId, definitionReferenceId.
-    `work` is what all evaluations in this scope may cost together.
+    `budget` is what all evaluations in this scope may cost together.
     """
 
     parameters: Mapping[str, Json]
@@ -55,10 +55,10 @@ class Scope:
     request_context: dict[str, Json] | None = None
     resource_group: dict[str, Json] | None = None
     subscription: dict[str, Json] | None = None
-    work: Work = dataclasses.field(default_factory=Work, compare=False, repr=False)
+    budget: CostBudget = dataclasses.field(default_factory=CostBudget, compare=False, repr=False)
 
 
-Evaluator: TypeAlias = Callable[[Scope], Json]
+Compiled: TypeAlias = Callable[[Scope], Json]
 
 
 def evaluate(value: Json, scope: Scope, *, path: str = "") -> Json:
@@ -169,11 +169,11 @@ def _names(expression: Expression) -> set[str]:
 
 
 @lru_cache(maxsize=2048)
-def _compiled(text: str) -> Evaluator:
+def _compiled(text: str) -> Compiled:
     return _compile(parse(text))
 
 
-def _compile(expression: Expression) -> Evaluator:
+def _compile(expression: Expression) -> Compiled:
     match expression:
         case Literal(value):
             return lambda _: value
@@ -185,7 +185,7 @@ def _compile(expression: Expression) -> Evaluator:
             assert_never(expression)
 
 
-def _compile_call(call: Call) -> Evaluator:
+def _compile_call(call: Call) -> Compiled:
     match call:
         case Call(name, (Literal(str() as parameter),)) if name.lower() == "parameters":
             return _parameter_reader(parameter, call)
@@ -196,7 +196,7 @@ def _compile_call(call: Call) -> Evaluator:
                 raise _Site(call).blame(error) from error.__cause__
 
 
-def _known_call(call: Call, name: str) -> Evaluator:
+def _known_call(call: Call, name: str) -> Compiled:
     if name in _LAZY:
         lazy = _LAZY[name]
         check_count(len(call.arguments), lazy.least, lazy.most)
@@ -222,7 +222,7 @@ class _Site:
         return error
 
 
-def _parameter_reader(name: str, call: Call) -> Evaluator:
+def _parameter_reader(name: str, call: Call) -> Compiled:
     """The commonest expression by far gets a closure of its own."""
 
     def read(scope: Scope) -> Json:
@@ -231,7 +231,7 @@ def _parameter_reader(name: str, call: Call) -> Evaluator:
         except KeyError:
             value = _other_spelling(scope, name, call)
         try:
-            scope.work.read(value)
+            scope.budget.read(value)
         except ExpressionError as error:
             raise _Site(call).blame(error) from None
         return value
@@ -246,7 +246,7 @@ def _other_spelling(scope: Scope, name: str, call: Call) -> Json:
     return scope.parameters[key]
 
 
-def _caller(call: Call, function: Function, *, scoped: bool) -> Evaluator:
+def _caller(call: Call, function: Function, *, scoped: bool) -> Compiled:
     kinds = function.kinds_of(len(call.arguments))
     arguments = [_compile(argument) for argument in call.arguments]
     checks = [(number, index, kind) for number, (index, kind) in enumerate(enumerate(kinds), 1) if kind is not None]
@@ -260,7 +260,7 @@ def _caller(call: Call, function: Function, *, scoped: bool) -> Evaluator:
             result = function.call(scope, *values) if scoped else function.call(*values)
             if isinstance(result, str):
                 check_size(len(result))
-            scope.work.make(result)
+            scope.budget.make(result)
         except ExpressionError as error:
             raise _Site(call).blame(error) from error.__cause__
         return result
@@ -268,7 +268,7 @@ def _caller(call: Call, function: Function, *, scoped: bool) -> Evaluator:
     return run
 
 
-def _compile_access(access: Access) -> Evaluator:
+def _compile_access(access: Access) -> Compiled:
     target = _compile(access.target)
     steps = [(step, _compile(step.key)) for step in access.steps]
 
@@ -315,7 +315,7 @@ def _step(value: Json, key: Json, step: Step) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class _Lazy:
-    build: Callable[[_Site, list[Evaluator]], Evaluator]
+    build: Callable[[_Site, list[Compiled]], Compiled]
     least: int
     most: int | None
 
@@ -328,20 +328,20 @@ def _boolean(site: _Site, number: int, value: Json) -> bool:
     return value is True
 
 
-def _build_if(site: _Site, arguments: list[Evaluator]) -> Evaluator:
+def _build_if(site: _Site, arguments: list[Compiled]) -> Compiled:
     condition, then, otherwise = arguments
     return lambda scope: then(scope) if _boolean(site, 1, condition(scope)) else otherwise(scope)
 
 
-def _build_and(site: _Site, arguments: list[Evaluator]) -> Evaluator:
+def _build_and(site: _Site, arguments: list[Compiled]) -> Compiled:
     return lambda scope: all(_boolean(site, number, one(scope)) for number, one in enumerate(arguments, 1))
 
 
-def _build_or(site: _Site, arguments: list[Evaluator]) -> Evaluator:
+def _build_or(site: _Site, arguments: list[Compiled]) -> Compiled:
     return lambda scope: any(_boolean(site, number, one(scope)) for number, one in enumerate(arguments, 1))
 
 
-def _build_coalesce(_: _Site, arguments: list[Evaluator]) -> Evaluator:
+def _build_coalesce(_: _Site, arguments: list[Compiled]) -> Compiled:
     return lambda scope: next((value for one in arguments if (value := one(scope)) is not None), None)
 
 

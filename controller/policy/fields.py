@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from controller.azure.model import ClusterResource
-    from controller.json import Json
+    from controller.jsontypes import Json
 
 _TAG = re.compile(r"tags(?:\.(?P<dotted>[^*]+)|\['(?P<quoted>.+)'\]|\[(?P<bare>[^'*\]]+)\])", re.IGNORECASE | re.DOTALL)
 _LOCATION = "location"

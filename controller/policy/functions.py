@@ -18,7 +18,7 @@ from array import array as machine_array
 from datetime import date, time, timedelta
 from typing import TYPE_CHECKING
 
-from controller.json import Json
+from controller.jsontypes import Json
 from controller.policy.addresses import cidr_host, cidr_subnet, ip_range_contains, parse_cidr
 from controller.policy.dotnet import format_number, format_text
 from controller.policy.grammar import INTEGERS, ExpressionError

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from controller.azure.model import ClusterResource, PolicyDefinition
-    from controller.json import Json
+    from controller.jsontypes import Json
     from controller.policy.model import Member, Resolution
 
 _EFFECTS: Final = {effect.casefold(): effect for effect in Effect}
@@ -98,7 +98,7 @@ def _details(raw: Json) -> Details | Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ParameterValues:
     """What an assignment, or an initiative's mapping, gives a member's parameters.
 
     `unusable` says which values could not be worked out and why, `assigned` which parameters the assignment sets
@@ -144,24 +144,24 @@ class RuledOut:
     message: str
 
 
-Judgement: TypeAlias = InForce | RuledOut | Problem
+Evaluation: TypeAlias = InForce | RuledOut | Problem
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class MemberInput:
     """A member with everything it takes to decide it. `override` is the effect that overrides its own, else empty."""
 
     member: Member
     prepared: Prepared
-    given: Given
+    parameters: ParameterValues
     mode: EnforcementMode
     override: str
 
-    def conclude(self, judgement: Judgement) -> Resolution:
-        """The judgement as a word on this very member."""
-        match judgement:
+    def conclude(self, evaluation: Evaluation) -> Resolution:
+        """What the evaluation means for this member."""
+        match evaluation:
             case Problem():
-                return unresolved(self.member, judgement)
+                return unresolved(self.member, evaluation)
             case RuledOut(NotAppliedReason.DISABLED as reason, message):
                 return not_applied(self.member, reason, f"{message} ({self._effect_from()})")
             case RuledOut(reason, message):
@@ -169,55 +169,60 @@ class Case:
             case InForce():
                 return EffectivePolicy(
                     member=self.member,
-                    effect=judgement.effect,
+                    effect=evaluation.effect,
                     enforcement_mode=self.mode,
-                    warn=judgement.warn,
-                    match=judgement.match,
-                    policy=judgement.policy,
-                    notes=self.given.notes + judgement.notes,
+                    warn=evaluation.warn,
+                    match=evaluation.match,
+                    policy=evaluation.policy,
+                    notes=self.parameters.notes + evaluation.notes,
                     effect_from=self._effect_from(),
                 )
             case _:
-                assert_never(judgement)
+                assert_never(evaluation)
 
     def _effect_from(self) -> str:
         """Where the effect comes from, in a user's words."""
         if self.override:
             return "override"
         names = parameters_in(self.prepared.effect)
-        return self.given.origin(min(names)) if names else "definition"
+        return self.parameters.origin(min(names)) if names else "definition"
 
 
 @dataclass(frozen=True, slots=True)
-class Court:
-    """Judges cases for one cluster at one moment; what two assignments give the same is judged once.
+class Evaluator:
+    """Evaluates members for one cluster at one moment; members with the same input are evaluated once.
 
-    The key holds ids of values, so each judgement keeps the values alive: an id is not used again meanwhile.
+    The key holds ids of values, so each evaluation keeps the values alive: an id is not used again meanwhile.
     """
 
     cluster: ClusterResource
     now: datetime
-    judged: dict[object, tuple[object, Judgement]] = field(default_factory=dict)
+    evaluated: dict[object, tuple[object, Evaluation]] = field(default_factory=dict)
 
-    def decide(self, case: Case) -> Resolution:
+    def decide(self, inputs: MemberInput) -> Resolution:
         """What the member means here."""
-        if case.given.unusable or case.prepared.asks_who:
-            return case.conclude(self._judge(case))
-        values = case.given.values
-        key = (id(case.prepared), case.mode, case.override, *((name, _same(each)) for name, each in values.items()))
-        found = self.judged.get(key)
+        if inputs.parameters.unusable or inputs.prepared.asks_who:
+            return inputs.conclude(self._evaluate(inputs))
+        values = inputs.parameters.values
+        key = (
+            id(inputs.prepared),
+            inputs.mode,
+            inputs.override,
+            *((name, _same(each)) for name, each in values.items()),
+        )
+        found = self.evaluated.get(key)
         if found is None:
-            found = self.judged[key] = (values, self._judge(case))
-        return case.conclude(found[1])
+            found = self.evaluated[key] = (values, self._evaluate(inputs))
+        return inputs.conclude(found[1])
 
-    def _judge(self, case: Case) -> Judgement:
-        prepared = case.prepared
+    def _evaluate(self, inputs: MemberInput) -> Evaluation:
+        prepared = inputs.prepared
         mode = prepared.definition.mode
         if mode.casefold() != DATA_MODE.casefold():
             return RuledOut(NotAppliedReason.MODE, f"mode {mode} is not for the objects in a cluster")
-        binding = bind(prepared.declared, case.given.values, case.given.unusable)
-        scope = Scope(binding.values, self.now, policy=_policy(case.member))
-        effect = _effect(case, scope, binding)
+        binding = bind(prepared.declared, inputs.parameters.values, inputs.parameters.unusable)
+        scope = Scope(binding.values, self.now, policy=_policy(inputs.member))
+        effect = _effect(inputs, scope, binding)
         if effect is Effect.DISABLED:
             return RuledOut(NotAppliedReason.DISABLED, "its effect is disabled")
         verdict = prepared.verdict
@@ -234,7 +239,7 @@ class Court:
             faults = "; ".join(binding.faults[name] for name in sorted(binding.faults))
             return Problem(UnresolvedReason.PARAMETER, faults)
         try:
-            return _in_force(case, effect, scope, binding)
+            return _in_force(inputs, effect, scope, binding)
         except Problem as problem:
             return problem
 
@@ -254,11 +259,11 @@ def _policy(member: Member) -> dict[str, Json]:
     }
 
 
-def _effect(case: Case, scope: Scope, binding: Binding) -> Effect | Problem:
+def _effect(inputs: MemberInput, scope: Scope, binding: Binding) -> Effect | Problem:
     """The effect in force, or why there is none: that counts once nothing rules the member out."""
-    raw = case.prepared.effect
+    raw = inputs.prepared.effect
     try:
-        text = case.override or evaluate(raw, scope, path=_EFFECT_PLACE)
+        text = inputs.override or evaluate(raw, scope, path=_EFFECT_PLACE)
     except ExpressionError as error:
         return binding.problem(error, raw)
     if not isinstance(text, str):
@@ -268,25 +273,25 @@ def _effect(case: Case, scope: Scope, binding: Binding) -> Effect | Problem:
         return effect
     if text.casefold() in _OLD_EFFECTS:
         message = f"{_EFFECT_PLACE} is {text}, which Azure gave up in 2020: use a newer version of the definition"
-        return Problem(UnresolvedReason.OLD_FORM, message)
+        return Problem(UnresolvedReason.LEGACY_FORM, message)
     known = ", ".join(Effect)
     return Problem(UnresolvedReason.EFFECT, f"{_EFFECT_PLACE} is {shown(text)}, in this mode it can be: {known}")
 
 
-def _in_force(case: Case, effect: Effect, scope: Scope, binding: Binding) -> Judgement:
+def _in_force(inputs: MemberInput, effect: Effect, scope: Scope, binding: Binding) -> Evaluation:
     """The details with everything filled in; a Problem where they do not go with it."""
-    details = case.prepared.details
+    details = inputs.prepared.details
     if isinstance(details, Problem):
         return details
     if (effect is Effect.MUTATE) is not details.mutates:
         message = f"{_EFFECT_PLACE} is {effect}, which does not go with details.{details.form}"
         return Problem(UnresolvedReason.EFFECT, message)
-    if effect is Effect.MUTATE and case.mode in _NOT_ENFORCED:
-        return RuledOut(*_NOT_ENFORCED[case.mode])
+    if effect is Effect.MUTATE and inputs.mode in _NOT_ENFORCED:
+        return RuledOut(*_NOT_ENFORCED[inputs.mode])
     return InForce(
         effect=effect,
         warn=details.warns(scope, binding),
         match=details.match(scope, binding),
         policy=details.policy(scope, binding),
-        notes=(*binding.notes, _ENROLL_NOTE) if case.mode is EnforcementMode.ENROLL else binding.notes,
+        notes=(*binding.notes, _ENROLL_NOTE) if inputs.mode is EnforcementMode.ENROLL else binding.notes,
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from controller.azure.model import EnforcementMode
-    from controller.json import Json
+    from controller.jsontypes import Json
 
 
 class Effect(StrEnum):
@@ -171,7 +171,7 @@ class UnresolvedReason(StrEnum):
     SCOPE = "ScopeUnknown"
     OVERRIDE = "OverrideUnknown"
     ENFORCEMENT_MODE = "EnforcementModeUnknown"
-    OLD_FORM = "OldForm"
+    LEGACY_FORM = "LegacyForm"
     TEMPLATE = "TemplateUnavailable"
     TEMPLATE_CONFLICT = "ConstraintTemplateConflicts"
     CYCLE = "Cycle"

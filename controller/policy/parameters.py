@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 from controller.azure.model import Absent, Parameter
 from controller.azure.parse import parse_moment
-from controller.errors import one_line
 from controller.policy.expressions import ExpressionError, parameter_names
 from controller.policy.model import UnresolvedReason
 from controller.policy.problem import Problem
+from controller.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from controller.json import Json
+    from controller.jsontypes import Json
 
 
 def _is_integer(value: Json) -> bool:

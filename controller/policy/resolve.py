@@ -27,7 +27,7 @@ from controller.policy.assigned import (
 )
 from controller.policy.details import has_expression
 from controller.policy.expressions import ExpressionError, Scope, evaluate
-from controller.policy.members import Case, Court, Given, Prepared
+from controller.policy.members import Evaluator, MemberInput, ParameterValues, Prepared
 from controller.policy.model import Effect, Member, NotAppliedReason, UnresolvedReason
 from controller.policy.parameters import Binding, Declarations, bind
 from controller.policy.problem import Problem
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from controller.azure.model import Assignment, AzureState, DefinitionReference, Exemption, Unreadable
-    from controller.json import Json
+    from controller.jsontypes import Json
     from controller.policy.model import Resolution, Unresolved
 
 T = TypeVar("T", PolicyDefinition, Initiative)
@@ -90,7 +90,7 @@ class _AssignedInitiative:
     names: frozenset[str]
     mapped: dict[str, Json] = field(default_factory=dict)
 
-    def given(self, reference: DefinitionReference) -> Given:
+    def given(self, reference: DefinitionReference) -> ParameterValues:
         """What the initiative's mapping gives a member, worked out with the initiative's own parameters."""
         values: dict[str, Json] = {}
         unusable: dict[str, str] = {}
@@ -100,7 +100,7 @@ class _AssignedInitiative:
             except ExpressionError as error:
                 problem = self.binding.problem(error, raw)
                 unusable[name] = f"the initiative's value for parameter '{name}': {problem.message}"
-        return Given(values, self.names, reference.parameters, unusable, self.binding.notes)
+        return ParameterValues(values, self.names, reference.parameters, unusable, self.binding.notes)
 
     def _value(self, raw: Json) -> Json:
         if not has_expression(raw):
@@ -118,7 +118,7 @@ class _Resolver:
 
     state: AzureState
     now: datetime
-    court: Court
+    evaluator: Evaluator
     exemptions: Mapping[str, Mapping[str | None, list[Exemption]]]
     doubts: Mapping[str, Unreadable]
     prepared: dict[int, Prepared] = field(default_factory=dict)
@@ -127,8 +127,8 @@ class _Resolver:
 
     @classmethod
     def of(cls, state: AzureState, now: datetime) -> _Resolver:
-        court = Court(state.cluster, now)
-        return cls(state, now, court, exemptions_by_member(state.exemptions), _doubts(state))
+        evaluator = Evaluator(state.cluster, now)
+        return cls(state, now, evaluator, exemptions_by_member(state.exemptions), _doubts(state))
 
     def assignment(self, assignment: Assignment) -> Iterator[Resolution]:
         """Every member of one assignment, or one result that speaks for all of them."""
@@ -226,8 +226,8 @@ class _Resolver:
         if isinstance(prepared, Problem):
             return unresolved(member, prepared)
         member = replace(member, definition_name=prepared.definition.display_name, version=prepared.version)
-        given = Given(assignment.parameters, _folded(assignment.parameters))
-        return self.court.decide(Case(member, prepared, given, assigned.mode, override))
+        given = ParameterValues(assignment.parameters, _folded(assignment.parameters))
+        return self.evaluator.decide(MemberInput(member, prepared, given, assigned.mode, override))
 
     def _referenced(self, together: _AssignedInitiative, reference: DefinitionReference) -> Resolution:
         """One member of an assigned initiative."""
@@ -248,7 +248,7 @@ class _Resolver:
         if isinstance(prepared, Problem):
             return unresolved(member, prepared)
         given = together.given(reference)
-        return self.court.decide(Case(member, prepared, given, assigned.mode, override))
+        return self.evaluator.decide(MemberInput(member, prepared, given, assigned.mode, override))
 
     def _of_reference(self, assignment: Assignment, reference: DefinitionReference) -> tuple[str, Prepared | Problem]:
         """The version that is asked for of a member's definition, and the definition or why there is none."""

@@ -10,7 +10,7 @@ import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union, get_args, get_origin
 
-from controller.json import Json
+from controller.jsontypes import Json
 from controller.policy.grammar import ExpressionError
 
 if TYPE_CHECKING:

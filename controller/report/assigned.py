@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from controller.gatekeeper.model import DesiredObject, DesiredState, Outcome
-    from controller.gatekeeper.naming import Marks
-    from controller.json import Json
+    from controller.gatekeeper.naming import OwnershipMarks
+    from controller.jsontypes import Json
     from controller.policy.model import Member
     from controller.report.health import Health
 
@@ -82,7 +82,7 @@ class _Told:
 
 
 def assigned_policies(
-    desired: DesiredState, known: Knowledge, now: datetime, marks: Marks
+    desired: DesiredState, known: Knowledge, now: datetime, marks: OwnershipMarks
 ) -> dict[str, Mapping[str, Json]]:
     """The manifests of all AssignedPolicies by name, without what the server adds; `now` is aware UTC."""
     objects = {each.ref: each for each in desired.objects}
@@ -113,7 +113,7 @@ def code_of(result: Result, role: Role, *, exists: bool) -> str:
 
 
 def _manifest(
-    outcome: Outcome, objects: Mapping[ObjectRef, DesiredObject], known: Knowledge, now: datetime, marks: Marks
+    outcome: Outcome, objects: Mapping[ObjectRef, DesiredObject], known: Knowledge, now: datetime, marks: OwnershipMarks
 ) -> Mapping[str, Any]:
     member = outcome.member
     return {

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.cluster.gatekeeper import GatekeeperHealth, GatekeeperProblem
+from controller.cluster.health import GatekeeperHealth, GatekeeperProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -179,7 +179,7 @@ def _hindered(state: SyncState) -> Iterator[tuple[str, str, str]]:
         yield "False", "Refused", state.refused
     if state.cluster_error:
         yield "False", "ClusterUnreachable", state.cluster_error
-    if gatekeeper.problem in (GatekeeperProblem.MISSING, GatekeeperProblem.WEBHOOK_AWAY):
+    if gatekeeper.problem in (GatekeeperProblem.MISSING, GatekeeperProblem.WEBHOOK_UNAVAILABLE):
         yield "False", gatekeeper.problem.value, gatekeeper.message
     if not state.settled:
         if state.source_error:

@@ -34,7 +34,7 @@ _CHANGED: Final = {Action.CREATED: "Created", Action.REPLACED: "Updated", Action
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class EventDraft:
     """What one Event tells, about one object; `warning` is its type, `reason` a word in CamelCase."""
 
     ref: ObjectRef
@@ -44,18 +44,18 @@ class Happening:
     warning: bool = False
 
 
-def happening_of(result: Result, *, drift: bool) -> Happening | None:
+def event_draft_of(result: Result, *, drift: bool) -> EventDraft | None:
     """What a result is worth telling: a repair, a change from Azure, a problem; None for all that stays as it was."""
     if result.action in PROBLEM_ACTIONS:
-        return Happening(result.ref, result.uid, result.reason or "Failed", result.message, warning=True)
+        return EventDraft(result.ref, result.uid, result.reason or "Failed", result.message, warning=True)
     if result.action not in WRITE_ACTIONS:
         return None
     if not drift:
         note = result.message or f"{result.action.value} as the policy assignments in Azure say"
-        return Happening(result.ref, result.uid, _CHANGED[result.action], note)
-    editor = ", ".join(result.editors) or "not recorded"
+        return EventDraft(result.ref, result.uid, _CHANGED[result.action], note)
+    editor = ", ".join(result.changed_by) or "not recorded"
     note = f"restored: {what_differed(result)}; changed by: {editor}"
-    return Happening(result.ref, result.uid, "DriftRepaired", note, warning=True)
+    return EventDraft(result.ref, result.uid, "DriftRepaired", note, warning=True)
 
 
 def what_differed(result: Result) -> str:
@@ -75,15 +75,15 @@ def _value(value: object) -> str:
     return text if len(text) <= _NAME else f"{text[:_NAME]}…"
 
 
-def summarized(happenings: Sequence[Happening], sync_uid: str) -> tuple[Happening, ...]:
+def summarized(drafts: Sequence[EventDraft], sync_uid: str) -> tuple[EventDraft, ...]:
     """As they are, or, of more than AT_ONCE changes from Azure in one sync, one that counts them."""
-    changes = [each for each in happenings if each.reason in _CHANGED.values()]
+    changes = [each for each in drafts if each.reason in _CHANGED.values()]
     if len(changes) <= AT_ONCE:
-        return tuple(happenings)
+        return tuple(drafts)
     counts = (f"{sum(each.reason == word for each in changes)} {word.lower()}" for word in _CHANGED.values())
     note = f"changes from Azure: {', '.join(counts)}; azpolicy status and the log have each"
-    rest = tuple(each for each in happenings if each not in changes)
-    return (Happening(SYNC_REF, sync_uid, "Applied", note), *rest)
+    rest = tuple(each for each in drafts if each not in changes)
+    return (EventDraft(SYNC_REF, sync_uid, "Applied", note), *rest)
 
 
 class Budget:
@@ -121,11 +121,11 @@ class Budget:
         return True
 
 
-def event(happening: Happening, *, instance: str, serial: str, now: datetime) -> dict[str, Any]:
+def event(draft: EventDraft, *, instance: str, serial: str, now: datetime) -> dict[str, Any]:
     """The Event's manifest; `serial` makes its name unique, `instance` is who sends it."""
-    ref = happening.ref
+    ref = draft.ref
     kind = POLICY_SYNC if ref.group == POLICY_SYNC.group else kind_of(ref)
-    regarding = {"apiVersion": kind.api_version, "kind": ref.kind, "name": ref.name, "uid": happening.uid}
+    regarding = {"apiVersion": kind.api_version, "kind": ref.kind, "name": ref.name, "uid": draft.uid}
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
@@ -134,8 +134,8 @@ def event(happening: Happening, *, instance: str, serial: str, now: datetime) ->
         "reportingController": CONTROLLER,
         "reportingInstance": instance[:128],
         "action": "Synchronize",
-        "reason": happening.reason[:128],
+        "reason": draft.reason[:128],
         "regarding": {key: value for key, value in regarding.items() if value},
-        "note": happening.note if len(happening.note) < _NOTE else f"{happening.note[: _NOTE - 2]}…",
-        "type": "Warning" if happening.warning else "Normal",
+        "note": draft.note if len(draft.note) < _NOTE else f"{draft.note[: _NOTE - 2]}…",
+        "type": "Warning" if draft.warning else "Normal",
     }

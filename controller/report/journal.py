@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from controller.cluster.apply import WRITE_ACTIONS
 from controller.report.conditions import Mode
-from controller.report.events import Happening
+from controller.report.events import EventDraft
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -70,7 +70,7 @@ class Journal:
         """Tells which objects somebody else keeps changing back now: the start of each fight, and its end."""
         for ref in sorted(fighting - self._fought):
             log.warning("fight over %s: somebody keeps changing it back; repairs are delayed", ref)
-            self._reporter.happened(Happening(ref, "", "Fight", _CONTENDED, warning=True))
+            self._reporter.add_event(EventDraft(ref, "", "Fight", _CONTENDED, warning=True))
         for ref in sorted(self._fought - fighting):
             log.info("fight over %s has ended", ref)
         self._fought = fighting
@@ -90,7 +90,7 @@ def _line(result: Result, cause: str, *, would: bool) -> str:
         "cause": cause if result.action in WRITE_ACTIONS else "",
         "reason": result.reason,
         "differed": ", ".join(map(str, result.differences[:_DIFFERENCES])),
-        "editor": ",".join(result.editors),
+        "editor": ",".join(result.changed_by),
         "message": result.message,
     }
     text = " ".join(f"{k}={v}" if v.isalnum() else f"{k}={v!r}" for k, v in pairs.items() if v)

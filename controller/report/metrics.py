@@ -16,7 +16,7 @@ from prometheus_client import (
 )
 
 from controller.cluster.apply import WRITE_ACTIONS
-from controller.cluster.parts import GUARDED
+from controller.cluster.guard_rules import GUARDED
 from controller.report.assigned import Enforcement
 
 if TYPE_CHECKING:

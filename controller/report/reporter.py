@@ -23,10 +23,10 @@ from controller.report.events import (
     COLLECTION,
     SYNC_REF,
     Budget,
-    Happening,
+    EventDraft,
     described,
     event,
-    happening_of,
+    event_draft_of,
     summarized,
     what_differed,
 )
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from controller.cluster.apply import Result
     from controller.cluster.client import KubeClient
     from controller.gatekeeper.model import DesiredState, ObjectRef, Role
-    from controller.gatekeeper.naming import Marks
+    from controller.gatekeeper.naming import OwnershipMarks
     from controller.report.health import Health
     from controller.report.metrics import Metrics
 
@@ -54,7 +54,7 @@ _CONFLICT: Final = 409
 class Reporter:
     """Gathers what happens and writes it; `run` lives as long as the loops. `state` is what is told of the sync."""
 
-    def __init__(self, client: KubeClient, marks: Marks, metrics: Metrics, instance: str) -> None:
+    def __init__(self, client: KubeClient, marks: OwnershipMarks, metrics: Metrics, instance: str) -> None:
         self.state = SyncState()
         self._client = client
         self._marks = marks
@@ -64,7 +64,7 @@ class Reporter:
         self._roles: Mapping[ObjectRef, Role] = {}
         self._results: dict[ObjectRef, Result] = {}
         self._health: dict[ObjectRef, Health] = {}
-        self._happenings: deque[Happening] = deque(maxlen=_EVENTS_KEPT)
+        self._drafts: deque[EventDraft] = deque(maxlen=_EVENTS_KEPT)
         self._budget = Budget(time.monotonic())
         self._serial = 0
         self._sync: LiveObject | None = None
@@ -121,20 +121,20 @@ class Reporter:
 
     def told(self, results: Iterable[tuple[Result, bool]]) -> None:
         """What is new of one sync or repair, each with whether it is drift."""
-        news: list[Happening] = []
+        news: list[EventDraft] = []
         for result, drift in results:
             self._results[result.ref] = result
-            happening = happening_of(result, drift=drift)
-            if happening is not None and self.state.mode is Mode.ENFORCE:
-                news.append(happening)
+            draft = event_draft_of(result, drift=drift)
+            if draft is not None and self.state.mode is Mode.ENFORCE:
+                news.append(draft)
                 self._remember(result, drift=drift)
-        self._happenings.extend(summarized(news, self._sync_uid))
+        self._drafts.extend(summarized(news, self._sync_uid))
         self._wait_for_gatekeeper(self._results[each.ref] for each in news)
         self._dirty.set()
 
-    def happened(self, happening: Happening) -> None:
+    def add_event(self, draft: EventDraft) -> None:
         """Something else that is worth an Event."""
-        self._happenings.append(happening)
+        self._drafts.append(draft)
         self._dirty.set()
 
     def settled(self, results: Iterable[Result]) -> None:
@@ -157,7 +157,7 @@ class Reporter:
             "object": str(result.ref),
             "cause": "drift" if drift else "azure",
             "detail": what_differed(result) if drift else described(result.differences) or result.message,
-            "editor": ", ".join(result.editors),
+            "editor": ", ".join(result.changed_by),
         }
         told = {key: value for key, value in change.items() if value}
         self.state = replace(self.state, changes=(told, *self.state.changes)[:LAST_CHANGES])
@@ -284,20 +284,20 @@ class Reporter:
             self._sync = replace(live, manifest=response.body)
 
     async def _send_events(self) -> None:
-        while self._happenings:
-            happening = self._happenings.popleft()
+        while self._drafts:
+            draft = self._drafts.popleft()
             if self._budget.take(time.monotonic()):
-                await self._send(happening)
+                await self._send(draft)
         if owed := self._budget.owed(time.monotonic()):
             note = f"{owed} more repairs, changes or problems: the log has each"
-            await self._send(Happening(SYNC_REF, self._sync_uid, "More", note))
+            await self._send(EventDraft(SYNC_REF, self._sync_uid, "EventsSuppressed", note))
         if self._budget.in_debt:
             asyncio.get_running_loop().call_later(_RETRY, self._dirty.set)
 
-    async def _send(self, happening: Happening) -> None:
+    async def _send(self, draft: EventDraft) -> None:
         self._serial += 1
         now = datetime.now(UTC)
-        body = event(happening, instance=self._instance, serial=f"{time.time_ns():x}{self._serial:x}", now=now)
+        body = event(draft, instance=self._instance, serial=f"{time.time_ns():x}{self._serial:x}", now=now)
         response = await self._client.request("POST", COLLECTION, body=body)
         if not response.ok:
             raise response.error("sending an Event")

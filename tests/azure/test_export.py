@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from controller.cli import main
+from controller.cli.main import main
+from controller.commands.export import write_export
 from controller.errors import InputError
-from controller.export import write_export
 from tests.azure.faults import FaultKind
 from tests.azure.world import (
     CLUSTER_ID,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from controller.azure.model import fold
 from controller.azure.parse import build_state, parse_resource
-from controller.gatekeeper.naming import Marks
+from controller.gatekeeper.naming import OwnershipMarks
 from controller.gatekeeper.providers import make_provider
 from controller.gatekeeper.sources import wanted_documents
 from controller.gatekeeper.translate import translate
@@ -55,7 +55,7 @@ def _rate(documents: list[dict[str, Any]], count: int) -> tuple[float, int]:
     for _ in range(3):
         with stopwatch() as watch:
             resolutions = resolve(state, now)
-            translate(resolutions, fetched, cluster_id=CLUSTER, marks=Marks(), listed=listed)
+            translate(resolutions, fetched, cluster_id=CLUSTER, marks=OwnershipMarks(), listed=listed)
         members = len(resolutions)
         times.append(watch.seconds)
     return members / median_of(times), members

@@ -357,8 +357,8 @@ def test_gatekeeper_missing_or_not_asked_is_a_condition(deployed: Deployed) -> N
         webhook = deployed.cluster.get(path)
         kept = {"name": webhook["metadata"]["name"], "labels": webhook["metadata"].get("labels", {})}
         deployed.cluster.request("DELETE", path)
-        deployed.wait_for("GatekeeperReady", "False", "WebhookAway")
-        deployed.wait_for("Ready", "False", "WebhookAway")
+        deployed.wait_for("GatekeeperReady", "False", "WebhookUnavailable")
+        deployed.wait_for("Ready", "False", "WebhookUnavailable")
         assert operator.metric("azpolicy_gatekeeper_ready") == 0
         deployed.cluster.request("POST", webhooks, {**webhook, "metadata": kept})
         deployed.wait_for("GatekeeperReady", "True")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from controller.cluster.apply import ASKED_AGAIN
+from controller.cluster.apply import NUDGED
 from tests.cluster.azpolicy import TEMPLATES
 from tests.cluster.deployed import KIND
 from tests.cluster.harness import eventually
@@ -140,5 +140,5 @@ def test_gatekeeper_is_asked_again_about_a_template_whose_status_it_does_not_wri
             operator.wait_log(f"asked Gatekeeper again about ConstraintTemplate/{name}")
             done = [e for e in deployed.writes(mark) if e.resource == "constrainttemplates" and e.code < 300]
             assert [(e.verb, e.name) for e in done] == [("create", name), ("update", name), ("update", name)]
-            assert ASKED_AGAIN not in cluster.get(f"{TEMPLATES}/{name}")["metadata"]["annotations"]
+            assert NUDGED not in cluster.get(f"{TEMPLATES}/{name}")["metadata"]["annotations"]
             assert "drift" not in operator.text

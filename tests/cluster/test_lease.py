@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import pytest
 
 from controller.cluster.client import Connection, KubeClient
-from controller.cluster.laststate import NAME, LastState
+from controller.cluster.last_state import NAME, LastState
 from controller.cluster.lease import Leadership, LeaseSettings
 from controller.errors import ClusterError
 from tests.cluster.harness import TestCluster, eventually

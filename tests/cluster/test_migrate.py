@@ -402,7 +402,7 @@ def test_no_violating_pod_is_admitted_on_the_way_back(world: World) -> None:
     with Witness(world.cluster).watching() as witness:
         assert "the add-on has nothing for it" in world.back("--step", "check", code=1)
         world.back("--step", "enforce")
-        assert set(templates(world.cluster)) == {f"{kind.lower()}beside" for kind in (KIND, OTHER)}
+        assert set(templates(world.cluster)) == {f"{kind.lower()}parallel" for kind in (KIND, OTHER)}
 
         world.addon.deploy()
         world.addon.install(world.snapshot)
@@ -423,7 +423,7 @@ def test_a_webhook_of_the_add_on_that_refuses_is_told_and_nothing_is_written(wor
     with _refusing_webhook(world.cluster):
         told = world.away("--step", "shadow", code=2)
 
-        assert f"invalid ConstraintTemplate/{KIND.lower()}beside" in told
+        assert f"invalid ConstraintTemplate/{KIND.lower()}parallel" in told
         assert "byovalidation.policy.azure.com" in told
         assert world.ours() == {}
         assert [event for event in world.azpolicy.writes(mark) if event.code < 300] == []
@@ -516,10 +516,10 @@ def test_nothing_is_made_beside_an_operator_at_work(world: World) -> None:
         for step in ("shadow", "enforce"):
             told = world.away("--step", step, code=2)
             assert re.search(r"error: the operator azpolicy-7\S* in default is at work and would take away", told)
-    assert not [path for path in world.ours() if "beside" in path]
+    assert not [path for path in world.ours() if "parallel" in path]
 
     world.away("--step", "shadow")
-    assert [path for path in world.ours() if "beside" in path]
+    assert [path for path in world.ours() if "parallel" in path]
 
 
 def test_the_add_ons_own_mark_is_refused_while_it_is_there(world: World) -> None:

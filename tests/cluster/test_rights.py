@@ -192,7 +192,7 @@ def _gatekeeper_behind_a_service(deployed: Deployed) -> None:
     ]
     deployed.cluster.request("PATCH", WEBHOOK, {"webhooks": behind})
     try:
-        deployed.wait_for("GatekeeperReady", "False", "WebhookAway")
+        deployed.wait_for("GatekeeperReady", "False", "WebhookUnavailable")
     finally:
         deployed.cluster.request("PATCH", WEBHOOK, {"webhooks": webhook["webhooks"]})
     deployed.wait_for("GatekeeperReady", "True")

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from controller.azure.credentials import credential_settings
-from controller.cli import cli
+from controller.cli.main import cli
 from tests.cluster.harness import tools
 from tests.deploy import manifests
 from tests.deploy.helm import CHART, KUBERNETES, NAMESPACE, ROOT, assemble, helm, load_all, template

@@ -365,15 +365,21 @@ def test_pip_reads_back_what_the_check_writes_for_it() -> None:
     assert locked.line() == (f"anchor==1.0 ; sys_platform == 'win32' --hash=sha256:{'a' * 64} --hash=sha256:{'b' * 64}")
 
 
-@pytest.mark.parametrize(("tests", "found"), [(0, 0), (0, 1), (2, 0), (2, 1)])
-def test_ci_fails_by_the_tests_alone_and_says_what_the_check_found(tmp_path: Path, tests: int, found: int) -> None:
+@pytest.mark.parametrize(
+    ("lint", "tests", "found", "expected"),
+    [(0, 0, 0, 0), (0, 0, 1, 0), (0, 2, 0, 2), (0, 2, 1, 2), (3, 0, 0, 3), (3, 0, 1, 3), (3, 2, 0, 2)],
+)
+def test_ci_runs_lint_and_tests_fails_by_either_and_reports_what_the_check_found(
+    tmp_path: Path, lint: int, tests: int, found: int, expected: int
+) -> None:
     make = tmp_path / "make"
-    make.write_text(f"#!/bin/sh\necho made $1\ncase $1 in test) exit {tests};; audit) exit {found};; esac\n")
+    codes = f"lint) exit {lint};; test) exit {tests};; audit) exit {found};;"
+    make.write_text(f"#!/bin/sh\necho made $1\ncase $1 in {codes} esac\n")
     make.chmod(0o755)
 
     path = f"{tmp_path}:{os.environ['PATH']}"
     done = subprocess.run([ROOT / ".ci/run"], env={"PATH": path}, capture_output=True, text=True, check=False)
 
-    assert done.returncode == tests
-    assert done.stdout == "made test\nmade audit\n"
+    assert done.returncode == expected
+    assert done.stdout == "made lint\nmade test\nmade audit\n"
     assert done.stderr.startswith("CI: this does not fail the build") is bool(found)

@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 import yaml
 
-from controller.gatekeeper.oldform import fill
+from controller.gatekeeper.legacy import fill
 from templates import generate
 from tests.cluster.harness import tools
 from tests.templates import coverage

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from controller.azure.model import AzureState
-    from controller.json import Json
+    from controller.jsontypes import Json
     from controller.policy.model import Resolution
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)

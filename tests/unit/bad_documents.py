@@ -50,7 +50,7 @@ from tests.unit.bad_input import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from controller.json import Json
+    from controller.jsontypes import Json
     from tests.unit.bad_input import Document, Put
 
 # --- a wrong value at every field ------------------------------------------------------------------------------------
@@ -663,7 +663,7 @@ EFFECTS: Final[Mapping[str, tuple[Json, str]]] = {
     "none": (None, "Effect"),
     "empty": ("", "Effect"),
     "of another mode": ("deployIfNotExists", "Effect"),
-    "of another time": ("EnforceOPAConstraint", "OldForm"),
+    "of another time": ("EnforceOPAConstraint", "LegacyForm"),
     "in capitals": ("DENY", "deny"),
     "in no case": ("dEnY", "deny"),
     "with a space": ("deny ", "Effect"),

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from controller.json import Json
+    from controller.jsontypes import Json
     from tests.unit.bad_input import Put
 
 # --- files of a snapshot ---------------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ NO_CONSTRAINTS: Final[Mapping[str, tuple[bytes | str, str]]] = {
     "a page of aliases": (ALIASES, "alias is not allowed"),
     "larger than it may be": ("#" * (MAX_BYTES + 1), "larger than 1024 KiB"),
 }
-OLD_FORM: Final = json.dumps(CONSTRAINT)
+LEGACY_FORM: Final = json.dumps(CONSTRAINT)
 VALUES: Final[Mapping[str, Json]] = {"long": "a" * 1_000_000, "list": [1]}
 NO_OLD_CONSTRAINTS: Final[Mapping[str, tuple[str, str]]] = {
     "with braces never closed": ("{{ .Values.list", "not closed"),
@@ -309,7 +309,7 @@ NO_OLD_CONSTRAINTS: Final[Mapping[str, tuple[str, str]]] = {
     "with a file": ('{{ .Files.Get "/etc/passwd" }}', "more than a value"),
     "with an empty action": ("{{}}", "more than a value"),
     "with a page in braces": (f"{{{{{'x' * 100_000}}}}}", "more than a value"),
-    "with a long value again and again": (f"# {'{{ .Values.long }}' * 1_000}\n{OLD_FORM}", "larger than 1024 KiB"),
+    "with a long value again and again": (f"# {'{{ .Values.long }}' * 1_000}\n{LEGACY_FORM}", "larger than 1024 KiB"),
     "that is no YAML once it is filled": ("a: {{ .Values.list }}]", "line 1"),
 }
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from controller.azure.snapshot import read_snapshot
 from controller.gatekeeper.desired import desired_state
 from controller.gatekeeper.model import Rendered
-from controller.gatekeeper.naming import Marks
+from controller.gatekeeper.naming import OwnershipMarks
 from controller.gatekeeper.providers import make_provider
 from tests.snapshots import STORE, template_text
 from tests.unit.azure_builders import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from controller.gatekeeper.model import DesiredState, Outcome
-    from controller.json import Json
+    from controller.jsontypes import Json
 
 Put: TypeAlias = "Callable[[Path], object]"
 Document: TypeAlias = "dict[str, Json]"
@@ -80,7 +80,7 @@ async def sync(root: Path) -> DesiredState:
     """What the world means for its cluster, read as `azpolicy render` and the operator read it."""
     state = read_snapshot(root / "snapshot", CLUSTER_ID)
     provider = make_provider(str(root / "templates"))
-    return await desired_state(state, provider, now=NOW, marks=Marks())
+    return await desired_state(state, provider, now=NOW, marks=OwnershipMarks())
 
 
 def word(outcome: Outcome) -> str:

@@ -14,7 +14,7 @@ from controller.gatekeeper.naming import (
     FIELD_MANAGER,
     MUTATION_GROUP,
     TEMPLATE_GROUP,
-    Marks,
+    OwnershipMarks,
     constraint_name,
 )
 from controller.policy.model import Member, NotApplied, NotAppliedReason, Unresolved, UnresolvedReason
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from controller.gatekeeper.model import Outcome
 
-MARKS: Final = Marks()
+MARKS: Final = OwnershipMarks()
 CLUSTER_ID: Final = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ContainerService/managedClusters/web"
 KIND: Final = "K8sThing"
 

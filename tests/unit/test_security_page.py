@@ -30,10 +30,10 @@ def test_every_limit_that_the_page_gives_is_the_codes() -> None:
     from controller.azure.access import Limits
     from controller.azure.parse import DEEPEST_DOCUMENT
     from controller.azure.snapshot import LARGEST_FILE
-    from controller.cluster import client, fights, laststate
+    from controller.cluster import client, fights, last_state
     from controller.cluster.plan import PruneLimit
     from controller.gatekeeper import fetch, syncset, yamltext
-    from controller.policy import functions, grammar, work
+    from controller.policy import cost, functions, grammar
     from controller.report import events
 
     azure, kib, prune = Limits(), 1024, PruneLimit()
@@ -41,13 +41,13 @@ def test_every_limit_that_the_page_gives_is_the_codes() -> None:
         f"{yamltext.MAX_BYTES // kib // kib} MiB, {yamltext.MAX_DEPTH} levels; no aliases",
         f"{2 * yamltext.MAX_BYTES // kib // kib} MiB before it is decoded",
         f"{grammar.LONGEST_EXPRESSION:,} characters, {grammar.DEEPEST_EXPRESSION} levels, {grammar.MOST_CALLS:,} calls",
-        f"{functions.LARGEST_RESULT // kib // kib} Mi; {work.MOST_WORK // kib // kib} Mi characters and elements",
+        f"{functions.LARGEST_RESULT // kib // kib} Mi; {cost.COST_LIMIT // kib // kib} Mi characters and elements",
         f"| {syncset.MAX_KINDS} |",
         f"| {DEEPEST_DOCUMENT} levels |",
         f"{azure.poll:g} s; {azure.parallel} requests at once, {azure.retries} retries",
         f"Retry-After up to {azure.retry_after_cap:g} s",
         f"| {LARGEST_FILE // kib // kib} MiB |",
-        f"| {laststate.LARGEST // kib // kib} MiB |",
+        f"| {last_state.LARGEST // kib // kib} MiB |",
         f"{client.REQUESTS_IN_FLIGHT} at once, pages of {client.PAGE}, {client.REQUEST_TIMEOUT:g} s",
         f"{events.BURST} at once, then one a second",
         f"{fetch.TIMEOUT:g} s and {yamltext.MAX_BYTES // kib // kib} MiB, not compressed",

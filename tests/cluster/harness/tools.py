@@ -23,6 +23,7 @@ from tests.cluster.harness.processes import spawn
 MODULES = Path(__file__).parents[1] / "tools"
 PROGRESS_SECONDS = 15.0
 GO_DOWNLOADS = "https://go.dev/dl/"
+ACTIONLINT = "github.com/rhysd/actionlint"
 GATEKEEPER = "github.com/open-policy-agent/gatekeeper/v3"
 HELM = "helm.sh/helm/v3"
 PROMETHEUS = "github.com/prometheus/prometheus"
@@ -55,6 +56,7 @@ TOOLS = {
     "gatekeeper": Tool("gatekeeper", GATEKEEPER, GATEKEEPER, f"{GATEKEEPER}/pkg/version.Version"),
     "gator": Tool("gatekeeper", f"{GATEKEEPER}/cmd/gator", GATEKEEPER),
     "gator-3.17": Tool("gatekeeper-3.17", f"{GATEKEEPER}/cmd/gator", GATEKEEPER),
+    "actionlint": Tool("actionlint", f"{ACTIONLINT}/cmd/actionlint", ACTIONLINT),
     "opa": Tool("opa", "github.com/open-policy-agent/opa", "github.com/open-policy-agent/opa"),
     "helm": Tool("helm", f"{HELM}/cmd/helm", HELM, f"{HELM}/internal/version.version"),
     # Without the ways to find targets in every cloud, which are a third of it.

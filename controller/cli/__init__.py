@@ -1,0 +1,1 @@
+"""The command line: click, and nothing else that has it."""

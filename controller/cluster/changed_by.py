@@ -1,0 +1,53 @@
+"""Who changed an object, as far as its managedFields tell.
+
+The API server records who last set a field, not who took one away: a removal has no editor.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.gatekeeper.naming import FIELD_MANAGER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from controller.cluster.kinds import LiveObject
+    from controller.cluster.plan import Difference
+
+_STEP: Final = re.compile(r'\[(\d+)\]|\[("(?:[^"\\]|\\.)*")\]|([^.\[\]]+)')
+_IN_METADATA: Final = frozenset({"labels", "annotations"})
+
+
+def changed_by(live: LiveObject, found: Iterable[Difference]) -> tuple[str, ...]:
+    """The field managers other than ours that hold one of the fields that differ, latest first."""
+    paths = [tuple(_keys(difference.path)) for difference in found]
+    entries = [entry for entry in live.metadata.get("managedFields") or () if not entry.get("subresource")]
+    entries.sort(key=lambda entry: str(entry.get("time", "")), reverse=True)
+    holders = (str(e.get("manager")) for e in entries if any(_holds(e.get("fieldsV1") or {}, path) for path in paths))
+    return tuple(dict.fromkeys(holder for holder in holders if holder != FIELD_MANAGER))
+
+
+def _keys(path: str) -> Iterator[str]:
+    """The steps of a difference's path as managedFields spells them; a list item's are those of its list."""
+    for number, (index, quoted, plain) in enumerate(_STEP.findall(path)):
+        if index:
+            return
+        key = json.loads(quoted) if quoted else plain
+        if number == 0 and key in _IN_METADATA:
+            yield "f:metadata"
+        yield f"f:{key}"
+
+
+def _holds(fields: Mapping[str, Any], path: Iterable[str]) -> bool:
+    """Whether a manager's fields contain a path, or a whole that the path is in (an empty set of inner fields)."""
+    current = fields
+    for step in path:
+        if step not in current:
+            return False
+        current = current[step]
+        if not current:
+            return True
+    return True

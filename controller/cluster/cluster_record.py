@@ -1,0 +1,106 @@
+"""What is kept in the cluster itself: which Azure cluster it is, and which deletions were refused.
+
+The wrong context must not prune, and what the safety stop holds back must not slip through at the next sync.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.azure.model import fold
+from controller.cluster.addon import NAMESPACE, running_deployments
+from controller.cluster.plan import Refuse
+from controller.errors import Refused
+from controller.gatekeeper.naming import ADDON, MANAGED_BY_LABEL, RECORD_NAMESPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from controller.cluster.client import KubeClient
+    from controller.cluster.plan import Plan
+    from controller.gatekeeper.naming import OwnershipMarks
+
+NAME: Final = "azure-policy-sync"
+CLUSTER_ID: Final = "cluster-id"
+REFUSED: Final = "refused-deletions"
+_CONFLICT: Final = 409
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the record says; all empty where there is none. `refused` are `Kind/name`."""
+
+    cluster_id: str = ""
+    refused: frozenset[str] = frozenset()
+    manifest: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any] | None) -> Recorded:
+        """Reads the ConfigMap; a list of refused deletions that somebody broke counts as empty."""
+        data = (manifest or {}).get("data") or {}
+        try:
+            names = json.loads(data.get(REFUSED) or "[]")
+        except ValueError:
+            names = []
+        refused = frozenset(str(name) for name in names) if isinstance(names, list) else frozenset()
+        return cls(str(data.get(CLUSTER_ID, "")), refused, manifest)
+
+
+class ClusterRecord:
+    """A ConfigMap in a namespace that every cluster has: every user of a cluster finds it there."""
+
+    def __init__(self, client: KubeClient, marks: OwnershipMarks, namespace: str = RECORD_NAMESPACE) -> None:
+        self._client = client
+        self._marks = marks
+        self._namespace = namespace
+        self._collection = f"/api/v1/namespaces/{namespace}/configmaps"
+
+    async def check(self, cluster_id: str) -> Recorded:
+        """What is recorded; Refused when that is another cluster, or when the add-on has the same marks as we."""
+        await self._check_marks()
+        recorded = Recorded.of(await self._client.get(f"{self._collection}/{NAME}"))
+        if recorded.cluster_id and fold(recorded.cluster_id) != fold(cluster_id):
+            raise Refused(
+                f"this cluster ({self._client.server}) is recorded as {recorded.cluster_id}, not {cluster_id}: "
+                f"check --context and --cluster-id; if its id really changed, delete configmap {NAME} "
+                f"in {self._namespace}"
+            )
+        return recorded
+
+    async def _check_marks(self) -> None:
+        if self._marks.managed_by == ADDON and (running := await running_deployments(self._client)):
+            raise Refused(
+                f"--managed-by {ADDON} is the add-on's own, and its deployment {running[0]} is in {NAMESPACE} of this "
+                f"cluster ({self._client.server}): both would fight over every object; use another value, or switch "
+                f"the add-on off"
+            )
+
+    async def make(self, plan: Plan) -> None:
+        """Records the plan's cluster and refused deletions, before its first write; nothing where nothing is new.
+
+        Refused when somebody recorded another cluster meanwhile.
+        """
+        recorded = await self.check(plan.cluster_id)
+        refused = frozenset(str(change.live.ref) for change in plan.of(Refuse) if isinstance(change, Refuse))
+        if (recorded.cluster_id or not plan.writes) and recorded.refused == refused:
+            return
+        data = {CLUSTER_ID: recorded.cluster_id or plan.cluster_id, REFUSED: json.dumps(sorted(refused))}
+        if not refused:
+            del data[REFUSED]
+        await self._write(plan.cluster_id, recorded, data)
+
+    async def _write(self, cluster_id: str, recorded: Recorded, data: Mapping[str, str]) -> None:
+        query = {"fieldManager": NAME}
+        if recorded.manifest is None:
+            metadata = {"name": NAME, "labels": {MANAGED_BY_LABEL: self._marks.managed_by}}
+            manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+            response = await self._client.request("POST", self._collection, query=query, body=manifest)
+        else:
+            manifest = {**recorded.manifest, "data": data}
+            response = await self._client.request("PUT", f"{self._collection}/{NAME}", query=query, body=manifest)
+        if response.status == _CONFLICT:  # somebody was faster; what they wrote is judged, and ours comes next time
+            await self.check(cluster_id)
+        elif not response.ok:
+            raise response.error(f"recording the cluster id in {self._namespace}")

@@ -1,0 +1,148 @@
+"""What Gatekeeper consists of beside its kinds and its rights, and what is to follow from how it is found. Pure.
+
+Nothing but a deletion is undone: whatever stands there is Gatekeeper as its administrator wants it, and is remembered
+as that, so an upgrade is never fought.
+
+| remembered | there now                                | what follows                    |
+|------------|------------------------------------------|---------------------------------|
+| either     | yes, and it does something               | remembered as it is now         |
+| either     | yes, but no part of Gatekeeper any more  | forgotten                       |
+| either     | yes, but it is being deleted             | nothing yet                     |
+| either     | a Deployment of no replicas              | nothing: its scale is its own   |
+| yes        | a webhook configuration without any rule | emptied: its webhooks come back |
+| yes        | no                                       | deleted: it is made again       |
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from controller.cluster.health import called_services
+from controller.cluster.kinds import LiveObject, Resource
+from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from controller.gatekeeper.model import ObjectRef
+
+Manifest: TypeAlias = "Mapping[str, Any]"
+
+_SYSTEM: Final = "gatekeeper.sh/system"
+_REVISION: Final = "deployment.kubernetes.io/revision"
+SERVICE: Final = Resource("", "v1", "Service", "services", namespace=GATEKEEPER_NAMESPACE)
+DEPLOYMENT: Final = Resource("apps", "v1", "Deployment", "deployments", namespace=GATEKEEPER_NAMESPACE)
+_ADMISSION: Final = "admissionregistration.k8s.io"
+VALIDATING: Final = Resource(_ADMISSION, "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations")
+MUTATING: Final = Resource(_ADMISSION, "v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations")
+# In the order in which they are made again: a webhook that nobody answers may refuse requests.
+GUARDED: Final = (SERVICE, DEPLOYMENT, VALIDATING, MUTATING)
+_NAMED: Final = {
+    VALIDATING: "gatekeeper-validating-webhook-configuration",
+    MUTATING: "gatekeeper-mutating-webhook-configuration",
+}
+_BY_KIND: Final = {(each.group, each.kind): each for each in GUARDED}
+
+
+def resource_of(ref: ObjectRef) -> Resource:
+    """The collection that a guarded object is in; KeyError for any other."""
+    return _BY_KIND[ref.group, ref.kind]
+
+
+def service_account(deployment: Manifest) -> str:
+    """As whom a Deployment's pods run."""
+    return str(deployment["spec"]["template"]["spec"].get("serviceAccountName", "default"))
+
+
+def is_component(live: LiveObject) -> bool:
+    """Whether an object is a part of Gatekeeper, and nobody's else to bring back: what has an owner is its owner's."""
+    resource = resource_of(live.ref)
+    if live.metadata.get("ownerReferences") or live.metadata.get("namespace", "") != resource.namespace:
+        return False
+    name = _NAMED.get(resource)
+    return live.ref.name == name if name else live.labels.get(_SYSTEM) == "yes"
+
+
+def does_nothing(live: LiveObject) -> bool:
+    """Whether an object is there and does as little as if it were not."""
+    if live.ref.group == _ADMISSION:
+        return not any(webhook.get("rules") for webhook in live.manifest.get("webhooks") or ())
+    return resource_of(live.ref) is DEPLOYMENT and live.manifest["spec"].get("replicas") == 0
+
+
+def restorable(live: LiveObject) -> Manifest:
+    """What brings an object back: all of it but what the server and its controllers keep in it."""
+    kept = {key: live.metadata[key] for key in ("name", "namespace", "labels") if live.metadata.get(key)}
+    if annotations := {key: value for key, value in live.annotations.items() if key != _REVISION}:
+        kept["annotations"] = annotations
+    said = {key: live.manifest[key] for key in ("apiVersion", "kind", "spec", "webhooks") if key in live.manifest}
+    if resource_of(live.ref) is SERVICE:
+        said["spec"] = _without_addresses(said["spec"])
+    return {**said, "metadata": kept}
+
+
+def _without_addresses(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A Service without what the cluster gave it, which another may have by now."""
+    given = {"healthCheckNodePort"} | (set() if spec.get("clusterIP") == "None" else {"clusterIP", "clusterIPs"})
+    ports = [{key: value for key, value in port.items() if key != "nodePort"} for port in spec.get("ports") or ()]
+    return {**{key: value for key, value in spec.items() if key not in given}, "ports": ports}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at Gatekeeper comes to; `lost` is to be brought back, each with what is left of it."""
+
+    good: Mapping[ObjectRef, Manifest]
+    lost: Mapping[ObjectRef, LiveObject | None] = field(default_factory=dict)
+
+
+def compared(good: Mapping[ObjectRef, Manifest], there: Iterable[LiveObject]) -> Look:
+    """The table of this module."""
+    live = {each.ref: each for each in there}
+    kept = {ref: manifest for ref, manifest in good.items() if ref not in live or is_component(live[ref])}
+    working = {ref: restorable(each) for ref, each in live.items() if is_healthy(each)}
+    lost = [ref for ref in kept if ref not in live or _emptied(live[ref])]
+    return Look({**kept, **working}, {ref: live.get(ref) for ref in sorted(lost, key=_order)})
+
+
+def is_healthy(live: LiveObject) -> bool:
+    """Whether an object is as a part of Gatekeeper is to be remembered."""
+    return is_component(live) and not live.deleting and not does_nothing(live)
+
+
+def _emptied(live: LiveObject) -> bool:
+    return live.ref.group == _ADMISSION and not live.deleting and does_nothing(live)
+
+
+def _order(ref: ObjectRef) -> tuple[int, str]:
+    return GUARDED.index(resource_of(ref)), ref.name
+
+
+def load(text: str) -> dict[ObjectRef, Manifest]:
+    """What was remembered; ValueError for anything that is no part of Gatekeeper."""
+    good: dict[ObjectRef, Manifest] = {}
+    try:
+        for manifest in json.loads(text):
+            group = manifest["apiVersion"].rpartition("/")[0]
+            live = LiveObject.of(_BY_KIND[group, manifest["kind"]], manifest)
+            if not is_healthy(live) or restorable(live) != manifest or not _well_formed(manifest):
+                raise ValueError(f"{live.ref} is not as this version remembers a part of Gatekeeper")
+            good[live.ref] = manifest
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"it is no list of parts of Gatekeeper: {error!r}") from error
+    return good
+
+
+def _well_formed(manifest: Manifest) -> bool:
+    """Whether all that this version looks at is there; KeyError, TypeError or AttributeError where it is not."""
+    if manifest["kind"] == DEPLOYMENT.kind:
+        service_account(manifest)
+    called_services(manifest.get("webhooks", ()))
+    return isinstance(manifest["metadata"]["name"], str)
+
+
+def dump(good: Mapping[ObjectRef, Manifest]) -> str:
+    """The text that `read` reads: the same for the same objects."""
+    return json.dumps([good[ref] for ref in sorted(good)], sort_keys=True, indent=1)

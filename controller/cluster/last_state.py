@@ -1,0 +1,326 @@
+"""The last good desired state, kept in the cluster: a restart while Azure is away still repairs drift.
+
+What is found here may be cut off, edited or of another version. It is used whole and verified, or not at all: half a
+state would look like deletions. It stands in ConfigMaps of the operator's own namespace; the first one (the head)
+holds all of it but in the largest installations, and is written last, so that it never names what is not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import gzip
+import hashlib
+import json
+import logging
+import re
+import zlib
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from controller.azure.model import fold
+from controller.cluster.kinds import kind_of
+from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef, Rendered, Role
+from controller.gatekeeper.naming import FIELD_MANAGER
+from controller.policy.model import Member, NotApplied, NotAppliedReason, Unresolved, UnresolvedReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from controller.cluster.client import KubeClient
+    from controller.gatekeeper.model import Outcome
+    from controller.gatekeeper.naming import OwnershipMarks
+    from controller.jsontypes import Json
+
+T = TypeVar("T")
+
+log = logging.getLogger("azpolicy")
+SCHEMA: Final = "azpolicy.dev/state/v1"
+NAME: Final = "azure-policy-sync-state"
+DIGEST: Final = "azpolicy.dev/state-sha256"
+PARTS: Final = "azpolicy.dev/state-parts"
+PART_BYTES: Final = 750_000  # in base64 below the 1 MiB that a ConfigMap may hold and a request had better not exceed
+LARGEST: Final = 32 * 1024 * 1024
+_KEY: Final = "state.json.gz"
+PART_NAME: Final = re.compile(rf"{NAME}-([ab])[0-9]{{1,2}}")
+_MOST_PARTS: Final = LARGEST // PART_BYTES
+_NOT_FOUND: Final = 404
+
+
+class UnusableStateError(ValueError):
+    """What is kept is no state that this version can use; the message says why."""
+
+
+# --- the document ----------------------------------------------------------------------------------------------------
+
+_TAGS: Final[Mapping[type, str]] = {Rendered: "rendered", NotApplied: "not-applied", Unresolved: "unresolved"}
+
+
+def to_document(desired: DesiredState) -> dict[str, Any]:
+    """The state as JSON: the same for equal states."""
+    return {
+        "schema": SCHEMA,
+        "cluster_id": desired.cluster_id,
+        "objects": [
+            {"role": wanted.role, "manifest": wanted.manifest, "members": [asdict(member) for member in wanted.members]}
+            for wanted in desired.objects
+        ],
+        "outcomes": [{"outcome": _TAGS[type(outcome)], **asdict(outcome)} for outcome in desired.outcomes],
+        "listed": sorted(desired.listed),
+        "gone": sorted(desired.gone),
+    }
+
+
+def of_document(document: object) -> DesiredState:
+    """The state that `to_document` was given; UnusableStateError for anything else."""
+    fields = dict(_mapping(document))
+    if (schema := fields.pop("schema", None)) != SCHEMA:
+        raise UnusableStateError(f"its schema is {schema!r}, this version reads {SCHEMA}")
+    return _built(DesiredState, fields, objects=_tuple(_object), outcomes=_tuple(_outcome), listed=_ids, gone=_ids)
+
+
+def _object(node: object) -> DesiredObject:
+    return _built(_checked_object, node, role=Role, manifest=_mapping, members=_tuple(_member))
+
+
+def _checked_object(*, role: Role, manifest: Mapping[str, Json], members: tuple[Member, ...]) -> DesiredObject:
+    """An object of a kind that is ours to write; whatever else somebody put here is not written."""
+    metadata = _mapping(manifest.get("metadata"))
+    for text in (manifest.get("apiVersion"), manifest.get("kind"), metadata.get("name")):
+        _text(text)
+    for key in ("labels", "annotations"):
+        for value in _mapping(metadata.get(key, {})).values():
+            _text(value)
+    wanted = DesiredObject.of(role, manifest, members)
+    try:
+        expected = kind_of(wanted.ref).role
+    except KeyError:
+        expected = None
+    if role is not expected:
+        raise UnusableStateError(f"{wanted.ref} of group {wanted.ref.group!r} is no {role}")
+    return wanted
+
+
+def _outcome(node: object) -> Outcome:
+    fields = dict(_mapping(node))
+    match fields.pop("outcome", None):
+        case "rendered":
+            return _built(Rendered, fields, member=_member, objects=_tuple(_ref), notes=_tuple(_text))
+        case "not-applied":
+            return _built(NotApplied, fields, member=_member, reason=NotAppliedReason)
+        case "unresolved":
+            return _built(Unresolved, fields, member=_member, reason=UnresolvedReason)
+        case other:
+            raise UnusableStateError(f"{other!r} is no outcome that this version knows")
+
+
+def _member(node: object) -> Member:
+    return _built(Member, node, whole=_flag)
+
+
+def _ref(node: object) -> ObjectRef:
+    return _built(ObjectRef, node)
+
+
+def _built(make: Callable[..., T], node: object, **readers: Callable[[Any], object]) -> T:
+    """What the fields make, each read by its reader, as text where it has none."""
+    try:
+        return make(**{name: readers.get(name, _text)(value) for name, value in _mapping(node).items()})
+    except TypeError as error:
+        raise UnusableStateError(f"it has other fields than this version knows: {error}") from error
+
+
+def _tuple(read: Callable[[object], T]) -> Callable[[object], tuple[T, ...]]:
+    return lambda node: tuple(read(item) for item in _list(node))
+
+
+def _ids(node: object) -> frozenset[str]:
+    return frozenset(_text(item) for item in _list(node))
+
+
+def _mapping(node: object) -> Mapping[str, Any]:
+    if not isinstance(node, dict):
+        raise UnusableStateError(f"a {type(node).__name__} stands where an object should")
+    return node
+
+
+def _list(node: object) -> Sequence[object]:
+    if not isinstance(node, list):
+        raise UnusableStateError(f"a {type(node).__name__} stands where a list should")
+    return node
+
+
+def _text(node: object) -> str:
+    if not isinstance(node, str):
+        raise UnusableStateError(f"a {type(node).__name__} stands where a text should")
+    return node
+
+
+def _flag(node: object) -> bool:
+    if not isinstance(node, bool):
+        raise UnusableStateError(f"a {type(node).__name__} stands where true or false should")
+    return node
+
+
+# --- the bytes -------------------------------------------------------------------------------------------------------
+
+
+def canonical(desired: DesiredState) -> bytes:
+    """The state's document as the one text that stands for it."""
+    return json.dumps(to_document(desired), sort_keys=True, separators=(",", ":")).encode()
+
+
+def packed(text: bytes) -> tuple[bytes, ...]:
+    """The text compressed, in parts that fit into a ConfigMap; the same parts for the same text."""
+    whole = gzip.compress(text, mtime=0)
+    return tuple(whole[start : start + PART_BYTES] for start in range(0, len(whole), PART_BYTES))
+
+
+def unpacked(parts: Sequence[bytes]) -> bytes:
+    """The text again; UnusableStateError where it is cut off, damaged, or would not fit into memory."""
+    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        text = stream.decompress(b"".join(parts), LARGEST + 1)
+    except zlib.error as error:
+        raise UnusableStateError(f"it is damaged ({error})") from error
+    if len(text) > LARGEST:
+        raise UnusableStateError(f"it is larger than {LARGEST} bytes")
+    if not stream.eof:
+        raise UnusableStateError("it is cut off")
+    return text
+
+
+# --- the ConfigMaps --------------------------------------------------------------------------------------------------
+
+
+class LastState:
+    """The state as one replica keeps it, of which only the leader may `save`.
+
+    Needs get, create, update and delete of ConfigMaps in `namespace`, and lists nothing.
+    """
+
+    def __init__(self, client: KubeClient, namespace: str, marks: OwnershipMarks) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._labels = marks.labels()
+        self._collection = f"/api/v1/namespaces/{namespace}/configmaps"
+        self._head: Mapping[str, Any] | None = None
+        self._digest = ""
+
+    async def load(self, cluster_id: str | None) -> DesiredState | None:
+        """The state that is kept, if it is of this cluster (None: of any) and can be used; else one line says why not.
+
+        ClusterError only where the API server does not answer or refuses.
+        """
+        try:
+            desired = await self._look()
+            if desired is None:
+                log.info("no last good state is kept yet configmap=%s/%s", self._namespace, NAME)
+            elif cluster_id is not None and fold(desired.cluster_id) != fold(cluster_id):
+                raise UnusableStateError(f"it is of cluster {desired.cluster_id}")
+        except (ValueError, RecursionError) as error:
+            log.warning(
+                "the last good state is not used, nothing is repaired until Azure was read, which writes it anew "
+                "configmap=%s/%s reason=%r",
+                self._namespace,
+                NAME,
+                str(error),
+            )
+            return None
+        return desired
+
+    async def _look(self) -> DesiredState | None:
+        """Reads what is kept, and remembers which state that is and what a write would replace."""
+        self._digest = ""
+        self._head = await self._read(NAME)
+        if self._head is None:
+            return None
+        self._digest, desired = await self._state(self._head)
+        return desired
+
+    async def _state(self, head: Mapping[str, Any]) -> tuple[str, DesiredState]:
+        parts = [_data(head)]
+        for name in _part_names(head):
+            part = await self._read(name)
+            if part is None:
+                raise UnusableStateError(f"configmap {name} is missing")
+            parts.append(_data(part))
+        text = unpacked(parts)
+        digest = hashlib.sha256(text).hexdigest()
+        if digest != _annotation(head, DIGEST):
+            raise UnusableStateError("it is not what was written: its digest differs")
+        return digest, of_document(json.loads(text))
+
+    async def save(self, desired: DesiredState) -> None:
+        """Keeps a state; writes nothing when it is the one that is kept, and once that is known asks nothing either.
+
+        ClusterError leaves the state before it, or this one: the next call tries again.
+        """
+        # In a thread: a large state takes a third of a second, in which the lease and the repairs go on.
+        text = await asyncio.to_thread(canonical, desired)
+        digest = hashlib.sha256(text).hexdigest()
+        if self._head is None:
+            with contextlib.suppress(ValueError, RecursionError):
+                await self._look()
+        if digest == self._digest:
+            return
+        # Unless this is answered nothing is known: it may have been written all the same.
+        head, self._head = self._head, None
+        first, *others = await asyncio.to_thread(packed, text)
+        before = _part_names(head)
+        names = _names_beside(before, len(others))
+        for name, part in zip(names, others, strict=True):
+            await self._write(await self._read(name), name, part, {})
+        self._head = await self._write(head, NAME, first, {DIGEST: digest, PARTS: " ".join(names)})
+        self._digest = digest
+        for name in before:
+            await self._delete(name)
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    async def _read(self, name: str) -> Mapping[str, Any] | None:
+        return await self._client.get(f"{self._collection}/{name}")
+
+    async def _write(
+        self, there: Mapping[str, Any] | None, name: str, data: bytes, annotations: Mapping[str, str]
+    ) -> Mapping[str, Any]:
+        """Makes a ConfigMap, or replaces the one that was seen and no later one."""
+        version = {key: there["metadata"][key] for key in ("uid", "resourceVersion")} if there else {}
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name, "labels": self._labels, "annotations": dict(annotations), **version},
+            "binaryData": {_KEY: base64.b64encode(data).decode()},
+        }
+        method, path = ("PUT", f"{self._collection}/{name}") if there else ("POST", self._collection)
+        response = await self._client.request(method, path, query={"fieldManager": FIELD_MANAGER}, body=manifest)
+        if not response.ok:
+            raise response.error(f"keeping the last good state in configmap {self._namespace}/{name}")
+        return response.body
+
+    async def _delete(self, name: str) -> None:
+        response = await self._client.request("DELETE", f"{self._collection}/{name}")
+        if not response.ok and response.status != _NOT_FOUND:
+            raise response.error(f"deleting configmap {self._namespace}/{name}")
+
+
+def _data(config_map: Mapping[str, Any]) -> bytes:
+    return base64.b64decode(_text(_mapping(config_map.get("binaryData")).get(_KEY)), validate=True)
+
+
+def _annotation(config_map: Mapping[str, Any], key: str) -> str:
+    return str((config_map["metadata"].get("annotations") or {}).get(key, ""))
+
+
+def _part_names(head: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """The further parts that a head names; none where somebody broke that, which the digest will show."""
+    names = _annotation(head, PARTS).split() if head else []
+    return tuple(name for name in names[:_MOST_PARTS] if PART_NAME.fullmatch(name))
+
+
+def _names_beside(before: Sequence[str], count: int) -> tuple[str, ...]:
+    """Names for further parts that overwrite none of those in use: two sets take turns."""
+    used = PART_NAME.fullmatch(before[0]) if before else None
+    turn = "b" if used and used[1] == "a" else "a"
+    return tuple(f"{NAME}-{turn}{number}" for number in range(1, count + 1))

@@ -1,0 +1,120 @@
+"""A plan of the whole cluster, and a plan of the few objects that a watch event named: one decision, two scopes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from controller.cluster.inventory import take_inventory
+from controller.cluster.kinds import TEMPLATE, kind_of
+from controller.cluster.ownership import Ownership, ownership
+from controller.cluster.plan import (
+    Create,
+    DryRunAnswer,
+    Inventory,
+    Keep,
+    NeedsDryRun,
+    Plan,
+    PruneLimit,
+    decide,
+    make_plan,
+    ref_of,
+)
+from controller.gatekeeper.model import Role
+from controller.gatekeeper.naming import ASSIGNMENT_ID, CONSTRAINT_GROUP, TEMPLATE_GROUP, RunningTemplate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from controller.cluster.apply import Applier, DryRunCache
+    from controller.cluster.client import KubeClient
+    from controller.cluster.kinds import LiveObject
+    from controller.cluster.plan import Decision
+    from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef
+    from controller.gatekeeper.naming import OwnershipMarks
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Makes plans against one cluster; reads and dry runs only."""
+
+    client: KubeClient
+    applier: Applier
+    cache: DryRunCache
+    marks: OwnershipMarks
+
+    async def running_templates(self) -> Mapping[str, RunningTemplate]:
+        """Where our templates in the cluster came from, by name: what runs wins over a newcomer."""
+        listed = await self.client.list_live(TEMPLATE)
+        return {
+            live.ref.name: RunningTemplate.of(live.annotations)
+            for live in (listed[0] if listed else ())
+            if ownership(live, self.marks) is Ownership.OURS
+        }
+
+    async def assignment_ids(self) -> frozenset[str]:
+        """The assignments that our constraints and mutators name, as they are spelled there."""
+        inventory = await take_inventory(self.client, ())
+        named = {
+            live.annotations.get(ASSIGNMENT_ID, "")
+            for live in inventory.objects.values()
+            if live.ref.group != TEMPLATE_GROUP and ownership(live, self.marks) is Ownership.OURS
+        }
+        return frozenset(named - {""})
+
+    async def full(
+        self, desired: DesiredState, limit: PruneLimit, *, ask_creates: bool = False
+    ) -> tuple[Plan, Inventory]:
+        """A plan from a complete inventory; `ask_creates` asks the server about new objects too, for a preview."""
+        inventory = await take_inventory(self.client, desired.objects)
+        first = make_plan(desired, inventory, self.marks, limit=limit, cached=self.cache.entries)
+        answers = await self._ask(first, inventory, ask_creates=ask_creates)
+        plan = first
+        if answers:
+            plan = make_plan(desired, inventory, self.marks, limit=limit, cached=self.cache.entries, answers=answers)
+        self.cache.retain({live.uid for live in inventory.objects.values()}, {o.digest for o in desired.objects})
+        self._remember(plan)
+        return plan, inventory
+
+    async def _ask(self, plan: Plan, inventory: Inventory, *, ask_creates: bool) -> dict[ObjectRef, DryRunAnswer]:
+        questions = [
+            change
+            for change in plan.changes
+            if isinstance(change, NeedsDryRun)
+            or (ask_creates and isinstance(change, Create) and _askable(change.desired, inventory))
+        ]
+        answers = await asyncio.gather(*(self._answer(change) for change in questions))
+        return {ref_of(change): answer for change, answer in zip(questions, answers, strict=True)}
+
+    async def _answer(self, change: NeedsDryRun | Create) -> DryRunAnswer:
+        known = self.cache.answer(change) if isinstance(change, NeedsDryRun) else None
+        return known or await self.applier.answer(change)
+
+    def _remember(self, plan: Plan) -> None:
+        for change in plan.changes:
+            if isinstance(change, Keep):
+                self.cache.remember_equal(change.live, change.desired, change.dropped)
+
+    async def some(self, cluster_id: str, wanted: Sequence[tuple[DesiredObject, LiveObject | None]]) -> Plan:
+        """A plan for some desired objects, given as the watch saw them."""
+        changes = await asyncio.gather(*(self._one(desired, live) for desired, live in wanted))
+        return Plan(cluster_id, tuple(changes))
+
+    async def _one(self, desired: DesiredObject, live: LiveObject | None) -> Decision:
+        if live is not None and live.manifest["apiVersion"] != desired.manifest["apiVersion"]:
+            own = kind_of(desired.ref).at(str(desired.manifest["apiVersion"]))
+            live = await self.client.get_live(own, live.ref.name)
+        change = decide(desired, live, self.marks, self.cache.entries)
+        if isinstance(change, NeedsDryRun):
+            change = decide(desired, live, self.marks, self.cache.entries, await self._answer(change))
+            if isinstance(change, Keep):
+                self.cache.remember_equal(change.live, change.desired, change.dropped)
+        return change
+
+
+def _askable(desired: DesiredObject, inventory: Inventory) -> bool:
+    """A constraint of a kind that its template has yet to make cannot be asked about."""
+    return desired.role is not Role.CONSTRAINT or (
+        desired.ref.group == CONSTRAINT_GROUP and desired.ref.kind in inventory.served
+    )

@@ -1,0 +1,229 @@
+r"""Azure's compliance against Gatekeeper's own audit, per assignment member: pure, as are all judgements here.
+
+| Azure \ Gatekeeper  | audited                  | no audit yet, a mutation, unresolved | does not apply here |
+|---------------------|--------------------------|--------------------------------------|---------------------|
+| a verdict           | same if both are equal   | unknown                              | differs             |
+| exempt              | differs                  | unknown                              | same                |
+| none                | unknown                  | unknown                              | same                |
+
+Verdicts are compared, not the objects at fault: Azure holds 500 records a policy and Gatekeeper 20 a constraint, taken
+at different times. Members that Azure Resource Manager itself enforces are left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, assert_never
+
+from controller.azure.model import fold
+from controller.gatekeeper.model import Rendered
+from controller.gatekeeper.naming import ASSIGNMENT_ID, CONSTRAINT_GROUP, REFERENCE_ID
+from controller.policy.model import MemberKey, NotApplied, NotAppliedReason, Unresolved
+from controller.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from controller.azure.compliance import MemberCompliance
+    from controller.cluster.kinds import LiveObject
+    from controller.gatekeeper.model import DesiredState, Outcome
+
+SCHEMA: Final = "azpolicy.dev/compare/v1"
+_EXEMPT: Final = "exempt"
+
+
+class Verdict(StrEnum):
+    """What comparing a member comes to."""
+
+    SAME = "same"
+    DIFFERS = "differs"
+    UNKNOWN = "unknown"
+
+
+_SIGNS: Final = {Verdict.SAME: "=", Verdict.DIFFERS: "!", Verdict.UNKNOWN: "?"}
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """A constraint's last audit; `objects` are `namespace/Kind/name`, fewer than `violations` where there are many."""
+
+    violations: int
+    objects: tuple[str, ...]
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One member, with what each side says; `why` is for people."""
+
+    assignment_id: str
+    reference_id: str
+    definition_id: str
+    verdict: Verdict
+    why: str
+    azure: MemberCompliance | None
+    audit: Audit | None
+
+
+def audits_of(constraints: Iterable[LiveObject]) -> dict[MemberKey, Audit]:
+    """The last audits of constraints that name a member, by member; those without an audit are left out."""
+    found: dict[MemberKey, Audit] = {}
+    for live in constraints:
+        assignment_id = live.annotations.get(ASSIGNMENT_ID, "")
+        audit = _audit(live.manifest.get("status") or {})
+        if live.ref.group == CONSTRAINT_GROUP and assignment_id and audit is not None:
+            found[MemberKey.of(assignment_id, live.annotations.get(REFERENCE_ID, ""))] = audit
+    return found
+
+
+def _audit(status: Mapping[str, Any]) -> Audit | None:
+    if not status.get("auditTimestamp") or status.get("totalViolations") is None:
+        return None
+    listed = status.get("violations") or ()
+    objects = {"/".join(filter(None, (v.get("namespace"), v.get("kind"), v.get("name")))) for v in listed}
+    return Audit(int(status["totalViolations"]), tuple(sorted(objects)), str(status["auditTimestamp"]))
+
+
+def compare(
+    desired: DesiredState, compliance: Iterable[MemberCompliance], audits: Mapping[MemberKey, Audit]
+) -> tuple[Comparison, ...]:
+    """Every member that either side knows, by assignment and reference id."""
+    told: dict[MemberKey, MemberCompliance] = {}
+    for state in compliance:
+        key = MemberKey.of(state.assignment_id, state.reference_id)
+        # Of several states the one that is at fault speaks for the member.
+        if key not in told or state.compliant is False:
+            told[key] = state
+    wholes = {each.member.key.assignment_id: each for each in desired.outcomes if each.member.whole}
+    outcomes = {each.member.key: each for each in desired.outcomes if not each.member.whole}
+    # Where one outcome speaks for all members of an assignment, Azure's states tell which those are.
+    unnamed = (wholes[each].member.key for each in wholes.keys() - {key.assignment_id for key in told})
+    keys = {*outcomes, *told, *unnamed}
+    members = ((key, outcomes.get(key) or wholes.get(key.assignment_id)) for key in keys)
+    found = [
+        _compared(key, outcome, told.get(key), audits.get(key)) for key, outcome in members if not _of_arm(outcome)
+    ]
+    return tuple(sorted(found, key=lambda each: (fold(each.assignment_id), each.reference_id.casefold())))
+
+
+def _of_arm(outcome: Outcome | None) -> bool:
+    return isinstance(outcome, NotApplied) and outcome.reason is NotAppliedReason.MODE
+
+
+def _compared(
+    key: MemberKey, outcome: Outcome | None, azure: MemberCompliance | None, audit: Audit | None
+) -> Comparison:
+    verdict, why = _judged(outcome, azure, audit)
+    member = outcome.member if outcome else None
+    return Comparison(
+        assignment_id=member.assignment_id if member else azure.assignment_id if azure else key.assignment_id,
+        reference_id=azure.reference_id if azure else member.reference_id if member else key.reference_id,
+        definition_id=(member.definition_id if member else "") or (azure.definition_id if azure else ""),
+        verdict=verdict,
+        why=why,
+        azure=azure,
+        audit=audit,
+    )
+
+
+def _judged(outcome: Outcome | None, azure: MemberCompliance | None, audit: Audit | None) -> tuple[Verdict, str]:
+    """The table at the top of the module."""
+    match outcome:
+        case None:
+            return Verdict.DIFFERS, "Azure tells of a member that does not come of any assignment read here"
+        case NotApplied():
+            contradicted = azure is not None and azure.compliant is not None
+            return Verdict.DIFFERS if contradicted else Verdict.SAME, f"does not apply here: {outcome.reason}"
+        case Unresolved():
+            return Verdict.UNKNOWN, f"what it means here is not known: {outcome.reason}"
+        case Rendered() if not any(ref.group == CONSTRAINT_GROUP for ref in outcome.objects):
+            return Verdict.UNKNOWN, "a mutation, which is not audited"
+        case Rendered():
+            return _side_by_side(azure, audit)
+        case _:
+            assert_never(outcome)
+
+
+def _side_by_side(azure: MemberCompliance | None, audit: Audit | None) -> tuple[Verdict, str]:
+    """For a member that is enforced here."""
+    if audit is None:
+        return Verdict.UNKNOWN, "Gatekeeper has not audited it yet"
+    if azure is not None and azure.state.casefold() == _EXEMPT:
+        return Verdict.DIFFERS, "exempt in Azure, audited here"
+    if azure is None or azure.compliant is None:
+        return Verdict.UNKNOWN, "Azure has no verdict"
+    if azure.compliant is (audit.violations == 0):
+        return Verdict.SAME, ""
+    return Verdict.DIFFERS, "the verdicts contradict each other"
+
+
+def as_json(cluster_id: str, found: Iterable[Comparison]) -> str:
+    """One JSON document, keys sorted, ASCII alone, ending in a newline; docs/compare.md has the keys."""
+    listed = list(found)
+    document = {
+        "schema": SCHEMA,
+        "clusterId": cluster_id,
+        "counts": _counts(listed),
+        "members": [_described(each) for each in listed],
+    }
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
+
+def _counts(found: Iterable[Comparison]) -> dict[str, int]:
+    counted = Counter(each.verdict for each in found)
+    return {verdict.value: counted[verdict] for verdict in Verdict}
+
+
+def _described(each: Comparison) -> dict[str, Any]:
+    azure, audit = each.azure, each.audit
+    return {
+        "assignmentId": each.assignment_id,
+        "referenceId": each.reference_id,
+        "definitionId": each.definition_id,
+        "verdict": each.verdict.value,
+        "message": each.why,
+        "azure": azure
+        and {
+            "state": azure.state,
+            "components": [{"id": c.id, "type": c.type, "name": c.name} for c in azure.components],
+        },
+        "gatekeeper": audit
+        and {"violations": audit.violations, "objects": list(audit.objects), "auditTimestamp": audit.at},
+    }
+
+
+def as_text(found: Iterable[Comparison]) -> Iterator[str]:
+    """Three lines a member, those that differ with the objects of both sides, then the counts."""
+    listed = list(found)
+    for each in listed:
+        reference = f" member {each.reference_id}" if each.reference_id else ""
+        why = f": {each.why}" if each.why else ""
+        yield plain(f"{_SIGNS[each.verdict]} {each.verdict}{why}")
+        yield plain(f"    {each.assignment_id}{reference}")
+        yield plain(f"    Azure: {_azure(each.azure)}; Gatekeeper: {_gatekeeper(each.audit)}")
+        if each.verdict is Verdict.DIFFERS:
+            yield from (plain(f"    {line}") for line in _objects(each))
+    yield f"compare: {', '.join(f'{count} {verdict}' for verdict, count in _counts(listed).items())}"
+
+
+def _objects(each: Comparison) -> Iterator[str]:
+    """The objects that either side finds at fault."""
+    for component in each.azure.components if each.azure else ():
+        yield f"Azure: {component.type} {component.name or component.id}"
+    for name in each.audit.objects if each.audit else ():
+        yield f"Gatekeeper: {name}"
+
+
+def _azure(told: MemberCompliance | None) -> str:
+    if told is None:
+        return "says nothing"
+    count = len(told.components)
+    at_fault = f", {count} object{'s' if count > 1 else ''}" if count else ""
+    return f"{told.state or 'no state'}{at_fault}"
+
+
+def _gatekeeper(audit: Audit | None) -> str:
+    return f"{audit.violations} violations at {audit.at}" if audit else "no audit"

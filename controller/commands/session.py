@@ -1,0 +1,71 @@
+"""What the commands that talk to a cluster do, free of the command line's own concerns."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from controller.azure.compliance import read_compliance
+from controller.cluster.apply import Applier, ChangeSet, DryRunCache, Result
+from controller.cluster.client import Connection, KubeClient
+from controller.cluster.cluster_record import ClusterRecord, Recorded
+from controller.cluster.inventory import take_inventory
+from controller.cluster.ownership import Ownership, ownership
+from controller.cluster.planner import Planner
+from controller.commands.compare import Comparison, audits_of, compare
+from controller.source import open_azure, open_source
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from controller.cluster.plan import Plan, PruneLimit
+    from controller.config import ClusterOptions, SourceOptions
+    from controller.gatekeeper.model import DesiredState
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One command's connection to one cluster."""
+
+    applier: Applier
+    planner: Planner
+    cluster_record: ClusterRecord
+    desired: DesiredState
+    recorded: Recorded
+
+    async def plan(self, limit: PruneLimit, *, preview: bool) -> Plan:
+        """The plan for the whole cluster; a preview asks the server about new objects too."""
+        limit = replace(limit, refused=self.recorded.refused)
+        plan, _ = await self.planner.full(self.desired, limit, ask_creates=preview)
+        return plan
+
+    async def apply(self, plan: Plan, done: Callable[[Result], None]) -> ChangeSet:
+        """Carries the plan out; the cluster id is recorded before the first write."""
+        await self.cluster_record.make(plan)
+        return await self.applier.apply(plan, done)
+
+
+@asynccontextmanager
+async def open_session(source: SourceOptions, cluster: ClusterOptions) -> AsyncIterator[Session]:
+    """Reads the source and opens the cluster; Refused when the cluster is recorded as another one."""
+    connection = Connection(cluster.kubeconfig, cluster.context)
+    async with KubeClient(connection) as client:
+        cache = DryRunCache()
+        applier = Applier(client, source.marks, cache)
+        planner = Planner(client, applier, cache, source.marks)
+        cluster_record = ClusterRecord(client, source.marks)
+        async with open_source(source) as opened:
+            desired = await opened.read(planner)
+        recorded = await cluster_record.check(desired.cluster_id)
+        yield Session(applier, planner, cluster_record, desired, recorded)
+
+
+async def compare_audits(source: SourceOptions, cluster: ClusterOptions) -> tuple[Comparison, ...]:
+    """Azure's compliance against Gatekeeper's audit of our constraints; InputError where the source is a snapshot."""
+    async with open_azure(source) as reader:
+        compliance = await read_compliance(reader)
+    async with open_session(source, cluster) as opened:
+        inventory = await take_inventory(opened.planner.client, opened.desired.objects)
+    ours = (live for live in inventory.objects.values() if ownership(live, source.marks) is Ownership.OURS)
+    return compare(opened.desired, compliance, audits_of(ours))

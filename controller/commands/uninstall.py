@@ -1,0 +1,135 @@
+"""Taking away all that azpolicy made: a plan for which nothing is desired, then what is kept beside Gatekeeper's kinds.
+
+Gatekeeper's kinds have no second way of deletion here: what is ours, what stays and in which order it goes is for the
+plan and the Applier to say, as ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from controller.cluster.apply import Applier, ChangeSet, DryRunCache, planned
+from controller.cluster.cluster_record import NAME, ClusterRecord, Recorded
+from controller.cluster.inventory import GatekeeperMissing
+from controller.cluster.owned_state import find_owned_state, remove_owned
+from controller.cluster.ownership import Ownership, ownership
+from controller.cluster.plan import Delete, Plan, PruneLimit, ref_of
+from controller.cluster.planner import Planner
+from controller.cluster.resources import leases_or_error, operator_at_work
+from controller.errors import Refused
+from controller.gatekeeper.model import DesiredState
+from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE, RECORD_NAMESPACE
+from controller.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from controller.cluster.apply import Result
+    from controller.cluster.client import KubeClient
+    from controller.cluster.owned_state import OwnedObject
+    from controller.cluster.plan import Change
+    from controller.gatekeeper.model import ObjectRef
+    from controller.gatekeeper.naming import OwnershipMarks
+
+_NOTHING: Final = DesiredState("", (), (), frozenset())
+_MEANT: Final = PruneLimit(forced=True)
+_RECORD: Final = f"/api/v1/namespaces/{RECORD_NAMESPACE}/configmaps/{NAME}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """All that there is to take away; `held` is being deleted already, and finalizers keep it."""
+
+    server: str
+    cluster_id: str
+    plan: Plan
+    held: tuple[ObjectRef, ...]
+    owned: tuple[OwnedObject, ...]
+
+    @property
+    def count(self) -> int:
+        """How many objects are to be deleted."""
+        return len(self.plan.writes) + len(self.owned)
+
+
+@dataclass(frozen=True, slots=True)
+class Uninstall:
+    """One uninstallation. Killed anywhere, another one finishes it: what is gone is not found again."""
+
+    client: KubeClient
+    marks: OwnershipMarks
+    namespace: str | None
+    keep_kinds: bool = False
+
+    async def refuse_beside_operator(self) -> None:
+        """Refused while somebody renews the operator's Lease: everything would be put back."""
+        if holder := await operator_at_work(self.client, self.namespace):
+            raise Refused(
+                f"the operator {holder} is at work and would put everything back: stop it first (helm uninstall, or "
+                "kubectl scale --replicas=0), or insist with --force"
+            )
+
+    async def survey(self) -> Found:
+        """What there is; Refused where --managed-by is the mark of somebody who is here himself."""
+        recorded = Recorded.of(await self.client.get(_RECORD)).cluster_id
+        await ClusterRecord(self.client, self.marks).check(recorded)
+        leases = await leases_or_error(self.client, self.namespace)
+        held = (str(each["metadata"]["namespace"]) for each in leases)
+        named = {RECORD_NAMESPACE, GATEKEEPER_NAMESPACE, self.namespace, *held}
+        namespaces = filter(None, named)
+        owned = await find_owned_state(self.client, namespaces, leases, keep_kinds=self.keep_kinds)
+        plan, leaving = await self._plan()
+        return Found(self.client.server, recorded, plan, leaving, owned)
+
+    async def _plan(self) -> tuple[Plan, tuple[ObjectRef, ...]]:
+        """The plan, and what of ours is on its way out; a cluster without Gatekeeper has neither."""
+        cache = DryRunCache()
+        planner = Planner(self.client, Applier(self.client, self.marks, cache), cache, self.marks)
+        try:
+            plan, inventory = await planner.full(_NOTHING, _MEANT)
+        except GatekeeperMissing:
+            return Plan("", ()), ()
+        leaving = (live for live in inventory.objects.values() if live.deleting)
+        return plan, tuple(sorted(x.ref for x in leaving if ownership(x, self.marks) is Ownership.OURS))
+
+    async def remove(self, found: Found, done: Callable[[Result], None]) -> ChangeSet:
+        """Deletes what was found; the rest stays while any of Gatekeeper's objects could not go.
+
+        Refused when objects came back meanwhile: an operator is at work that holds no Lease.
+        """
+        outcome = await Applier(self.client, self.marks, DryRunCache()).apply(found.plan, done)
+        if outcome.problems:
+            return outcome
+        again, _ = await self._plan()
+        if again.writes:
+            raise Refused(f"{ref_of(again.writes[0])} came back: an operator is at work that holds no Lease; stop it")
+        results = []
+        for each in found.owned:
+            results.append(await remove_owned(self.client, each))
+            done(results[-1])
+        return ChangeSet((*outcome.results, *results))
+
+
+def as_text(found: Found) -> Iterator[str]:
+    """One line for each object, in the order in which they go, between where that is and how many there are."""
+    recorded = f", recorded as {found.cluster_id}" if found.cluster_id else ""
+    yield plain(f"uninstall from {found.server}{recorded}")
+    yield from map(_line, found.plan.changes)
+    yield from (plain(f"! wait {ref}: it is being deleted already, and finalizers hold it") for ref in found.held)
+    yield from (plain(f"- delete {each.ref}") for each in found.owned)
+    yield f"uninstall: {found.count} to delete" if found.count else "uninstall: nothing to delete"
+
+
+def _line(change: Change) -> str:
+    if isinstance(change, Delete):
+        return plain(f"- delete {change.live.ref}")
+    result = planned(change)
+    return plain(f"= {result.action} {result.ref}: {result.message}")
+
+
+def summary(outcome: ChangeSet) -> str:
+    """One line of counts."""
+    written, problems = len(outcome.written), len(outcome.problems)
+    kept = len(outcome.results) - written - problems
+    return f"uninstall: {written} deleted, {kept} kept, {problems} failed"

@@ -1,0 +1,1 @@
+"""Moves a cluster from the AKS add-on to azpolicy, and back."""

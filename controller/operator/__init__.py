@@ -1,0 +1,1 @@
+"""The operator: loops that keep a cluster as Azure says."""

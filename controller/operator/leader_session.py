@@ -1,0 +1,176 @@
+"""One term at work, from when a replica leads to when it no longer does, under settings that change.
+
+The PolicySync steers a term. New settings open a new source and start the loops again with all that they know. Settings
+that cannot be used stop nothing: the ones before stay in force, and the status says what is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from controller.cluster.apply import Applier, DryRunCache
+from controller.cluster.cluster_record import ClusterRecord
+from controller.cluster.guard import ComponentStore, Guard
+from controller.cluster.kinds import POLICY_SYNC
+from controller.cluster.last_state import LastState
+from controller.cluster.planner import Planner
+from controller.cluster.watch import Watcher
+from controller.errors import ClusterError, InputError
+from controller.operator.reconciler import Dependencies, Reconciler
+from controller.operator.settings import requests_of, settings_of
+from controller.report.events import SYNC_REF, EventDraft
+from controller.report.reporter import Reporter
+from controller.source import open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from controller.cluster.client import KubeClient
+    from controller.cluster.kinds import LiveObject
+    from controller.gatekeeper.model import ObjectRef
+    from controller.gatekeeper.naming import OwnershipMarks
+    from controller.operator.settings import Settings
+    from controller.report.metrics import Metrics
+
+log = logging.getLogger("azpolicy")
+_STEERING: Final = "suspend"  # the one field of a PolicySync's spec that is no setting
+
+
+class LeaderSession:
+    """Works for one cluster until it is cancelled; `base` is what a PolicySync can change.
+
+    With `guard` it looks after Gatekeeper's own parts, too.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        marks: OwnershipMarks,
+        metrics: Metrics,
+        base: Settings,
+        *,
+        namespace: str,
+        instance: str,
+        good_at: Callable[[datetime], None],
+        dry_run: bool,
+        guard: bool,
+    ) -> None:
+        cache = DryRunCache()
+        applier = Applier(client, marks, cache)
+        self._client = client
+        self._metrics = metrics
+        self._base = base
+        self._used = base
+        self._live: LiveObject | None = None
+        self._turned = asyncio.Event()
+        self._dry_run = dry_run
+        self._components = ComponentStore(client, namespace, marks)
+        self._guard = Guard(client, self._components, writes=self._writes, restored=self._restored) if guard else None
+        self._reporter = Reporter(client, marks, metrics, instance)
+        self.reconciler = Reconciler(
+            Dependencies(
+                client=client,
+                planner=Planner(client, applier, cache, marks),
+                applier=applier,
+                cluster_record=ClusterRecord(client, marks),
+                last_state=LastState(client, namespace, marks),
+                marks=marks,
+                metrics=metrics,
+                reporter=self._reporter,
+                good_at=good_at,
+                dry_run=dry_run,
+            ),
+            base,
+        )
+
+    async def run(self) -> None:
+        """Until it is cancelled; InputError where the base itself cannot be used."""
+        # Without an answer the watcher brings it, as soon as there is one.
+        with contextlib.suppress(ClusterError):
+            self._live = await self._client.get_live(POLICY_SYNC, SYNC_REF.name)
+        self._reporter.seen(self._live)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watcher().run())
+            group.create_task(self._sessions())
+            group.create_task(self._look_after_gatekeeper())
+
+    async def _look_after_gatekeeper(self) -> None:
+        if self._guard is not None:
+            await self._guard.run()
+        elif not self._dry_run:
+            try:
+                await self._components.forget()
+            except ClusterError as error:
+                log.warning("what was remembered of Gatekeeper is still kept error=%r", str(error))
+
+    def _writes(self) -> bool:
+        return not self._dry_run and not requests_of(self._live).suspended(datetime.now(UTC))
+
+    def _restored(self, ref: ObjectRef, why: str) -> None:
+        self._metrics.gatekeeper_restored(ref.kind)
+        uid = self._live.uid if self._live else ""
+        note = f"{ref} of Gatekeeper is back: {why}"
+        self._reporter.add_event(EventDraft(SYNC_REF, uid, "GatekeeperRestored", note, warning=True))
+
+    def _watcher(self) -> Watcher:
+        return Watcher(self._client, POLICY_SYNC, self._changed, observed=self._observed)
+
+    def _observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
+        if ref == SYNC_REF:
+            self._reporter.seen(live)
+
+    def _changed(self, ref: ObjectRef, live: LiveObject | None) -> None:
+        if ref != SYNC_REF:
+            return
+        before, self._live = self._live, live
+        if _settings_in(before) != _settings_in(live):
+            self._turned.set()
+        else:
+            self._pass_requests()
+        if live is None:
+            self.reconciler.wake()
+        if self._guard is not None:
+            self._guard.wake()
+
+    def _pass_requests(self) -> None:
+        self.reconciler.take_requests(requests_of(self._live))
+
+    async def _sessions(self) -> None:
+        """One session after another, a new one whenever the settings turn."""
+        while True:
+            self._turned.clear()
+            try:
+                wanted = settings_of(self._live, self._base)
+                self._pass_requests()
+                await self._session(wanted)
+            except InputError as error:
+                if not _settings_in(self._live):
+                    raise
+                log.error("the PolicySync cannot be used, the settings before it stay error=%r", str(error))  # noqa: TRY400
+                await self._session(self._used, str(error))
+
+    async def _session(self, settings: Settings, error: str = "") -> None:
+        """The loops under one source, until the settings turn; InputError where the source cannot be opened."""
+        async with open_source(settings.source) as source:
+            self._used = settings
+            self._metrics.polls_every(settings.pace.poll)
+            self._reporter.update(settings_error=error, generation=self._live.generation if self._live else 0)
+            running = asyncio.ensure_future(self.reconciler.run(source, settings))
+            turned = asyncio.ensure_future(self._turned.wait())
+            try:
+                await asyncio.wait({running, turned}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                running.cancel()
+                turned.cancel()
+                await asyncio.wait({running, turned})
+            if not running.cancelled():
+                running.result()
+
+
+def _settings_in(live: LiveObject | None) -> dict[str, object]:
+    spec = live.manifest.get("spec") or {} if live is not None else {}
+    return {key: value for key, value in spec.items() if key != _STEERING}

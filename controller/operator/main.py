@@ -1,0 +1,240 @@
+"""The operator: our loops beside kopf's, and a small web server for probes and metrics.
+
+kopf does signals, login and the watch on CustomResourceDefinitions. Gatekeeper's own kinds and the PolicySync go
+through our watchers: kopf's end the process when a kind goes away under them (design property 11). kopf ending ends the
+process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import kopf
+from aiohttp import web
+
+from controller.cluster.client import KubeClient
+from controller.cluster.lease import Leadership, LeaseSettings
+from controller.errors import AzpolicyError, InputError
+from controller.gatekeeper.naming import AZPOLICY_GROUP, CONSTRAINT_GROUP, MUTATION_GROUP, TEMPLATE_GROUP
+from controller.operator.leader_session import LeaderSession
+from controller.report.metrics import Metrics
+
+if TYPE_CHECKING:
+    from controller.cluster.client import Connection
+    from controller.gatekeeper.naming import OwnershipMarks
+    from controller.operator.settings import Settings
+
+log = logging.getLogger("azpolicy")
+_WATCHED_GROUPS: Final = frozenset({CONSTRAINT_GROUP, MUTATION_GROUP, TEMPLATE_GROUP, AZPOLICY_GROUP})
+_STOP_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSettings:
+    """All that `azpolicy run` is told; `listen` is HOST:PORT of probes and metrics.
+
+    `base` is what a PolicySync can change; `namespace` is the operator's own; `identity` tells replicas apart.
+    """
+
+    connection: Connection
+    base: Settings
+    marks: OwnershipMarks
+    listen: str
+    namespace: str
+    identity: str
+    leader_elect: bool = False
+    dry_run: bool = False
+    guard_gatekeeper: bool = False
+
+
+async def operate(settings: OperatorSettings) -> None:
+    """Runs until SIGTERM or SIGINT; an AzpolicyError when it cannot start or must not go on."""
+    # The elector's own client has no fence, and does not queue behind requests that hang.
+    async with KubeClient(settings.connection) as electing:
+        leadership = _leadership(settings, electing) if settings.leader_elect else None
+        fence = leadership.remaining if leadership else None
+        async with KubeClient(settings.connection, fence=fence) as client:
+            replica = Replica(settings, client, leadership)
+            async with _web_server(settings.listen, replica):
+                log.info("started cluster=%s listen=%s dry_run=%s", client.server, settings.listen, settings.dry_run)
+                with _first_error():
+                    await _run_beside_kopf(settings, replica)
+    log.info("stopped")
+
+
+def _leadership(settings: OperatorSettings, client: KubeClient) -> Leadership:
+    # A pod that starts again under its name must not take what it held before for its own.
+    identity = f"{settings.identity}_{uuid.uuid4().hex[:8]}"
+    return Leadership(client, LeaseSettings(namespace=settings.namespace, identity=identity))
+
+
+class Replica:
+    """One of the operator's replicas: stands by, or is at work; and what its pages say of it."""
+
+    def __init__(self, settings: OperatorSettings, client: KubeClient, leadership: Leadership | None) -> None:
+        self.metrics = Metrics(time.time)
+        self._settings = settings
+        self._client = client
+        self._leadership = leadership
+        self._session: LeaderSession | None = None
+
+    async def run(self) -> None:
+        """Works, or stands by and works when it comes to lead, until it is cancelled."""
+        if self._leadership is None:
+            await self._work()
+        else:
+            await self._leadership.lead(self._work)
+
+    async def _work(self) -> None:
+        settings, leadership = self._settings, self._leadership
+        if leadership and leadership.last_good:
+            self.metrics.last_good(leadership.last_good.timestamp())
+        self._session = LeaderSession(
+            self._client,
+            settings.marks,
+            self.metrics,
+            settings.base,
+            namespace=settings.namespace,
+            instance=settings.identity,
+            good_at=leadership.note if leadership else lambda _: None,
+            dry_run=settings.dry_run,
+            guard=settings.guard_gatekeeper,
+        )
+        self.metrics.leading(leads=True)
+        try:
+            await self._session.run()
+        finally:
+            self.metrics.leading(leads=False)
+            self._session = None
+
+    def wake(self) -> None:
+        """A kind came, changed or went: whoever is at work compares everything soon."""
+        if self._session is not None:
+            self._session.reconciler.wake()
+
+    @property
+    def alive(self) -> bool:
+        """Whether what should advance advances."""
+        return self._session is None or self._session.reconciler.alive()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it stands by, or is at work and knows the cluster."""
+        standing_by = self._session is None and self._leadership is not None
+        return standing_by or (self._session is not None and self._session.reconciler.complete.is_set())
+
+
+async def _run_beside_kopf(settings: OperatorSettings, replica: Replica) -> None:
+    async with asyncio.TaskGroup() as group:
+        # Ours first: kopf cancels, on its way out, every task that is younger than itself.
+        loops = group.create_task(replica.run())
+        registry = _registry(settings.connection, replica, loops)
+        operator = group.create_task(
+            kopf.operator(registry=registry, settings=_kopf_settings(), clusterwide=True, standalone=True)
+        )
+        operator.add_done_callback(lambda _: loops.cancel())
+
+
+@contextlib.contextmanager
+def _first_error() -> Any:
+    """A task group's errors as the one that a user can do something about."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        ours = group.subgroup(AzpolicyError)
+        if ours is None:
+            raise
+        first: BaseException = ours
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from group
+
+
+def _registry(connection: Connection, replica: Replica, loops: asyncio.Task[None]) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return await connection_info(connection)
+
+    @kopf.on.event("apiextensions.k8s.io", "v1", "customresourcedefinitions", registry=registry)
+    def crd_changed(type: str | None, body: Any, **_: Any) -> None:  # noqa: A002 - kopf's name
+        # The first listing (no type) tells nothing that the first sync does not see itself.
+        if type is not None and (body.get("spec") or {}).get("group") in _WATCHED_GROUPS:
+            replica.wake()
+
+    @kopf.on.cleanup(registry=registry)
+    async def end_loops(**_: Any) -> None:
+        # kopf waits five seconds for tasks that are younger than itself, and our watchers are.
+        loops.cancel()
+        await asyncio.wait([loops], timeout=_STOP_SECONDS)
+
+    return registry
+
+
+async def connection_info(connection: Connection) -> kopf.ConnectionInfo:
+    """kopf's form of the connection that our own client uses, a fresh token included."""
+    configuration = await connection.configuration()
+    auth = (await configuration.auth_settings()).get("BearerToken")
+    scheme, _, token = str(auth["value"]).rpartition(" ") if auth else ("", "", None)
+    return kopf.ConnectionInfo(
+        server=configuration.host,
+        ca_path=configuration.ssl_ca_cert,
+        insecure=not configuration.verify_ssl,
+        certificate_path=configuration.cert_file,
+        private_key_path=configuration.key_file,
+        scheme=scheme or None,
+        token=token,
+    )
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.networking.request_timeout = 30
+    settings.watching.server_timeout = 290
+    settings.watching.client_timeout = 300
+    settings.process.ultimate_exiting_timeout = _STOP_SECONDS
+    return settings
+
+
+@contextlib.asynccontextmanager
+async def _web_server(listen: str, replica: Replica) -> Any:
+    host, _, port = listen.rpartition(":")
+    runner = web.AppRunner(_app(replica), access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host or "0.0.0.0", int(port)).start()  # noqa: S104 - probes come from the node
+    except (OSError, ValueError, OverflowError) as error:
+        await runner.cleanup()
+        raise InputError(f"--listen {listen}: {error}; give HOST:PORT that is free") from error
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _app(replica: Replica) -> web.Application:
+    async def healthz(_: web.Request) -> web.Response:
+        alive = replica.alive
+        return web.Response(text="ok\n" if alive else "a loop does not advance\n", status=200 if alive else 500)
+
+    async def readyz(_: web.Request) -> web.Response:
+        ready = replica.ready
+        return web.Response(text="ok\n" if ready else "no complete inventory yet\n", status=200 if ready else 503)
+
+    async def metrics_text(_: web.Request) -> web.Response:
+        return web.Response(
+            body=replica.metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics_text)])
+    return app

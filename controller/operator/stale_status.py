@@ -1,0 +1,59 @@
+"""Stale status: objects on which Gatekeeper has not reported in time, and when to nudge it.
+
+Gatekeeper writes the status of a template or mutator when one of its caches tells it to, and looks the object up in
+another. Where that one is behind, as after a restart of the API server, it takes the object for deleted and is done
+(seen with 3.23.1). It then enforces, but never says so, and without its word no constraint of the template is made
+(design property 7), until the next change of the object or its own resync ten hours later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from controller.cluster.readiness import is_status_stale
+
+if TYPE_CHECKING:
+    from controller.cluster.kinds import LiveObject
+    from controller.gatekeeper.model import ObjectRef
+
+PATIENCE_SECONDS: Final = 30.0
+LONGEST_PATIENCE: Final = 3600.0
+AT_ONCE: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Stale:
+    """One version of an object, and when to nudge Gatekeeper about it."""
+
+    version: tuple[str, int]
+    due: float
+    patience: float = PATIENCE_SECONDS
+
+
+class StaleStatus:
+    """Which objects have a stale status; times are the caller's clock, in seconds."""
+
+    def __init__(self) -> None:
+        self._stale: dict[ObjectRef, _Stale] = {}
+
+    def seen(self, ref: ObjectRef, live: LiveObject | None, now: float) -> None:
+        """An object that has a status as it is now; None where it is gone or nobody wants it any more."""
+        if live is None or live.deleting or not is_status_stale(live):
+            self._stale.pop(ref, None)
+            return
+        version = (live.uid, live.generation)
+        known = self._stale.get(ref)
+        if known is None or known.version != version:
+            self._stale[ref] = _Stale(version, now + PATIENCE_SECONDS)
+
+    def due(self, now: float) -> tuple[ObjectRef, ...]:
+        """What to nudge now, the longest overdue first: a few at a time, as a busy Gatekeeper has forgotten none."""
+        late = sorted((entry.due, ref) for ref, entry in self._stale.items() if entry.due <= now)
+        return tuple(ref for _, ref in late[:AT_ONCE])
+
+    def nudged(self, ref: ObjectRef, now: float) -> None:
+        """Notes a nudge: the next one comes after twice as long, and at most an hour."""
+        if (entry := self._stale.get(ref)) is not None:
+            patience = min(entry.patience * 2, LONGEST_PATIENCE)
+            self._stale[ref] = _Stale(entry.version, now + patience, patience)

@@ -1,0 +1,173 @@
+"""Where a desired state comes from: a snapshot or Azure itself; the same for a command and for the operator."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from controller.azure.snapshot import fingerprint, read_snapshot
+from controller.errors import InputError
+from controller.gatekeeper.desired import desired_state
+from controller.gatekeeper.providers import make_provider
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from controller.azure.arm import ArmReader, Reading
+    from controller.azure.model import AzureState
+    from controller.config import SourceOptions
+    from controller.gatekeeper.model import DesiredState
+    from controller.gatekeeper.naming import RunningTemplate
+    from controller.gatekeeper.sources import TemplateProvider
+
+
+class InCluster(Protocol):
+    """What a reading may want to know of the cluster that it is for."""
+
+    async def running_templates(self) -> Mapping[str, RunningTemplate]:
+        """Where our templates in the cluster came from, by name."""
+
+    async def assignment_ids(self) -> frozenset[str]:
+        """The assignments that our objects in the cluster name."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoCluster:
+    """Nothing is known of a cluster: `render` asks none."""
+
+    async def running_templates(self) -> Mapping[str, RunningTemplate]:
+        """None."""
+        return {}
+
+    async def assignment_ids(self) -> frozenset[str]:
+        """None."""
+        return frozenset()
+
+
+class StateReader(Protocol):
+    """Reads what Azure says, whole or not at all."""
+
+    async def read(self, cluster: InCluster) -> AzureState:
+        """Everything, or SourceError or InputError."""
+
+    async def changed(self) -> bool:
+        """Whether it would likely tell something new already."""
+
+    @property
+    def figures(self) -> Mapping[str, float]:
+        """What the last reading cost, for metrics; empty where there is nothing to tell."""
+
+
+@dataclass
+class SnapshotReader:
+    """A snapshot; changed as soon as one of its files is."""
+
+    path: Path
+    cluster_id: str | None
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._seen = ""
+
+    async def read(self, cluster: InCluster) -> AzureState:  # noqa: ARG002 - a snapshot proves nothing gone
+        """The snapshot now; its fingerprint is taken before, so that a change meanwhile is seen afterwards."""
+        self._seen = await asyncio.to_thread(self._fingerprint)
+        return await asyncio.to_thread(read_snapshot, self.path, self.cluster_id)
+
+    async def changed(self) -> bool:
+        """Whether a file came, went or was written since the last reading."""
+        return await asyncio.to_thread(self._fingerprint) != self._seen
+
+    def _fingerprint(self) -> str:
+        """The snapshot's, or what is wrong with it: it is read again when that changes, not before."""
+        try:
+            return fingerprint(self.path)
+        except InputError as error:
+            return str(error)
+
+
+@dataclass
+class AzureReader:
+    """Azure Resource Manager, read at every poll."""
+
+    reader: ArmReader
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    async def read(self, cluster: InCluster) -> AzureState:
+        """All of it; assignments that the cluster's objects name and Azure no longer lists are asked for one by one."""
+        reading = await self.reader.read(await cluster.assignment_ids())
+        self.figures = {"requests": float(reading.requests), **reading.remaining_reads}
+        return reading.state
+
+    async def changed(self) -> bool:
+        """Azure tells only when asked."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Reads Azure's state and turns it into the desired state at the moment of reading."""
+
+    reader: StateReader
+    provider: TemplateProvider
+    options: SourceOptions
+
+    async def read(self, cluster: InCluster) -> DesiredState:
+        """The desired state now; InputError or SourceError when the source cannot be read whole."""
+        state = await self.reader.read(cluster)
+        return await desired_state(
+            state,
+            self.provider,
+            now=datetime.now(UTC),
+            marks=self.options.marks,
+            excluded_namespaces=self.options.excluded_namespaces,
+            running=await cluster.running_templates(),
+        )
+
+    @property
+    def description(self) -> str:
+        """What is read, in words."""
+        return f"snapshot {self.options.snapshot}" if self.options.snapshot else f"Azure ({self.options.azure.cloud})"
+
+    async def changed(self) -> bool:
+        """Whether a reading would likely tell something new before the next poll is due."""
+        return await self.reader.changed()
+
+
+@asynccontextmanager
+async def open_source(options: SourceOptions) -> AsyncIterator[Source]:
+    """The source that the options name; what it holds open is closed at the end."""
+    provider = make_provider(
+        options.templates, hosts=options.template_hosts, pins=options.template_pins, cache=options.template_cache
+    )
+    if options.snapshot is not None:
+        yield Source(SnapshotReader(options.snapshot, options.cluster_id), provider, options)
+        return
+    async with open_azure(options) as reader:
+        yield Source(AzureReader(reader), provider, options)
+
+
+async def read_azure(options: SourceOptions) -> Reading:
+    """One whole reading of Azure itself, with the documents behind it; InputError where a snapshot is given."""
+    async with open_azure(options) as reader:
+        return await reader.read()
+
+
+@asynccontextmanager
+async def open_azure(options: SourceOptions) -> AsyncIterator[ArmReader]:
+    """Azure as the options say; InputError where they name a snapshot.
+
+    The SDK is imported here and nowhere else, for a snapshot does not need it.
+    """
+    if options.snapshot is not None:
+        raise InputError("this is about Azure itself: leave --snapshot (AZPOLICY_SNAPSHOT) out")
+    settings = options.azure.settings(options.cluster_id, os.environ)
+    from controller.azure.arm import ArmReader  # noqa: PLC0415
+
+    async with ArmReader(settings) as reader:
+        yield reader

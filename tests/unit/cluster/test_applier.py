@@ -1,0 +1,589 @@
+"""Carrying out a plan while others write to the same cluster: races that a real one shows too seldom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from controller.cluster.apply import NUDGED, Action, Applier, ChangeSet, DryRunCache, Result
+from controller.cluster.kinds import kind_of
+from controller.cluster.plan import (
+    REJECTED_DIGEST,
+    Create,
+    Delete,
+    DeleteReason,
+    Invalid,
+    Keep,
+    NeedsDryRun,
+    Plan,
+    Rejected,
+    Retain,
+    decide,
+    target_for,
+)
+from tests.unit.cluster_builders import CLUSTER_ID, MARKS, constraint, foreign, live, member, mutator, template
+from tests.unit.fake_api import BAD_REGO, FakeApi, status
+
+if TYPE_CHECKING:
+    from controller.cluster.kinds import LiveObject
+    from controller.cluster.plan import Change, Decision, DryRunAnswer
+    from controller.gatekeeper.model import DesiredObject
+
+DENIED = 'admission webhook "validation.gatekeeper.sh" denied the request: no'
+PREVENTED = "ValidatingAdmissionPolicy 'azpolicy-prevention' denied request: azpolicy manages this object: change ..."
+EDIT = {"enforcementAction": "dryrun"}
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    """An empty cluster."""
+    return FakeApi()
+
+
+@pytest.fixture
+def cache() -> DryRunCache:
+    """What the process remembers; nothing yet."""
+    return DryRunCache()
+
+
+async def carry_out(api: FakeApi, cache: DryRunCache, *changes: Change, ready_timeout: float = 0.2) -> ChangeSet:
+    applier = Applier(api, MARKS, cache, ready_timeout=ready_timeout)
+    return await applier.apply(Plan(CLUSTER_ID, changes))
+
+
+async def one(api: FakeApi, cache: DryRunCache, change: Change) -> Result:
+    (result,) = (await carry_out(api, cache, change)).results
+    return result
+
+
+def drifted(api: FakeApi, wanted: DesiredObject, **spec: Any) -> NeedsDryRun:
+    """An edited object in the cluster, and the change that repairs it."""
+    api.put(live(wanted))
+    api.edit(wanted.ref, **(spec or EDIT))
+    found = api.found(wanted.ref)
+    return NeedsDryRun(wanted, found, target_for(wanted, found))
+
+
+def again(api: FakeApi, cache: DryRunCache, wanted: DesiredObject) -> Decision:
+    return decide(wanted, api.found(wanted.ref) if api.has(wanted.ref) else None, MARKS, cache.entries)
+
+
+# --- what goes well --------------------------------------------------------------------------------------------------
+
+
+async def test_a_constraint_is_made_after_its_template_whatever_their_order_in_the_plan(
+    api: FakeApi, cache: DryRunCache
+) -> None:
+    outcome = await carry_out(api, cache, Create(constraint()), Create(template()))
+
+    assert [call.path.rpartition("/")[2] for call in api.calls if call.method == "POST"] == [
+        "constrainttemplates",
+        "k8sthing",
+    ]
+    assert {result.action for result in outcome.results} == {Action.CREATED}
+
+
+async def test_what_was_carried_out_is_kept_at_the_next_look(api: FakeApi, cache: DryRunCache) -> None:
+    wanted = (template(), constraint(), mutator())
+
+    await carry_out(api, cache, *map(Create, wanted))
+
+    assert [type(again(api, cache, each)) for each in wanted] == [Keep] * 3
+
+
+async def test_each_change_is_told_once_it_has_ended(api: FakeApi, cache: DryRunCache) -> None:
+    told: list[Result] = []
+
+    outcome = await Applier(api, MARKS, cache).apply(
+        Plan(CLUSTER_ID, (Create(constraint()), Create(template()))), told.append
+    )
+
+    assert [each.ref.kind for each in told] == ["ConstraintTemplate", "K8sThing"]
+    assert {*map(id, told)} == {*map(id, outcome.results)}
+
+
+# --- others write at the same time -----------------------------------------------------------------------------------
+
+
+async def test_a_repair_survives_writes_of_the_status_in_between(api: FakeApi, cache: DryRunCache) -> None:
+    wanted = mutator()
+    change = drifted(api, wanted)
+    api.at("PUT", wanted.ref.name, act=lambda: api.touch(wanted.ref), times=3)
+
+    result = await one(api, cache, change)
+
+    assert result.action is Action.REPLACED
+    assert api.found(wanted.ref).manifest["spec"] == wanted.manifest["spec"]
+
+
+async def test_a_repair_gives_up_on_an_object_that_changes_at_every_try(api: FakeApi, cache: DryRunCache) -> None:
+    wanted = mutator()
+    change = drifted(api, wanted)
+    api.at("PUT", wanted.ref.name, act=lambda: api.touch(wanted.ref), times=100)
+
+    result = await one(api, cache, change)
+
+    assert (result.action, result.reason) == (Action.FAILED, "ConcurrentChanges")
+    assert api.count("PUT") == 5
+
+
+async def test_who_was_put_right_by_somebody_else_is_left_alone(api: FakeApi, cache: DryRunCache) -> None:
+    wanted = mutator()
+    change = drifted(api, wanted)
+    api.at("PUT", wanted.ref.name, act=lambda: api.put(live(wanted)))
+
+    result = await one(api, cache, change)
+
+    assert result.action is Action.UNCHANGED
+    assert api.count("PUT") == 1
+
+
+async def test_what_was_deleted_meanwhile_is_created(api: FakeApi, cache: DryRunCache) -> None:
+    wanted = mutator()
+    change = drifted(api, wanted)
+    api.at("PUT", wanted.ref.name, act=lambda: api.remove(wanted.ref))
+
+    assert (await one(api, cache, change)).action is Action.CREATED
+    assert api.has(wanted.ref)
+
+
+async def test_a_repair_does_not_write_over_what_is_being_deleted(api: FakeApi, cache: DryRunCache) -> None:
+    wanted = mutator()
+    change = drifted(api, wanted)
+    api.at("PUT", wanted.ref.name, act=lambda: api.put(live(wanted, deleting=True, spec=EDIT)))
+
+    assert (await one(api, cache, change)).action is Action.BLOCKED
+    assert api.found(wanted.ref).manifest["spec"] == EDIT
+
+
+async def test_what_was_created_by_another_copy_of_us_is_no_error(api: FakeApi, cache: DryRunCache) -> None:
+    wanted = mutator()
+    api.at("POST", "assign", act=lambda: api.put(live(wanted)))
+
+    assert (await one(api, cache, Create(wanted))).action is Action.UNCHANGED
+
+
+@pytest.mark.parametrize("change", ["create", "replace"])
+async def test_a_template_that_somebody_made_in_between_is_not_overwritten(
+    api: FakeApi, cache: DryRunCache, change: str
+) -> None:
+    wanted = template()
+    theirs = foreign(template(rego="theirs"))
+    planned: Change = Create(wanted) if change == "create" else drifted(api, template(), targets=[{"rego": "edit"}])
+    api.at("POST" if change == "create" else "PUT", "", act=lambda: api.put(theirs))
+
+    result = await one(api, cache, planned)
+
+    assert result.action is Action.CONFLICT
+    assert api.found(wanted.ref).manifest["spec"] == theirs.manifest["spec"]
+
+
+async def test_a_repair_without_its_template_in_the_plan_builds_nothing_on_a_foreign_one(
+    api: FakeApi, cache: DryRunCache
+) -> None:
+    api.put(foreign(template()))
+
+    result = await one(api, cache, Create(constraint()))
+
+    assert (result.action, result.message) == (Action.BLOCKED, "its ConstraintTemplate is not ours")
+    assert not api.has(constraint().ref)
+
+
+# --- the server says no ----------------------------------------------------------------------------------------------
+
+
+async def test_a_request_that_is_put_off_is_repeated(api: FakeApi, cache: DryRunCache) -> None:
+    api.at("POST", "assign", status(429, "later", retry_after=0), times=2)
+
+    assert (await one(api, cache, Create(mutator()))).action is Action.CREATED
+    assert api.count("POST") == 3
+
+
+async def test_a_refusal_by_a_webhook_is_not_repeated_and_hurts_no_other(api: FakeApi, cache: DryRunCache) -> None:
+    other = constraint("K8sOther")
+    api.at("POST", "k8sthing", status(500, DENIED))
+
+    outcome = await carry_out(
+        api, cache, Create(template()), Create(constraint()), Create(template("K8sOther")), Create(other)
+    )
+
+    found = {result.ref: result for result in outcome.results}
+    assert (found[constraint().ref].action, found[constraint().ref].reason) == (Action.FAILED, "Denied")
+    assert found[other.ref].action is Action.CREATED
+    assert sum(call.path.endswith("k8sthing") and call.method == "POST" for call in api.calls) == 1
+
+
+async def test_other_errors_keep_the_servers_own_word(api: FakeApi, cache: DryRunCache) -> None:
+    api.at("POST", "assign", status(500, "etcd is unwell", "InternalError"))
+
+    result = await one(api, cache, Create(mutator()))
+
+    assert (result.action, result.reason) == (Action.FAILED, "InternalError")
+    assert result.message == f"Assign/{mutator().ref.name}: etcd is unwell"
+
+
+async def test_an_unreadable_cluster_fails_one_change_and_not_the_plan(api: FakeApi, cache: DryRunCache) -> None:
+    change = drifted(api, mutator())
+    api.at("PUT", mutator().ref.name, status(409, "changed", "Conflict"))
+    api.at("GET", mutator().ref.name, status(500, "no", "InternalError"))
+
+    outcome = await carry_out(api, cache, change, Create(template()))
+
+    assert [result.action for result in outcome.results] == [Action.FAILED, Action.CREATED]
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "expected"),
+    [
+        pytest.param(422, "spec.x: Invalid value", "refusal", id="invalid"),
+        pytest.param(500, DENIED, "refusal", id="denied with 500"),
+        pytest.param(403, DENIED, "refusal", id="denied with 403"),
+        pytest.param(403, PREVENTED, "unknown", id="denied by prevention"),
+        pytest.param(403, "forbidden: cannot update", "unknown", id="no right to ask"),
+        pytest.param(404, "not found", "unknown", id="gone meanwhile"),
+        pytest.param(409, "changed", "unknown", id="changed meanwhile"),
+    ],
+)
+async def test_what_a_dry_run_answers(api: FakeApi, cache: DryRunCache, code: int, message: str, expected: str) -> None:
+    change = drifted(api, mutator())
+    api.at("PUT", mutator().ref.name, status(code, message))
+
+    answer = await Applier(api, MARKS, cache).answer(change)
+
+    assert getattr(answer, expected) == message
+    assert answer.stored is None
+
+
+@pytest.mark.parametrize(("failures", "expected"), [(2, "stored"), (3, "unknown")])
+async def test_a_webhook_that_does_not_answer_in_time_is_asked_again_and_refuses_nothing(
+    api: FakeApi, cache: DryRunCache, failures: int, expected: str
+) -> None:
+    change = drifted(api, mutator())
+    api.at("PUT", mutator().ref.name, status(500, "failed calling webhook: deadline exceeded"), times=failures)
+
+    answer = await Applier(api, MARKS, cache).answer(change)
+
+    assert getattr(answer, expected)
+    assert not answer.refusal
+
+
+async def test_a_dry_run_writes_nothing(api: FakeApi, cache: DryRunCache) -> None:
+    change = drifted(api, mutator())
+    before = api.found(mutator().ref)
+
+    answers: list[DryRunAnswer] = [
+        await Applier(api, MARKS, cache).answer(each) for each in (change, Create(mutator(by=member("z"))))
+    ]
+
+    assert all(answer.stored for answer in answers)
+    assert api.found(mutator().ref) == before
+    assert not api.has(mutator(by=member("z")).ref)
+    assert (api.count("PUT"), api.count("POST")) == (0, 0)
+
+
+# --- templates that do not compile -----------------------------------------------------------------------------------
+
+BAD = template(rego=BAD_REGO)
+
+
+async def test_a_template_that_does_not_compile_is_put_back_and_not_tried_again(
+    api: FakeApi, cache: DryRunCache
+) -> None:
+    good = api.put(live(template()))
+
+    result = await one(api, cache, NeedsDryRun(BAD, good, target_for(BAD, good)))
+
+    assert (result.action, result.reason) == (Action.REJECTED, "TemplateRejected")
+    assert result.message == (
+        "Gatekeeper does not take it: ingest_error: rego_parse_error (the last good one is back in place)"
+    )
+    assert api.found(BAD.ref).manifest["spec"] == good.manifest["spec"]
+    assert REJECTED_DIGEST in api.found(BAD.ref).annotations
+    assert isinstance(again(api, cache, BAD), Rejected)
+
+
+async def test_an_edit_of_what_was_put_back_is_undone(api: FakeApi, cache: DryRunCache) -> None:
+    good = api.put(live(template()))
+    await one(api, cache, NeedsDryRun(BAD, good, target_for(BAD, good)))
+    api.edit(BAD.ref, targets=[{"target": "admission.k8s.gatekeeper.sh", "rego": "allows everything"}])
+
+    change = again(api, cache, BAD)
+    assert isinstance(change, NeedsDryRun)
+    await one(api, cache, change)
+
+    assert api.found(BAD.ref).manifest["spec"] == good.manifest["spec"]
+    assert isinstance(again(api, cache, BAD), Rejected)
+
+
+async def test_a_mended_version_is_tried_and_kept(api: FakeApi, cache: DryRunCache) -> None:
+    good = api.put(live(template()))
+    await one(api, cache, NeedsDryRun(BAD, good, target_for(BAD, good)))
+    mended = template(rego="package mended")
+
+    change = again(api, cache, mended)
+    assert isinstance(change, NeedsDryRun)
+
+    assert (await one(api, cache, change)).action is Action.REPLACED
+    assert isinstance(again(api, cache, mended), Keep)
+    assert cache.good_templates == {}
+
+
+async def test_putting_back_survives_writes_in_between(api: FakeApi, cache: DryRunCache) -> None:
+    good = api.put(live(template()))
+    change = NeedsDryRun(BAD, good, target_for(BAD, good))
+    api.at("PUT", "k8sthing")
+    api.at("PUT", "k8sthing", act=lambda: api.touch(BAD.ref), times=3)
+
+    await one(api, cache, change)
+
+    assert api.found(BAD.ref).manifest["spec"] == good.manifest["spec"]
+
+
+async def test_nothing_is_put_back_over_an_object_made_by_another_hand(api: FakeApi, cache: DryRunCache) -> None:
+    good = api.put(live(template()))
+    theirs = foreign(template(rego="theirs"))
+    api.at("PUT", "k8sthing")
+    api.at("PUT", "k8sthing", act=lambda: api.put(theirs))
+
+    result = await one(api, cache, NeedsDryRun(BAD, good, target_for(BAD, good)))
+
+    assert result.action is Action.REJECTED
+    assert api.found(BAD.ref).manifest["spec"] == theirs.manifest["spec"]
+
+
+async def test_a_new_template_that_does_not_compile_is_rejected_and_blocks_its_constraints(
+    api: FakeApi, cache: DryRunCache
+) -> None:
+    outcome = await carry_out(api, cache, Create(BAD), Create(constraint()))
+
+    assert [result.action for result in outcome.results] == [Action.REJECTED, Action.BLOCKED]
+    assert not api.has(constraint().ref)
+    assert isinstance(again(api, cache, BAD), Rejected)
+
+
+def silent(api: FakeApi, found: LiveObject) -> LiveObject:
+    """An object in the cluster that Gatekeeper says nothing of, until it changes."""
+    api.put(live(template()))  # which brings the constraints' kind
+    made = api.put(found)
+    api.merge(kind_of(made.ref).path(made.ref.name), {"status": None})
+    return api.found(made.ref)
+
+
+@pytest.mark.parametrize("wanted", [template(), constraint(), mutator()])
+async def test_who_says_nothing_is_asked_again_by_a_change_that_leaves_nothing_behind(
+    api: FakeApi, cache: DryRunCache, wanted: DesiredObject
+) -> None:
+    before = silent(api, live(wanted))
+
+    assert await Applier(api, MARKS, cache).nudge(wanted)
+    asked, restored = [call.body for call in api.calls if call.method == "PUT"]
+    assert asked["metadata"]["annotations"] == {**before.annotations, NUDGED: "true"}
+    assert restored["metadata"]["annotations"] == before.annotations
+    after = api.found(wanted.ref)
+    assert (after.projection(), after.generation) == (before.projection(), before.generation)
+
+
+async def test_a_question_that_gatekeeper_answers_at_once_leaves_nothing_behind_either(
+    api: FakeApi, cache: DryRunCache
+) -> None:
+    before = silent(api, live(template()))
+    api.at("PUT", "/k8sthing")
+    api.at("PUT", "/k8sthing", act=lambda: api.touch(before.ref), times=3)
+
+    assert await Applier(api, MARKS, cache).nudge(template())
+    assert api.found(before.ref).projection() == before.projection()
+    assert api.count("PUT") == 1 + 3 + 1
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(None, id="it is gone"),
+        pytest.param(foreign(template()), id="it is somebody else's"),
+    ],
+)
+async def test_there_is_nobody_to_ask_about(api: FakeApi, cache: DryRunCache, found: LiveObject | None) -> None:
+    if found is not None:
+        silent(api, found)
+
+    assert not await Applier(api, MARKS, cache).nudge(template())
+    assert api.count("PUT") == 0
+
+
+async def test_who_has_spoken_meanwhile_is_not_asked(api: FakeApi, cache: DryRunCache) -> None:
+    api.put(live(template()))
+
+    assert not await Applier(api, MARKS, cache).nudge(template())
+    assert api.count("PUT") == 0
+
+
+async def test_a_question_that_is_refused_was_not_asked(api: FakeApi, cache: DryRunCache) -> None:
+    before = silent(api, live(template()))
+    api.at("PUT", "/k8sthing", status(500, DENIED))
+
+    assert not await Applier(api, MARKS, cache).nudge(template())
+    assert api.found(before.ref).projection() == before.projection()
+
+
+@pytest.mark.parametrize("kept", [Keep, Rejected, Invalid])
+async def test_constraints_go_on_with_the_template_that_is_there(api: FakeApi, cache: DryRunCache, kept: type) -> None:
+    found = api.put(live(template()))
+    changes: dict[type, Change] = {
+        Keep: Keep(template(), found),
+        Rejected: Rejected(BAD, found, "no"),
+        Invalid: Invalid(BAD, "no"),
+    }
+
+    outcome = await carry_out(api, cache, changes[kept], Create(constraint()))
+
+    assert outcome.results[1].action is Action.CREATED
+
+
+async def test_a_template_that_never_gets_ready_blocks_its_constraints_alone(api: FakeApi, cache: DryRunCache) -> None:
+    api.at("GET", "k8sthing.constraints.gatekeeper.sh", status(404, "not found"), times=1000)
+
+    outcome = await carry_out(
+        api, cache, Create(template()), Create(constraint()), Create(template("K8sOther")), Create(mutator())
+    )
+
+    assert [(result.action, result.reason) for result in outcome.results] == [
+        (Action.FAILED, "TemplateNotReady"),
+        (Action.BLOCKED, "TemplateNotReady"),
+        (Action.CREATED, ""),
+        (Action.CREATED, ""),
+    ]
+
+
+# --- deletes ---------------------------------------------------------------------------------------------------------
+
+
+def delete(found: LiveObject, reason: DeleteReason = DeleteReason.MEMBER_GONE, *successors: DesiredObject) -> Delete:
+    return Delete(found, reason, "it goes", tuple(each.ref for each in successors))
+
+
+async def test_an_object_made_again_under_its_name_is_not_deleted(api: FakeApi, cache: DryRunCache) -> None:
+    found = api.put(live(mutator()))
+    api.put(foreign(mutator()))
+
+    result = await one(api, cache, delete(found))
+
+    assert (result.action, result.reason) == (Action.FAILED, "ConcurrentChanges")
+    assert api.found(mutator().ref).labels == {"managed-by": "somebody"}
+
+
+async def test_what_is_gone_already_counts_as_deleted(api: FakeApi, cache: DryRunCache) -> None:
+    found = api.put(live(mutator()))
+    api.at("DELETE", mutator().ref.name, act=lambda: api.remove(mutator().ref))
+
+    assert (await one(api, cache, delete(found))).action is Action.DELETED
+
+
+async def test_writes_of_the_status_do_not_hold_up_a_delete(api: FakeApi, cache: DryRunCache) -> None:
+    found = api.put(live(mutator()))
+    api.touch(mutator().ref)
+
+    assert (await one(api, cache, delete(found))).action is Action.DELETED
+
+
+async def test_a_template_goes_after_its_constraints(api: FakeApi, cache: DryRunCache) -> None:
+    templates, constraints = api.put(live(template())), api.put(live(constraint()))
+
+    outcome = await carry_out(api, cache, delete(templates, DeleteReason.UNUSED), delete(constraints))
+
+    assert {result.action for result in outcome.results} == {Action.DELETED}
+    assert [call.path.rpartition("/")[2] for call in api.calls if call.method == "DELETE"] == [
+        constraint().ref.name,
+        "k8sthing",
+    ]
+
+
+@pytest.mark.parametrize("spelled", ["K8sThing", "k8sthing", ""])
+async def test_a_template_stays_where_a_constraint_came_to_use_it_since(
+    api: FakeApi, cache: DryRunCache, spelled: str
+) -> None:
+    found = api.put(live(template()))
+    found.manifest["spec"]["crd"]["spec"]["names"]["kind"] = spelled
+    api.put(foreign(constraint(), name="theirs"))
+
+    result = await one(api, cache, delete(found, DeleteReason.UNUSED))
+
+    assert (result.action, result.reason) == (Action.BLOCKED, "InUse")
+    assert api.has(template().ref)
+
+
+async def test_a_template_stays_with_a_constraint_whose_delete_failed(api: FakeApi, cache: DryRunCache) -> None:
+    templates, constraints = api.put(live(template())), api.put(live(constraint()))
+    api.at("DELETE", constraint().ref.name, status(500, DENIED))
+
+    outcome = await carry_out(api, cache, delete(templates, DeleteReason.UNUSED), delete(constraints))
+
+    assert [(result.action, result.reason) for result in outcome.results] == [
+        (Action.BLOCKED, "InUse"),
+        (Action.FAILED, "Denied"),
+    ]
+    assert outcome.results[0].message == f"kept: its constraint {constraint().ref.name} is still there"
+
+
+async def test_a_delete_that_hangs_on_a_finalizer_does_not_hang_the_plan(api: FakeApi, cache: DryRunCache) -> None:
+    templates, constraints = api.put(live(template())), api.put(live(constraint(), finalizers=["a/b"]))
+
+    outcome = await carry_out(api, cache, delete(templates, DeleteReason.UNUSED), delete(constraints))
+
+    assert {result.action for result in outcome.results} == {Action.DELETED}
+    assert api.found(constraint().ref).deleting
+
+
+async def test_what_moved_goes_once_its_successor_is_enforced(api: FakeApi, cache: DryRunCache) -> None:
+    old, new = api.put(live(constraint("K8sOld"))), constraint()
+
+    outcome = await carry_out(
+        api, cache, Create(template()), Create(new), delete(old, DeleteReason.MOVED, new), ready_timeout=5
+    )
+
+    assert [result.action for result in outcome.results] == [Action.CREATED, Action.CREATED, Action.DELETED]
+    methods = [(call.method, call.path.rpartition("/")[2]) for call in api.calls]
+    assert methods.index(("POST", "k8sthing")) < methods.index(("DELETE", old.ref.name))
+
+
+async def test_what_moved_stays_while_its_successor_is_not_enforced(api: FakeApi, cache: DryRunCache) -> None:
+    api.gatekeeper_enforces = False
+    old, new = api.put(live(constraint("K8sOld"))), constraint()
+
+    outcome = await carry_out(api, cache, Create(template()), Create(new), delete(old, DeleteReason.MOVED, new))
+
+    assert (outcome.results[2].action, outcome.results[2].reason) == (Action.BLOCKED, "SuccessorNotEnforced")
+    assert api.has(old.ref)
+
+
+async def test_what_moved_stays_where_its_successor_failed(api: FakeApi, cache: DryRunCache) -> None:
+    old, new = api.put(live(constraint("K8sOld"))), constraint()
+    api.at("POST", "k8sthing", status(500, DENIED))
+
+    outcome = await carry_out(api, cache, Create(template()), Create(new), delete(old, DeleteReason.MOVED, new))
+
+    assert outcome.results[2].action is Action.BLOCKED
+    assert DENIED in outcome.results[2].message
+    assert api.has(old.ref)
+
+
+async def test_what_writes_nothing_sends_nothing(api: FakeApi, cache: DryRunCache) -> None:
+    found = live(constraint())
+
+    outcome = await carry_out(api, cache, Retain(found, "not known"), Invalid(mutator(), "no"))
+
+    assert [result.action for result in outcome.results] == [Action.RETAINED, Action.FAILED]
+    assert api.calls == []
+
+
+async def test_a_replace_names_who_made_the_edit_and_what_differed(api: FakeApi, cache: DryRunCache) -> None:
+    wanted = mutator()
+    api.put(live(wanted, managers=("azure-policy-sync", "kubectl-edit")))
+    api.edit(wanted.ref, location="spec.other")
+    found = api.found(wanted.ref)
+
+    result = await one(api, cache, NeedsDryRun(wanted, found, target_for(wanted, found)))
+
+    assert [str(each) for each in result.differences] == ["spec.location changed"]
+    assert result.changed_by == ("kubectl-edit",)
+    assert isinstance(again(api, cache, wanted), Keep)
