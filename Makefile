@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run cluster test test-unit lint format bench templates manifests lock wheel sbom audit clean
+.PHONY: help venv run cluster test test-unit lint format bench templates generate manifests lock wheel sbom audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,8 +44,9 @@ lint: $(READY) ## ruff, mypy --strict, the order of the rooms, generated files
 	$(BIN)/python -m templates.generate --check
 	$(BIN)/python -m docs.generate_policies --check
 	$(BIN)/python -m docs.generate_settings --check
+	$(BIN)/python -m deploy.chart_readme --check
 
-format: $(READY) ## Mend what ruff can mend
+format: $(READY) ## Fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -54,6 +55,12 @@ bench: $(READY) ## The figures that the README quotes, measured here
 
 templates: $(READY) ## Generate templates/*/template.yaml from their sources
 	$(BIN)/python -m templates.generate
+
+generate: templates ## Write every generated file that is stale
+	$(BIN)/python -m docs.generate_policies
+	$(BIN)/python -m docs.generate_settings
+	$(BIN)/python -m deploy.chart_readme
+	$(BIN)/python -m tests.deploy.manifests
 
 manifests: $(READY) ## Render deploy/manifests/azpolicy.yaml from the chart
 	$(BIN)/python -m tests.deploy.manifests

@@ -1,8 +1,9 @@
-"""Writes the bill of materials of a wheel: itself, and every package that requirements.lock puts beside it in an image.
+"""Writes the bill of materials of a wheel or of a packaged chart, as CycloneDX JSON beside it.
 
-The lock file says what is installed, so it is the source of names, versions, digests and relations; the packages' own
-metadata, where installed here at the same version, adds their licences. Nothing else goes in, no clock and no chance:
-the same wheel and lock give the same bytes.
+A wheel's has the wheel and every package that requirements.lock puts beside it in an image. The lock file says what is
+installed, so it is the source of names, versions, digests and relations; the packages' own metadata, where installed
+here at the same version, adds their licences. A chart's has the chart, the image that its values name and its
+subcharts. Nothing else goes in, no clock and no chance: the same files give the same bytes.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+import tarfile
 import uuid
 import zipfile
 from datetime import UTC, datetime
 from importlib.metadata import Distribution, PackageNotFoundError, PathDistribution, distribution
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
 
+import yaml
 from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.contrib.this.builders import this_component
 from cyclonedx.model import ExternalReference, ExternalReferenceType, HashAlgorithm, HashType, XsUri
@@ -40,8 +43,17 @@ _OLD_CLASSIFIER: Final = "License :: OSI Approved :: "
 
 def write_sbom(wheel: Path, lock: Path) -> Path:
     """Writes `<wheel's name>.cdx.json` beside the wheel and says where."""
-    target = wheel.with_suffix(".cdx.json")
-    target.write_text(JsonV1Dot6(make_bom(wheel, read_lock(lock))).output_as_string(indent=2) + "\n", encoding="utf-8")
+    return _write(wheel, make_bom(wheel, read_lock(lock)))
+
+
+def write_chart_sbom(package: Path) -> Path:
+    """Writes `<package's name>.cdx.json` beside a packaged chart (`helm package`) and says where."""
+    return _write(package, make_chart_bom(package))
+
+
+def _write(beside: Path, bom: Bom) -> Path:
+    target = beside.with_suffix(".cdx.json")
+    target.write_text(JsonV1Dot6(bom).output_as_string(indent=2) + "\n", encoding="utf-8")
     return target
 
 
@@ -59,6 +71,60 @@ def make_bom(wheel: Path, lock: tuple[Locked, ...]) -> Bom:
     for name, component in components.items():
         bom.register_dependency(component, [components[locked.name] for locked in lock if name in locked.via])
     return bom
+
+
+def make_chart_bom(package: Path) -> Bom:
+    """The chart as root; the image that its values name by a digest, if they do, and the charts in it as components."""
+    with tarfile.open(package) as archive:
+        chart = _from_archive(archive, "*/Chart.yaml")
+        image = _from_archive(archive, "*/values.yaml")["image"]
+        inner = [_chart_component(yaml.safe_load(file)) for file in _members(archive, "*/charts/*/Chart.yaml")]
+        date = datetime.fromtimestamp(max(member.mtime for member in archive.getmembers()), UTC)
+    root = _chart_component(chart)
+    root.hashes = [_sha256(hashlib.sha256(package.read_bytes()).hexdigest())]
+    parts = [_image_component(image["repository"], image["digest"]), *inner] if image["digest"] else inner
+    bom = Bom(
+        serial_number=_serial_number(root, ()),
+        metadata=BomMetaData(component=root, tools=ToolRepository(components=[this_component()]), timestamp=date),
+        components=parts,
+    )
+    bom.register_dependency(root, parts)
+    return bom
+
+
+def _chart_component(chart: dict[str, Any]) -> Component:
+    name, version = str(chart["name"]), str(chart["version"])
+    purl = PackageURL("helm", name=name, version=version)
+    return Component(name=name, version=version, type=ComponentType.APPLICATION, bom_ref=str(purl), purl=purl)
+
+
+def _image_component(repository: str, digest: str) -> Component:
+    name = repository.rpartition("/")[2]
+    purl = PackageURL("oci", name=name, version=digest, qualifiers={"repository_url": repository})
+    return Component(
+        name=repository,
+        version=digest,
+        type=ComponentType.CONTAINER,
+        bom_ref=str(purl),
+        purl=purl,
+        hashes=[_sha256(digest.removeprefix("sha256:"))],
+    )
+
+
+def _members(archive: tarfile.TarFile, pattern: str) -> list[bytes]:
+    """The contents of the files whose path has this pattern, a part of it for each part."""
+    found = [each for each in archive.getmembers() if _fits(PurePosixPath(each.name), pattern)]
+    return [content.read() for each in found if (content := archive.extractfile(each))]
+
+
+def _fits(path: PurePosixPath, pattern: str) -> bool:
+    return len(path.parts) == len(PurePosixPath(pattern).parts) and path.match(pattern)
+
+
+def _from_archive(archive: tarfile.TarFile, pattern: str) -> dict[str, Any]:
+    (content,) = _members(archive, pattern)
+    document: dict[str, Any] = yaml.safe_load(content)
+    return document
 
 
 def _serial_number(root: Component, lock: tuple[Locked, ...]) -> uuid.UUID:
@@ -130,14 +196,14 @@ def _licences(installed: Distribution) -> list[License]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes it for each wheel given; 2 where the lock file is none."""
+    """Writes it for each wheel (.whl) and packaged chart (.tgz) given; 2 where the lock file is none."""
     parser = argparse.ArgumentParser(prog="python -m deploy.sbom", description=__doc__)
-    parser.add_argument("wheels", nargs="+", type=Path)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--lock", type=Path, default=ROOT / "requirements.lock")
     given = parser.parse_args(arguments)
     try:
-        for wheel in given.wheels:
-            print(write_sbom(wheel, given.lock))
+        for file in given.files:
+            print(write_chart_sbom(file) if file.suffix == ".tgz" else write_sbom(file, given.lock))
     except LockError as error:
         print(error, file=sys.stderr)
         return 2
