@@ -152,6 +152,12 @@ async def open_source(options: SourceOptions) -> AsyncIterator[Source]:
         yield Source(AzureReader(reader), provider, options)
 
 
+async def read_desired_state(options: SourceOptions) -> DesiredState:
+    """Reads the source once, for no cluster: what it should hold."""
+    async with open_source(options) as source:
+        return await source.read(NoCluster())
+
+
 async def read_azure(options: SourceOptions) -> Reading:
     """One whole reading of Azure itself, with the documents behind it; InputError where a snapshot is given."""
     async with open_azure(options) as reader:

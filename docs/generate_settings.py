@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import yaml
 
-from controller.cli.main import cli
+from controller.cli.group import cli
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,7 +64,7 @@ def generate() -> str:
 
 def _options() -> Iterator[str]:
     yield "| option | environment | default | |\n|---|---|---|---|"
-    for option in cli.commands["run"].params:
+    for option in cli.load("run").params:
         assert isinstance(option, click.Option)
         if not option.hidden:
             name = "`, `".join(option.opts + option.secondary_opts)

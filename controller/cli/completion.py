@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from click.shell_completion import ShellComplete, shell_complete
 
-from controller.cli.main import cli
+from controller.cli.group import cli
 from controller.text import plain
 
 if TYPE_CHECKING:
@@ -49,3 +49,14 @@ def kubectl() -> None:
     """Entry point of kubectl_complete-azpolicy."""
     for line in answer_kubectl(sys.argv[1:]):
         click.echo(line)
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(*, shell: str) -> int:
+    """Print the script that completes azpolicy's commands and options in a shell.
+
+    For bash: source <(azpolicy completion bash), in ~/.bashrc to have it always. For kubectl azpolicy nothing is to be
+    done but to have kubectl_complete-azpolicy, which comes with azpolicy, on PATH.
+    """
+    return answer_shell(f"{shell}_source")

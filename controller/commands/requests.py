@@ -16,7 +16,7 @@ from controller.gatekeeper.naming import FORCE_PRUNE, REQUESTED_AT
 from controller.times import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from controller.cluster.client import KubeClient
 
@@ -87,6 +87,14 @@ async def wait_for(client: KubeClient, answered: Callable[[PolicySync], bool], s
         raise ClusterError(
             f"asked, and not answered within {seconds:g} s: azpolicy status tells whether an operator is at work"
         ) from error
+
+
+async def change_settings(
+    client: KubeClient, request: Callable[[KubeClient], Awaitable[PolicySync]], wait_s: float | None
+) -> PolicySync | None:
+    """Changes PolicySync and waits until the operator has taken the change up; None where nobody waits for it."""
+    asked = await request(client)
+    return None if wait_s is None else await wait_for(client, is_taken_up(asked), wait_s)
 
 
 def end_of_suspension(until: str | None, lasting: str | None, now: datetime) -> datetime:

@@ -46,11 +46,15 @@ class Session:
         return await self.applier.apply(plan, done)
 
 
+def connect(cluster: ClusterOptions) -> KubeClient:
+    """A client of the cluster that the options name."""
+    return KubeClient(Connection(cluster.kubeconfig, cluster.context))
+
+
 @asynccontextmanager
 async def open_session(source: SourceOptions, cluster: ClusterOptions) -> AsyncIterator[Session]:
     """Reads the source and opens the cluster; Refused when the cluster is recorded as another one."""
-    connection = Connection(cluster.kubeconfig, cluster.context)
-    async with KubeClient(connection) as client:
+    async with connect(cluster) as client:
         cache = DryRunCache()
         applier = Applier(client, source.marks, cache)
         planner = Planner(client, applier, cache, source.marks)

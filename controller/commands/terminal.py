@@ -1,4 +1,4 @@
-"""A status sheet on a terminal. The only module that imports rich, and only a command on a terminal imports it."""
+"""A status sheet on a terminal. The only module that imports rich, and only `azpolicy status` imports it."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -14,7 +15,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cluster import kinds
-from tests.cluster.azpolicy import COMMAND, CONSTRAINTS, Azpolicy, Ended, all_constraints, edit, environ, granted, run
+from tests.cluster.azpolicy import (
+    COMMAND,
+    CONSTRAINTS,
+    Azpolicy,
+    Ended,
+    Operator,
+    all_constraints,
+    edit,
+    environ,
+    granted,
+    run,
+)
 from tests.cluster.harness import TestCluster, eventually, tools
 from tests.resources import ASSIGNED, SYNC, SYNCS, assigned_policy, condition, lease, policy_sync
 from tests.snapshots import CLUSTER_ID, Snapshot, TemplateFolder
@@ -234,6 +246,13 @@ class World:
     def run(self, *arguments: str) -> Ended:
         return azpolicy(self.cluster, *arguments)
 
+    @contextlib.contextmanager
+    def operating(self, *arguments: str) -> Iterator[Operator]:
+        """The operator at work, once it has made the PolicySync: it is ready before that."""
+        with self.azpolicy.operating(*arguments) as operator:
+            eventually(lambda: self.cluster.get(SYNC), what="the PolicySync")
+            yield operator
+
     def drift(self) -> tuple[str, dict[str, Any]]:
         """Edits a constraint: its path, and what it was."""
         path, before = min(all_constraints(self.cluster).items())
@@ -249,7 +268,7 @@ def world(with_kinds: TestCluster, tidy: TestCluster, tmp_path: Path) -> Iterato
 
 
 def test_sync_has_the_operator_poll_now_and_waits_for_what_comes_of_it(world: World) -> None:
-    with world.azpolicy.operating("--interval", "3600", "--resync", "3600") as operator:
+    with world.operating("--interval", "3600", "--resync", "3600") as operator:
         first = world.run("sync")
         polls = operator.metric("azpolicy_source_polls_total")
         second = world.run("sync")
@@ -263,7 +282,7 @@ def test_sync_has_the_operator_poll_now_and_waits_for_what_comes_of_it(world: Wo
 
 
 def test_refused_deletions_are_done_when_sync_names_them(world: World) -> None:
-    with world.azpolicy.operating("--interval", "3600", "--resync", "3600"):
+    with world.operating("--interval", "3600", "--resync", "3600"):
         assert world.run("sync").code == 0
         for number in range(6):
             world.snapshot.remove(f"assignment-asked-{number}")
@@ -281,7 +300,7 @@ def test_refused_deletions_are_done_when_sync_names_them(world: World) -> None:
 
 
 def test_a_suspension_stops_repairs_until_it_is_ended(world: World) -> None:
-    with world.azpolicy.operating("--interval", "3600", "--resync", "0.5") as operator:
+    with world.operating("--interval", "3600", "--resync", "0.5") as operator:
         assert world.run("sync").code == 0
 
         suspended = world.run("suspend", "--for", "8h", "--reason", "node upgrade")

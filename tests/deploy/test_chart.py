@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from controller.azure.credentials import credential_settings
-from controller.cli.main import cli
+from controller.cli.group import cli
 from tests.cluster.harness import tools
 from tests.deploy import manifests
 from tests.deploy.helm import CHART, KUBERNETES, NAMESPACE, ROOT, assemble, helm, load_all, template
@@ -133,7 +133,7 @@ def test_the_program_understands_every_variable_that_the_chart_sets(
     chart: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The options take their values from the environment as in the pod: each is known, and each is valid."""
-    run = cli.commands["run"]
+    run = cli.load("run")
     options = {str(option.envvar): str(option.name) for option in run.params if option.envvar}
     pod = pod_of(chart, values)
     made = environ_of(pod)

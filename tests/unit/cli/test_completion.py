@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from controller.cli.completion import answer_kubectl
-from controller.cli.main import cli, main
+from controller.cli.group import cli
+from controller.cli.main import main
 
 BIN = Path(sys.executable).parent
 ASK = """\

@@ -299,7 +299,7 @@ def test_five_hundred_policies_are_a_line_each() -> None:
     assert sum(line.startswith("The a") for line in lines) == 20
 
 
-def test_the_library_that_draws_tables_is_left_out_of_the_operator_and_of_pipes() -> None:
+def test_the_library_that_draws_tables_is_left_out_of_the_operator_and_of_other_commands() -> None:
     modules = (
         "controller.operator.main, controller.cli.main, controller.commands.status_view, controller.commands.uninstall"
     )

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from controller.azure.snapshot import read_snapshot
-from controller.cli.main import main, report_unresolved
+from controller.cli.main import main
+from controller.cli.output import report_unresolved
 from controller.cluster.plan import Create, Inventory, Retain, make_plan
 from controller.commands.explain import as_json, as_text, explain
 from controller.commands.render import texts

@@ -1,0 +1,122 @@
+"""`azpolicy run`: the operator."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import click
+
+from controller.cli.options import cluster_options, prune_options, source_options
+from controller.cluster.client import Connection
+from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE
+from controller.operator.logs import start_logging
+from controller.operator.main import OperatorSettings, operate
+from controller.operator.settings import Pace, Settings
+
+if TYPE_CHECKING:
+    from controller.cluster.plan import PruneLimit
+    from controller.config import ClusterOptions, SourceOptions
+
+
+@click.command()
+@source_options
+@cluster_options
+@prune_options
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.2),
+    default=900.0,
+    show_default=True,
+    metavar="SECONDS",
+    envvar="AZPOLICY_INTERVAL",
+    help="Time between polls of the source. A changed snapshot is read at once.",
+)
+@click.option(
+    "--resync",
+    type=click.FloatRange(min=0.2),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    envvar="AZPOLICY_RESYNC",
+    help="Time between full compares without any cause.",
+)
+@click.option(
+    "--listen",
+    default="127.0.0.1:8080",
+    show_default=True,
+    metavar="HOST:PORT",
+    envvar="AZPOLICY_LISTEN",
+    help="Where /healthz, /readyz and /metrics are served.",
+)
+@click.option(
+    "--leader-elect",
+    is_flag=True,
+    envvar="AZPOLICY_LEADER_ELECT",
+    help="Stand by while another replica is at work, and take over within seconds when it no longer is.",
+)
+@click.option(
+    "--namespace",
+    metavar="NAME",
+    default=GATEKEEPER_NAMESPACE,
+    show_default=True,
+    envvar="AZPOLICY_NAMESPACE",
+    help="The operator's own namespace: its Lease and the last good state are kept there.",
+)
+@click.option(
+    "--identity",
+    metavar="NAME",
+    default=socket.gethostname,
+    show_default="the host's name",
+    envvar="AZPOLICY_IDENTITY",
+    help="What tells this replica from the others: the pod's name.",
+)
+@click.option("--dry-run", is_flag=True, envvar="AZPOLICY_DRY_RUN", help="Poll, log and report, but enforce nothing.")
+@click.option(
+    "--guard-gatekeeper",
+    is_flag=True,
+    envvar="AZPOLICY_GUARD_GATEKEEPER",
+    help="Bring Gatekeeper's Deployments, Services and webhook configurations back when somebody deletes them.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    envvar="AZPOLICY_LOG_LEVEL",
+)
+def run(
+    *,
+    source: SourceOptions,
+    cluster: ClusterOptions,
+    limit: PruneLimit,
+    interval: float,
+    resync: float,
+    listen: str,
+    leader_elect: bool,
+    namespace: str,
+    identity: str,
+    dry_run: bool,
+    guard_gatekeeper: bool,
+    log_level: str,
+) -> int:
+    """Keep the cluster as Azure says until told to stop: the operator.
+
+    Polls the source, repairs whatever somebody changes as it happens, and compares everything at every resync. Where
+    the kinds PolicySync and AssignedPolicy are installed it reports there, and the PolicySync named default steers it.
+    """
+    start_logging(log_level)
+    settings = OperatorSettings(
+        connection=Connection(cluster.kubeconfig, cluster.context),
+        base=Settings(source, Pace(interval, resync), limit),
+        marks=source.marks,
+        listen=listen,
+        namespace=namespace,
+        identity=identity,
+        leader_elect=leader_elect,
+        dry_run=dry_run,
+        guard_gatekeeper=guard_gatekeeper,
+    )
+    asyncio.run(operate(settings))
+    return 0
