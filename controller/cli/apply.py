@@ -14,7 +14,7 @@ from controller.commands import plan_view
 from controller.commands.session import open_session
 
 if TYPE_CHECKING:
-    from controller.cluster.plan import PruneLimit
+    from controller.cluster.prune import PruneLimit
     from controller.config import ClusterOptions, SourceOptions
 
 

@@ -16,7 +16,7 @@ from controller.migration import view
 from controller.text import one_line
 
 if TYPE_CHECKING:
-    from controller.cluster.plan import PruneLimit
+    from controller.cluster.prune import PruneLimit
     from controller.config import ClusterOptions, SourceOptions
     from controller.migration.migrate import Step
 

@@ -14,7 +14,7 @@ import click
 
 from controller.azure.clouds import CloudName
 from controller.azure.credentials import CredentialKind
-from controller.cluster.plan import PruneLimit
+from controller.cluster.prune import PruneLimit
 from controller.config import AzureOptions, ClusterOptions, SourceOptions
 from controller.gatekeeper.naming import MANAGED_BY, OwnershipMarks
 

@@ -16,7 +16,7 @@ from controller.operator.main import OperatorSettings, operate
 from controller.operator.settings import Pace, Settings
 
 if TYPE_CHECKING:
-    from controller.cluster.plan import PruneLimit
+    from controller.cluster.prune import PruneLimit
     from controller.config import ClusterOptions, SourceOptions
 
 

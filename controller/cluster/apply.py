@@ -9,24 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.changed_by import changed_by
-from controller.cluster.kinds import CRD_PATH, LiveObject, constraint_kind, kind_of
-from controller.cluster.ownership import Ownership, ownership
-from controller.cluster.plan import (
-    REJECTED_DIGEST,
+from controller.cluster.changes import (
     Blocked,
-    CachedAnswer,
-    CachedEqual,
     Change,
     Conflict,
     Create,
     Delete,
-    Difference,
-    DryRunAnswer,
     InUse,
     Invalid,
     Keep,
@@ -34,17 +27,16 @@ from controller.cluster.plan import (
     Plan,
     Refuse,
     Rejected,
-    Rejection,
     Replace,
     Retain,
     Unwritten,
-    decide,
-    differences,
-    missing,
     ref_of,
-    spec_digest,
-    template_kind,
 )
+from controller.cluster.diff import Difference, differences, missing
+from controller.cluster.dry_run import DryRunAnswer, DryRunCache, Rejection, spec_digest
+from controller.cluster.kinds import CRD_PATH, LiveObject, constraint_kind, kind_of, template_kind
+from controller.cluster.ownership import Ownership, ownership
+from controller.cluster.plan import decide
 from controller.cluster.readiness import (
     PASSING_ERROR_SECONDS,
     Broken,
@@ -60,13 +52,14 @@ from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP
 from controller.gatekeeper.syncset import ANNOTATION, SYNCSET_REF
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
 
     from controller.cluster.client import KubeClient, Response
     from controller.cluster.kinds import Kind
     from controller.gatekeeper.naming import OwnershipMarks
 
 READY_TIMEOUT: Final = 90.0
+REJECTED_DIGEST: Final = "azpolicy.dev/rejected-digest"
 NUDGED: Final = "azpolicy.dev/asked-again"
 PREVENTION: Final = "azpolicy manages this object"  # how the chart's admission policy begins a denial
 _ROUNDS: Final = 5
@@ -137,36 +130,6 @@ class _Stopped(Exception):  # noqa: N818 - ends one change, not the plan
         super().__init__(message)
         self.reason = reason
         self.action = action
-
-
-@dataclass(slots=True)
-class DryRunCache:
-    """What one process remembers between plans: answers of dry runs, and templates as they last compiled."""
-
-    entries: dict[str, CachedAnswer] = field(default_factory=dict)
-    good_templates: dict[str, LiveObject] = field(default_factory=dict)
-    verbatim: set[str] = field(default_factory=set)
-
-    def remember_equal(self, live: LiveObject, desired: DesiredObject, dropped: tuple[str, ...]) -> None:
-        """Remembers that this live object is what the server makes of this desired one.
-
-        Where that is the desired spec to the letter, no later difference can be the server's defaulting, and a repair
-        need not ask before it writes.
-        """
-        if live.manifest.get("spec") == desired.manifest.get("spec"):
-            self.verbatim.add(desired.digest)
-        self.entries[live.uid] = CachedEqual(live.generation, live.digest(), desired.digest, dropped)
-
-    def retain(self, uids: Collection[str], desired_digests: Collection[str]) -> None:
-        """Drops what is remembered of objects that are gone and of what is no longer desired."""
-        self.entries = {k: v for k, v in self.entries.items() if k in uids or not isinstance(v, CachedEqual)}
-        self.verbatim.intersection_update(desired_digests)
-
-    def answer(self, change: NeedsDryRun) -> DryRunAnswer | None:
-        """What a dry run would answer, where that is known without one."""
-        if change.desired.digest not in self.verbatim:
-            return None
-        return DryRunAnswer(LiveObject(change.live.ref, change.target))
 
 
 class Applier:

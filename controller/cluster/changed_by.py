@@ -14,8 +14,8 @@ from controller.gatekeeper.naming import FIELD_MANAGER
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from controller.cluster.diff import Difference
     from controller.cluster.kinds import LiveObject
-    from controller.cluster.plan import Difference
 
 _STEP: Final = re.compile(r'\[(\d+)\]|\[("(?:[^"\\]|\\.)*")\]|([^.\[\]]+)')
 _IN_METADATA: Final = frozenset({"labels", "annotations"})

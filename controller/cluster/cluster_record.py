@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from controller.azure.model import fold
 from controller.cluster.addon import NAMESPACE, running_deployments
-from controller.cluster.plan import Refuse
+from controller.cluster.changes import Refuse
 from controller.errors import Refused
 from controller.gatekeeper.naming import ADDON, MANAGED_BY_LABEL, RECORD_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from controller.cluster.changes import Plan
     from controller.cluster.client import KubeClient
-    from controller.cluster.plan import Plan
     from controller.gatekeeper.naming import OwnershipMarks
 
 NAME: Final = "azure-policy-sync"

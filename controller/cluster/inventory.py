@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from controller.cluster.kinds import FIXED_KINDS, TEMPLATE, constraint_kind
-from controller.cluster.plan import Inventory
+from controller.cluster.kinds import FIXED_KINDS, TEMPLATE, Inventory, constraint_kind
 from controller.errors import ClusterError
 from controller.gatekeeper.model import Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, CONSTRAINT_VERSION

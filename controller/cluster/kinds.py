@@ -150,3 +150,18 @@ class LiveObject:
     def digest(self) -> str:
         """Changes when, and only when, the projection does."""
         return digest(self.projection())
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Every object of every managed kind, ours or not, and which constraint kinds are served. Complete or not made."""
+
+    objects: Mapping[ObjectRef, LiveObject]
+    served: frozenset[str] = frozenset()
+    positions: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+
+def template_kind(manifest: Mapping[str, Any]) -> str:
+    """The constraint kind that a ConstraintTemplate makes, empty if it names none."""
+    spec: Any = manifest.get("spec") or {}
+    return str((((spec.get("crd") or {}).get("spec") or {}).get("names") or {}).get("kind", ""))

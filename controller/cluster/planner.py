@@ -6,31 +6,23 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from controller.cluster.changes import Create, Keep, NeedsDryRun, Plan, ref_of
 from controller.cluster.inventory import take_inventory
-from controller.cluster.kinds import TEMPLATE, kind_of
+from controller.cluster.kinds import TEMPLATE, Inventory, kind_of
 from controller.cluster.ownership import Ownership, ownership
-from controller.cluster.plan import (
-    Create,
-    DryRunAnswer,
-    Inventory,
-    Keep,
-    NeedsDryRun,
-    Plan,
-    PruneLimit,
-    decide,
-    make_plan,
-    ref_of,
-)
+from controller.cluster.plan import decide, make_plan
 from controller.gatekeeper.model import Role
 from controller.gatekeeper.naming import ASSIGNMENT_ID, CONSTRAINT_GROUP, TEMPLATE_GROUP, RunningTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from controller.cluster.apply import Applier, DryRunCache
+    from controller.cluster.apply import Applier
+    from controller.cluster.changes import Decision
     from controller.cluster.client import KubeClient
+    from controller.cluster.dry_run import DryRunAnswer, DryRunCache
     from controller.cluster.kinds import LiveObject
-    from controller.cluster.plan import Decision
+    from controller.cluster.prune import PruneLimit
     from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef
     from controller.gatekeeper.naming import OwnershipMarks
 

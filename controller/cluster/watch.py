@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from controller.cluster.client import KubeClient
-    from controller.cluster.kinds import Resource
-    from controller.cluster.plan import Inventory
+    from controller.cluster.kinds import Inventory, Resource
 
 log = logging.getLogger(__name__)
 _FIRST_PAUSE: Final = 0.2

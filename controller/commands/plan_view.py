@@ -8,20 +8,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.apply import WRITE_ACTIONS, Action, Result, planned
-from controller.cluster.plan import (
-    ABSENT,
-    Create,
-    Keep,
-    Replace,
-    ref_of,
-)
+from controller.cluster.changes import Create, Keep, Replace, ref_of
+from controller.cluster.diff import ABSENT
 from controller.gatekeeper.yamltext import write_yaml
 from controller.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from controller.cluster.plan import Change, Difference, Plan
+    from controller.cluster.changes import Change, Plan
+    from controller.cluster.diff import Difference
     from controller.gatekeeper.model import DesiredState
 
 SCHEMA: Final = "azpolicy.dev/plan/v1"

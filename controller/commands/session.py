@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from controller.azure.compliance import read_compliance
-from controller.cluster.apply import Applier, ChangeSet, DryRunCache, Result
+from controller.cluster.apply import Applier, ChangeSet, Result
 from controller.cluster.client import Connection, KubeClient
 from controller.cluster.cluster_record import ClusterRecord, Recorded
+from controller.cluster.dry_run import DryRunCache
 from controller.cluster.inventory import take_inventory
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.planner import Planner
@@ -19,7 +20,8 @@ from controller.source import open_azure, open_source
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from controller.cluster.plan import Plan, PruneLimit
+    from controller.cluster.changes import Plan
+    from controller.cluster.prune import PruneLimit
     from controller.config import ClusterOptions, SourceOptions
     from controller.gatekeeper.model import DesiredState
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from controller.cluster.apply import Applier, ChangeSet, DryRunCache, planned
+from controller.cluster.apply import Applier, ChangeSet, planned
+from controller.cluster.changes import Delete, Plan, ref_of
 from controller.cluster.cluster_record import NAME, ClusterRecord, Recorded
+from controller.cluster.dry_run import DryRunCache
 from controller.cluster.inventory import GatekeeperMissing
 from controller.cluster.owned_state import find_owned_state, remove_owned
 from controller.cluster.ownership import Ownership, ownership
-from controller.cluster.plan import Delete, Plan, PruneLimit, ref_of
 from controller.cluster.planner import Planner
+from controller.cluster.prune import PruneLimit
 from controller.cluster.resources import leases_or_error, operator_at_work
 from controller.errors import Refused
 from controller.gatekeeper.model import DesiredState
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from controller.cluster.apply import Result
+    from controller.cluster.changes import Change
     from controller.cluster.client import KubeClient
     from controller.cluster.owned_state import OwnedObject
-    from controller.cluster.plan import Change
     from controller.gatekeeper.model import ObjectRef
     from controller.gatekeeper.naming import OwnershipMarks
 

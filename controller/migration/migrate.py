@@ -20,9 +20,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from controller.cluster.addon import NAMESPACE, Owner, Sides, read_sides, running_deployments
+from controller.cluster.diff import differences, same
 from controller.cluster.kinds import kind_of
 from controller.cluster.ownership import member_of
-from controller.cluster.plan import differences, same
 from controller.cluster.readiness import Ready, constraint_verdict
 from controller.cluster.resources import operator_at_work
 from controller.commands.compare import audits_of
@@ -37,8 +37,10 @@ from controller.policy.model import NotApplied, Unresolved
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
+    from controller.cluster.changes import Plan
+    from controller.cluster.diff import Difference
     from controller.cluster.kinds import LiveObject
-    from controller.cluster.plan import Difference, Plan, PruneLimit
+    from controller.cluster.prune import PruneLimit
     from controller.commands.session import Session
     from controller.config import ClusterOptions, SourceOptions
     from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef

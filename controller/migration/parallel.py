@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.cluster.plan import Blocked, Conflict, Create, Invalid, Keep, Plan, Rejected
+from controller.cluster.changes import Blocked, Conflict, Create, Invalid, Keep, Plan, Rejected
 from controller.gatekeeper.model import DesiredObject, Role, digest
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.cluster.plan import same
+from controller.cluster.diff import same
 from controller.gatekeeper.manifests import SYSTEM_NAMESPACES
 
 if TYPE_CHECKING:

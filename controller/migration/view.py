@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.cluster.plan import ABSENT
+from controller.cluster.diff import ABSENT
 from controller.commands.plan_view import described
 from controller.migration.migrate import Check, Comparison, Relation, Step
 from controller.text import plain
@@ -14,7 +14,7 @@ from controller.text import plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from controller.cluster.plan import Difference
+    from controller.cluster.diff import Difference
     from controller.gatekeeper.model import ObjectRef
     from controller.migration.migrate import Cover, Finding
     from controller.policy.model import MemberKey

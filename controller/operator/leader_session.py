@@ -12,8 +12,9 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from controller.cluster.apply import Applier, DryRunCache
+from controller.cluster.apply import Applier
 from controller.cluster.cluster_record import ClusterRecord
+from controller.cluster.dry_run import DryRunCache
 from controller.cluster.guard import ComponentStore, Guard
 from controller.cluster.kinds import POLICY_SYNC
 from controller.cluster.last_state import LastState

@@ -17,12 +17,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from controller.cluster.apply import WRITE_ACTIONS, Action, ChangeSet, Result, planned
+from controller.cluster.changes import Create, Keep, Refuse, Replace, ref_of
 from controller.cluster.fights import FightDetector
 from controller.cluster.health import GatekeeperHealth, GatekeeperProblem, gatekeeper_health
 from controller.cluster.inventory import GatekeeperMissing
 from controller.cluster.kinds import kind_of
 from controller.cluster.ownership import Ownership, ownership
-from controller.cluster.plan import Create, Keep, Refuse, Replace, ref_of, refusal_digest
+from controller.cluster.prune import refusal_digest
 from controller.cluster.watch import Watches
 from controller.errors import AzpolicyError, ClusterError, Refused
 from controller.gatekeeper.model import ObjectRef, Role
@@ -38,11 +39,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from controller.cluster.apply import Applier
+    from controller.cluster.changes import Plan
     from controller.cluster.client import KubeClient
     from controller.cluster.cluster_record import ClusterRecord
-    from controller.cluster.kinds import LiveObject
+    from controller.cluster.kinds import Inventory, LiveObject
     from controller.cluster.last_state import LastState
-    from controller.cluster.plan import Inventory, Plan
     from controller.cluster.planner import Planner
     from controller.gatekeeper.model import DesiredObject, DesiredState
     from controller.gatekeeper.naming import OwnershipMarks

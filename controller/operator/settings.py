@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from controller.cluster.kinds import LiveObject
-    from controller.cluster.plan import PruneLimit
+    from controller.cluster.prune import PruneLimit
     from controller.config import SourceOptions
 
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.apply import PROBLEM_ACTIONS, WRITE_ACTIONS, Action, Result
+from controller.cluster.diff import ABSENT
 from controller.cluster.kinds import POLICY_SYNC, kind_of
-from controller.cluster.plan import ABSENT
 from controller.gatekeeper.model import ObjectRef
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from controller.cluster.plan import Difference
+    from controller.cluster.diff import Difference
 
 CONTROLLER: Final = "azpolicy.dev/azure-policy-sync"
 NAMESPACE: Final = "default"  # where Events about cluster-scoped objects belong

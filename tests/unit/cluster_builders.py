@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.cluster.kinds import LiveObject
-from controller.cluster.plan import Inventory
+from controller.cluster.kinds import Inventory, LiveObject
 from controller.gatekeeper.model import DesiredObject, DesiredState, Rendered, Role
 from controller.gatekeeper.naming import (
     CONSTRAINT_GROUP,

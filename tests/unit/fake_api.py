@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from controller.cluster.client import Connection, KubeClient, Response
-from controller.cluster.kinds import CRD_PATH, LiveObject, kind_of
-from controller.cluster.plan import template_kind
+from controller.cluster.kinds import CRD_PATH, LiveObject, kind_of, template_kind
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, CONSTRAINT_VERSION, TEMPLATE_GROUP
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ def test_every_limit_that_the_page_gives_is_the_codes() -> None:
     from controller.azure.parse import DEEPEST_DOCUMENT
     from controller.azure.snapshot import LARGEST_FILE
     from controller.cluster import client, fights, last_state
-    from controller.cluster.plan import PruneLimit
+    from controller.cluster.prune import PruneLimit
     from controller.gatekeeper import fetch, syncset, yamltext
     from controller.policy import cost, functions, grammar
     from controller.report import events

@@ -6,28 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from controller.cluster.apply import NUDGED, Action, Applier, ChangeSet, DryRunCache, Result
+from controller.cluster.apply import NUDGED, REJECTED_DIGEST, Action, Applier, ChangeSet, Result
+from controller.cluster.changes import Create, Delete, DeleteReason, Invalid, Keep, NeedsDryRun, Plan, Rejected, Retain
+from controller.cluster.dry_run import DryRunCache
 from controller.cluster.kinds import kind_of
-from controller.cluster.plan import (
-    REJECTED_DIGEST,
-    Create,
-    Delete,
-    DeleteReason,
-    Invalid,
-    Keep,
-    NeedsDryRun,
-    Plan,
-    Rejected,
-    Retain,
-    decide,
-    target_for,
-)
+from controller.cluster.plan import decide, target_for
 from tests.unit.cluster_builders import CLUSTER_ID, MARKS, constraint, foreign, live, member, mutator, template
 from tests.unit.fake_api import BAD_REGO, FakeApi, status
 
 if TYPE_CHECKING:
+    from controller.cluster.changes import Change, Decision
+    from controller.cluster.dry_run import DryRunAnswer
     from controller.cluster.kinds import LiveObject
-    from controller.cluster.plan import Change, Decision, DryRunAnswer
     from controller.gatekeeper.model import DesiredObject
 
 DENIED = 'admission webhook "validation.gatekeeper.sh" denied the request: no'

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from controller.cluster.changed_by import changed_by
-from controller.cluster.plan import ABSENT, Difference
+from controller.cluster.diff import ABSENT, Difference
 from tests.unit.cluster_builders import constraint, live
 
 if TYPE_CHECKING:

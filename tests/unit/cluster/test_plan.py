@@ -7,40 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from controller.cluster.kinds import LiveObject
-from controller.cluster.plan import (
-    ABSENT,
-    REJECTED_DIGEST,
+from controller.cluster.apply import REJECTED_DIGEST
+from controller.cluster.changes import (
     Blocked,
-    CachedAnswer,
-    CachedEqual,
     Change,
     Conflict,
     Create,
     Delete,
     DeleteReason,
-    Difference,
-    DryRunAnswer,
     InUse,
     Invalid,
     Keep,
     NeedsDryRun,
-    PruneLimit,
     Refuse,
     Rejected,
-    Rejection,
     Replace,
     Retain,
-    decide,
-    differences,
-    make_plan,
-    missing,
     ref_of,
-    same,
-    spec_digest,
-    target_for,
-    template_kind,
 )
+from controller.cluster.diff import ABSENT, Difference, differences, missing, same
+from controller.cluster.dry_run import CachedAnswer, CachedEqual, DryRunAnswer, Rejection, spec_digest
+from controller.cluster.kinds import LiveObject, template_kind
+from controller.cluster.plan import decide, make_plan, target_for
+from controller.cluster.prune import PruneLimit
 from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
 from tests.unit.cluster_builders import (
     MARKS,

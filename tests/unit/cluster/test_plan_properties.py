@@ -19,35 +19,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.cluster.kinds import LiveObject
-from controller.cluster.plan import (
+from controller.cluster.changes import (
     Blocked,
-    CachedAnswer,
-    CachedEqual,
     Change,
     Conflict,
     Create,
     Delete,
     DeleteReason,
-    DryRunAnswer,
     InUse,
     Invalid,
-    Inventory,
     Keep,
     NeedsDryRun,
     Plan,
-    PruneLimit,
     Refuse,
     Rejected,
-    Rejection,
     Replace,
     Retain,
-    differences,
-    make_plan,
     ref_of,
-    same,
-    spec_digest,
 )
+from controller.cluster.diff import differences, same
+from controller.cluster.dry_run import CachedAnswer, CachedEqual, DryRunAnswer, Rejection, spec_digest
+from controller.cluster.kinds import Inventory, LiveObject
+from controller.cluster.plan import make_plan
+from controller.cluster.prune import PruneLimit
 from controller.gatekeeper.model import DesiredObject, DesiredState, Role
 from controller.gatekeeper.naming import ASSIGNMENT_ID, DEFINITION_ID, FIELD_MANAGER, TEMPLATE_GROUP, is_managed_name
 from controller.gatekeeper.syncset import ANNOTATION, SYNCSET_REF, DataKind, kinds_of, required_data, syncset

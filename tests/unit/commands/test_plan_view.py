@@ -10,14 +10,12 @@ import jsonschema
 import pytest
 
 from controller.cluster.apply import Action, Result, planned
-from controller.cluster.plan import (
-    ABSENT,
+from controller.cluster.changes import (
     Blocked,
     Conflict,
     Create,
     Delete,
     DeleteReason,
-    Difference,
     InUse,
     Invalid,
     Keep,
@@ -27,9 +25,9 @@ from controller.cluster.plan import (
     Rejected,
     Replace,
     Retain,
-    differences,
-    target_for,
 )
+from controller.cluster.diff import ABSENT, Difference, differences
+from controller.cluster.plan import target_for
 from controller.commands.plan_view import SCHEMA, Progress, as_json, as_text
 from controller.text import plain
 from tests.unit.cluster_builders import (
@@ -45,7 +43,7 @@ from tests.unit.cluster_builders import (
 )
 
 if TYPE_CHECKING:
-    from controller.cluster.plan import Change
+    from controller.cluster.changes import Change
     from controller.gatekeeper.model import DesiredObject
 
 DOCS: Final = Path(__file__).parents[3] / "docs"

@@ -21,7 +21,9 @@ import pytest
 from controller.azure.snapshot import read_snapshot
 from controller.cli.main import main
 from controller.cli.output import report_unresolved
-from controller.cluster.plan import Create, Inventory, Retain, make_plan
+from controller.cluster.changes import Create, Retain
+from controller.cluster.kinds import Inventory
+from controller.cluster.plan import make_plan
 from controller.commands.explain import as_json, as_text, explain
 from controller.commands.render import texts
 from controller.errors import InputError, SourceError

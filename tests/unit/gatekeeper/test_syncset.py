@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from controller.azure.model import EnforcementMode
-from controller.cluster.plan import Conflict, Create, Delete, Keep, PruneLimit, Retain, make_plan, ref_of
+from controller.cluster.changes import Conflict, Create, Delete, Keep, Retain, ref_of
+from controller.cluster.plan import make_plan
+from controller.cluster.prune import PruneLimit
 from controller.gatekeeper.documents import DocumentError, DocumentKind, Origin, TemplateDocument, read_document
 from controller.gatekeeper.model import DesiredObject, Rendered
 from controller.gatekeeper.sources import Unavailable, Wanted
@@ -39,8 +41,8 @@ from tests.unit.cluster_builders import (
 )
 
 if TYPE_CHECKING:
+    from controller.cluster.changes import Change
     from controller.cluster.kinds import LiveObject
-    from controller.cluster.plan import Change
     from controller.gatekeeper.documents import Document
     from controller.gatekeeper.model import DesiredState
     from controller.policy.model import Member

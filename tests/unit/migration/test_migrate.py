@@ -10,13 +10,16 @@ import pytest
 
 from controller.cli.main import main
 from controller.cluster.addon import Owner, Sides, owner_of, read_sides
-from controller.cluster.apply import Applier, DryRunCache
+from controller.cluster.apply import Applier
+from controller.cluster.changes import Create, Delete, Keep, Replace
 from controller.cluster.client import Response
 from controller.cluster.cluster_record import ClusterRecord, Recorded
+from controller.cluster.dry_run import DryRunAnswer, DryRunCache
 from controller.cluster.kinds import LiveObject
 from controller.cluster.ownership import Ownership, ownership
-from controller.cluster.plan import Create, Delete, DryRunAnswer, Keep, PruneLimit, Replace, make_plan
+from controller.cluster.plan import make_plan
 from controller.cluster.planner import Planner
+from controller.cluster.prune import PruneLimit
 from controller.commands.session import Session
 from controller.errors import InputError, Refused
 from controller.gatekeeper.model import ObjectRef, Role

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from controller.cluster.kinds import POLICY_SYNC, LiveObject
-from controller.cluster.plan import PruneLimit
+from controller.cluster.prune import PruneLimit
 from controller.config import AzureOptions, SourceOptions
 from controller.errors import InputError
 from controller.gatekeeper.naming import OwnershipMarks

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from controller.cluster.apply import Action, Result
-from controller.cluster.plan import ABSENT, Difference
+from controller.cluster.diff import ABSENT, Difference
 from controller.gatekeeper.model import ObjectRef
 from controller.report.events import AT_ONCE, BURST, SYNC_REF, Budget, EventDraft, event, event_draft_of, summarized
 

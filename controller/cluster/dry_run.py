@@ -1,0 +1,83 @@
+"""What dry runs answered, and what is remembered of it between plans, so that no question is asked twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from controller.cluster.kinds import LiveObject
+from controller.gatekeeper.model import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from controller.cluster.changes import NeedsDryRun
+    from controller.gatekeeper.model import DesiredObject
+
+
+@dataclass(frozen=True, slots=True)
+class DryRunAnswer:
+    """What a dry run answered: the object as it would be stored, the refusal's words, or why there is no answer."""
+
+    stored: LiveObject | None
+    refusal: str = ""
+    unknown: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedEqual:
+    """What an earlier dry run found equal: valid while uid, generation and both digests stay."""
+
+    generation: int
+    live_digest: str
+    desired_digest: str
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A template version that Gatekeeper did not take; the digests of the spec that was put back and of the bad one.
+
+    Known to this process alone, by uid: an annotation that said so could be forged to keep an edited template.
+    """
+
+    live_spec: str
+    desired_spec: str
+
+
+CachedAnswer: TypeAlias = CachedEqual | Rejection
+
+
+@dataclass(slots=True)
+class DryRunCache:
+    """What one process remembers between plans: answers of dry runs, and templates as they last compiled."""
+
+    entries: dict[str, CachedAnswer] = field(default_factory=dict)
+    good_templates: dict[str, LiveObject] = field(default_factory=dict)
+    verbatim: set[str] = field(default_factory=set)
+
+    def remember_equal(self, live: LiveObject, desired: DesiredObject, dropped: tuple[str, ...]) -> None:
+        """Remembers that this live object is what the server makes of this desired one.
+
+        Where that is the desired spec to the letter, no later difference can be the server's defaulting, and a repair
+        need not ask before it writes.
+        """
+        if live.manifest.get("spec") == desired.manifest.get("spec"):
+            self.verbatim.add(desired.digest)
+        self.entries[live.uid] = CachedEqual(live.generation, live.digest(), desired.digest, dropped)
+
+    def retain(self, uids: Collection[str], desired_digests: Collection[str]) -> None:
+        """Drops what is remembered of objects that are gone and of what is no longer desired."""
+        self.entries = {k: v for k, v in self.entries.items() if k in uids or not isinstance(v, CachedEqual)}
+        self.verbatim.intersection_update(desired_digests)
+
+    def answer(self, change: NeedsDryRun) -> DryRunAnswer | None:
+        """What a dry run would answer, where that is known without one."""
+        if change.desired.digest not in self.verbatim:
+            return None
+        return DryRunAnswer(LiveObject(change.live.ref, change.target))
+
+
+def spec_digest(template: DesiredObject | LiveObject) -> str:
+    """What tells one version of a template from another, whoever else comes to use it."""
+    return digest(template.manifest.get("spec"))

@@ -1,0 +1,209 @@
+"""Pruning: what becomes of our live objects that nothing desires. Pure.
+
+Azure proves most deletions; the others pass the safety stop (design property 3).
+
+| live object, not desired            | change                                     |
+|-------------------------------------|--------------------------------------------|
+| foreign                             | none                                       |
+| ours, its member is Unresolved      | Retain                                     |
+| ours, template with others' objects | InUse                                      |
+| ours, gone by Azure's word          | Delete                                     |
+| ours, merely not listed             | Delete, or Refuse over the limit           |
+| our SyncSet, a template stays       | Retain, if what stays needs data           |
+| our SyncSet otherwise               | Delete                                     |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from controller.cluster.changes import Change, Delete, DeleteReason, InUse, Refuse, Retain, ref_of
+from controller.cluster.ownership import Ownership, member_of, ownership
+from controller.gatekeeper.model import ObjectRef, Role, digest
+from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP, is_managed_name
+from controller.gatekeeper.syncset import SYNCSET_REF, SyncDataError, required_data
+from controller.policy.model import MemberKey, NotApplied, Unresolved
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from controller.cluster.changes import Plan
+    from controller.cluster.kinds import Inventory, LiveObject
+    from controller.gatekeeper.model import DesiredState
+    from controller.gatekeeper.naming import OwnershipMarks
+    from controller.gatekeeper.syncset import DataKind
+
+
+WHOLE: Final = "*"
+_DIGEST_SHOWN: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class PruneLimit:
+    """Unproven deletes beyond `percent` of at least `minimum` managed objects are refused, unless forced.
+
+    `refused` are those refused before, as `Kind/name`.
+    """
+
+    percent: int = 30
+    minimum: int = 10
+    forced: bool = False
+    refused: frozenset[str] = frozenset()
+
+
+DEFAULT_LIMIT: Final = PruneLimit()
+
+
+def refusal_digest(plan: Plan) -> str:
+    """What names the refused deletions of a plan, empty where there are none: these objects and no others, once."""
+    uids = sorted(change.live.uid for change in plan.changes if isinstance(change, Refuse))
+    return digest(uids)[:_DIGEST_SHOWN] if uids else ""
+
+
+def prune(desired: DesiredState, inventory: Inventory, marks: OwnershipMarks, limit: PruneLimit) -> tuple[Change, ...]:
+    wanted = {o.ref for o in desired.objects}
+    ours = [live for live in inventory.objects.values() if ownership(live, marks) is Ownership.OURS]
+    extra = sorted((live for live in ours if live.ref not in wanted and not live.deleting), key=lambda x: x.ref)
+    proofs = _Proofs(desired)
+    prunable = [live for live in extra if live.ref.group != TEMPLATE_GROUP and is_managed_name(live.ref.name)]
+    changes = [proofs.judge(live) for live in prunable]
+    decided = {ref_of(change): change for change in changes}
+    templates = [live for live in extra if live.ref.group == TEMPLATE_GROUP]
+    changes += [_judge_template(live, inventory, decided, wanted, proofs) for live in templates]
+    # Objects that merely bear our label, and are never pruned, must not stretch the limit.
+    managed = len(changes) + sum(live.ref in wanted for live in ours)
+    return tuple(_limited(changes, desired, managed, limit))
+
+
+class _Proofs:
+    """What the desired state proves about members that have live objects but want none."""
+
+    def __init__(self, desired: DesiredState) -> None:
+        self._desired = desired
+        self._unresolved = desired.unresolved_keys()
+        self._definitions = {o.member.definition_id.casefold() for o in desired.outcomes if isinstance(o, Unresolved)}
+        self._not_applied: dict[MemberKey, NotApplied] = {}
+        self._objects: dict[MemberKey, list[ObjectRef]] = {}
+        self._collect()
+
+    def _collect(self) -> None:
+        for outcome in self._desired.outcomes:
+            if isinstance(outcome, NotApplied):
+                key = outcome.member.key
+                self._not_applied[MemberKey(key.assignment_id, WHOLE) if outcome.member.whole else key] = outcome
+        for wanted in self._desired.objects:
+            if wanted.role is not Role.TEMPLATE:
+                for member in wanted.members:
+                    self._objects.setdefault(member.key, []).append(wanted.ref)
+
+    def knows_definitions(self, definition_ids: Iterable[str]) -> bool:
+        """Whether an Unresolved member uses one of these definitions."""
+        return any(i.casefold() in self._definitions for i in definition_ids)
+
+    def judge(self, live: LiveObject) -> Change:
+        """Delete with its proof, Retain, or an unproven Delete."""
+        key = member_of(live.annotations)
+        if key is None:
+            return self._unmarked(live)
+        whole = MemberKey(key.assignment_id, WHOLE)
+        if key in self._unresolved or whole in self._unresolved:
+            return Retain(live, "what its policy means here is not known (see azpolicy explain)")
+        not_applied = self._not_applied.get(key) or self._not_applied.get(whole)
+        if not_applied is not None:
+            return Delete(live, DeleteReason.NOT_APPLIED, not_applied.message)
+        if key in self._objects:
+            message = "its policy is enforced by another object now"
+            return Delete(live, DeleteReason.MOVED, message, tuple(sorted(self._objects[key])))
+        if key.assignment_id in self._desired.gone:
+            return Delete(live, DeleteReason.ASSIGNMENT_GONE, "its assignment is deleted in Azure")
+        if key.assignment_id in self._desired.listed:
+            return Delete(live, DeleteReason.MEMBER_GONE, "its assignment no longer has this policy")
+        return Delete(live, DeleteReason.UNLISTED, "its assignment is not listed any more")
+
+    def _unmarked(self, live: LiveObject) -> Change:
+        if self._unresolved:
+            return Retain(live, "its annotations are gone, and it may belong to a policy that is not resolved")
+        return Delete(live, DeleteReason.UNLISTED, "its annotations are gone and no policy makes this name")
+
+
+def _judge_template(
+    live: LiveObject,
+    inventory: Inventory,
+    decided: Mapping[ObjectRef, Change],
+    wanted: Collection[ObjectRef],
+    proofs: _Proofs,
+) -> Change:
+    # Told by the template's name, as its CRD is: the spelling of the kind in its spec can be edited.
+    users = [
+        ref
+        for ref, user in inventory.objects.items()
+        if ref.group == CONSTRAINT_GROUP and ref.kind.lower() == live.ref.name and not user.deleting
+    ]
+    foreign = tuple(sorted(ref for ref in users if ref not in decided and ref not in wanted))
+    if foreign:
+        return InUse(live, foreign)
+    staying = [ref for ref in users if not isinstance(decided.get(ref), Delete)]
+    if staying:
+        return Retain(live, f"{len(staying)} of its constraints stay")
+    ids = [v for k, v in live.annotations.items() if k.startswith("azure-policy-definition-id")]
+    if proofs.knows_definitions(ids):
+        return Retain(live, "a policy that is not resolved uses its definition")
+    unproven = [change for ref in users if _is_unproven(change := decided[ref])]
+    reason = DeleteReason.UNLISTED if unproven else DeleteReason.UNUSED
+    return Delete(live, reason, "no policy uses it any more")
+
+
+def data_that_stays(pruned: Iterable[Change]) -> frozenset[DataKind]:
+    """The kinds that templates look up which no policy is known to use, and which stay all the same."""
+    staying = (change.live for change in pruned if isinstance(change, Retain | InUse | Refuse))
+    return frozenset().union(*(_live_data(live) for live in staying if live.ref.group == TEMPLATE_GROUP))
+
+
+def _live_data(template: LiveObject) -> frozenset[DataKind]:
+    try:
+        return required_data(template.annotations)
+    except SyncDataError:
+        # Somebody's edit: what a document of ours says has been read before it came to be a template.
+        return frozenset()
+
+
+def judge_syncset(
+    desired: DesiredState, inventory: Inventory, marks: OwnershipMarks, data: frozenset[DataKind]
+) -> tuple[Change, ...]:
+    """What becomes of our SyncSet when no policy needs data: it has no member, so only what stays speaks for it."""
+    live = inventory.objects.get(SYNCSET_REF)
+    wanted = any(o.ref == SYNCSET_REF for o in desired.objects)
+    if wanted or live is None or live.deleting or ownership(live, marks) is not Ownership.OURS:
+        return ()
+    if data:
+        return (Retain(live, "a template that stays needs the data"),)
+    return (Delete(live, DeleteReason.UNUSED, "no policy needs data any more"),)
+
+
+def _is_unproven(change: Change) -> bool:
+    return isinstance(change, Delete) and change.reason is DeleteReason.UNLISTED
+
+
+def _limited(changes: list[Change], desired: DesiredState, managed: int, limit: PruneLimit) -> Iterable[Change]:
+    """The changes with unproven deletes refused when they are too many, or when the source lists nothing at all.
+
+    What was refused once stays refused: objects made since must not make it a smaller part of all.
+    """
+    unproven = sum(_is_unproven(change) for change in changes)
+    too_many = not desired.listed or (managed >= limit.minimum and unproven * 100 > limit.percent * managed)
+    if limit.forced or not unproven:
+        return changes
+    why = (
+        f"{unproven} of {managed} managed objects would go and Azure does not prove it (limit {limit.percent} %); "
+        "if it is meant, run: azpolicy apply --force-prune"
+    )
+    doomed = [ref_of(change) for change in changes if _is_unproven(change)]
+    members = {ref for ref in doomed if ref.group != TEMPLATE_GROUP and (too_many or str(ref) in limit.refused)}
+    # A template takes every constraint of its kind along, so it stays as long as one of them does, and no longer.
+    kinds = {ref.kind.lower() for ref in members}
+    refused = members | {ref for ref in doomed if ref.group == TEMPLATE_GROUP and (too_many or ref.name in kinds)}
+    return [
+        Refuse(change.live, why) if isinstance(change, Delete) and change.live.ref in refused else change
+        for change in changes
+    ]
