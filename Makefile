@@ -50,7 +50,7 @@ format: $(READY) ## Fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## The figures that the README quotes, measured here
+bench: $(READY) ## Measure the figures of docs/benchmarks.md here
 	@$(BIN)/python -m tests.bench
 
 templates: $(READY) ## Generate templates/*/template.yaml from their sources
