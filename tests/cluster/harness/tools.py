@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,11 @@ CLUSTER_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl",
 def path(name: str) -> Path:
     """The program of this name, built first where it has to be; the first time that takes minutes."""
     return _provided(name) or build(name)
+
+
+def missing(names: Iterable[str] = CLUSTER_TOOLS) -> list[str]:
+    """Those of the tools that `path` would have to build; HarnessError where there is no Go to do so."""
+    return [name for name in names if not _provided(name) and not (_bin_folder(TOOLS[name].folder) / name).exists()]
 
 
 @functools.cache
@@ -154,14 +159,12 @@ def _go_build(name: str, tool: Tool, program: Path) -> None:
     with _replacing(program) as unfinished, log.open("wb") as output:
         command = [_which_go(), "build", "-mod=readonly", "-trimpath", "-buildvcs=false"]
         command += ["-tags", tool.tags, "-ldflags", linker, "-o", str(unfinished), tool.package]
-        _tell(
-            f"building {name} {version}; the first build of all tools takes several minutes, later runs use the cache"
-        )
+        _tell(f"building {name} {version} from its Go module, into {program.parent}; later runs find it there")
         started = time.monotonic()
         process = spawn(command, log=output, folder=MODULES / tool.folder)
         try:
             while (code := _wait(process)) is None:
-                _tell(f"building {name}: {time.monotonic() - started:.0f} s")
+                _tell(f"still building {name}, for {time.monotonic() - started:.0f} s now")
         finally:
             process.kill()
             process.wait()
