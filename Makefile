@@ -61,6 +61,7 @@ generate: templates ## Write every generated file that is stale
 	$(BIN)/python -m docs.generate_settings
 	$(BIN)/python -m deploy.chart_readme
 	$(BIN)/python -m tests.deploy.manifests
+	PATH="$(CURDIR)/$(BIN):$$PATH" examples/gitops/render.sh
 
 manifests: $(READY) ## Render deploy/manifests/azpolicy.yaml from the chart
 	$(BIN)/python -m tests.deploy.manifests
