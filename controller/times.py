@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from datetime import UTC, datetime
+from typing import Final, Literal
 
 from controller.errors import InputError
 
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}T.+", re.DOTALL)
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -17,3 +19,22 @@ def duration(text: str, where: str) -> float:
     if not _DURATION.fullmatch(text):
         raise InputError(f"{where} {text!r} is no duration: give one such as 15m or 1h30m")
     return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+
+
+def parse_moment(text: str) -> datetime | None:
+    """A date and time as ARM writes it, in UTC where it names no zone; None where it is none."""
+    if not _DATE.fullmatch(text):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def write_moment(moment: datetime, precision: Literal["seconds", "microseconds"] = "seconds") -> str:
+    """A moment as Kubernetes writes it, in UTC: `seconds` for a Time, `microseconds` for a MicroTime.
+
+    https://pkg.go.dev/k8s.io/apimachinery/pkg/apis/meta/v1#MicroTime
+    """
+    return moment.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")

@@ -43,7 +43,16 @@ _Response: TypeAlias = "PipelineResponse[HttpRequest, AsyncHttpResponse]"
 _Policy: TypeAlias = AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]
 _Answer = TypeVar("_Answer")
 
-_RETRIED: Final = frozenset({408, 429, 500, 502, 503, 504})
+_RETRIED: Final = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
 _REMAINING: Final = "x-ms-ratelimit-remaining-"
 _LONGEST_REASON: Final = 300
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from controller.azure.model import (
@@ -37,9 +36,11 @@ from controller.azure.model import (
 )
 from controller.errors import InputError
 from controller.text import one_line
+from controller.times import parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
     from controller.jsontypes import Json
 
@@ -62,7 +63,6 @@ _CLUSTER_ID: Final = re.compile(
 )
 _PROVIDERS: Final = re.compile("/providers/", re.IGNORECASE)
 _VERSION_OF: Final = re.compile(r"(?P<head>.+)/versions/[^/]+/?", re.IGNORECASE | re.DOTALL)
-_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}T.+", re.DOTALL)
 
 
 class _Malformed(Exception):  # noqa: N818 - becomes an Unreadable, never leaves this module
@@ -339,17 +339,6 @@ def _moment(text: str) -> datetime:
     if moment is None:
         raise _Malformed(f"properties.expiresOn must be a date and time such as 2026-01-31T00:00:00Z, is {text!r}")
     return moment
-
-
-def parse_moment(text: str) -> datetime | None:
-    """A date and time as ARM writes it, in UTC where it names no zone; None where it is none."""
-    if not _DATE.fullmatch(text):
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def _version(node: _Node) -> Version | None:

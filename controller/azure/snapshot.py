@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from controller.azure.model import fold
 from controller.azure.parse import Located, build_state, parse_resource, type_of
 from controller.errors import InputError, SourceError
+from controller.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -231,7 +232,5 @@ def _replace(file: Path, content: str) -> None:
     if file.is_file() and file.read_text(encoding="utf-8") == content:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    # The name starts with a dot, so a reader does not take it for a part of the snapshot.
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    unfinished.write_text(content, encoding="utf-8")
-    unfinished.replace(file)
+    # Its unfinished name starts with a dot, so a reader does not take it for a part of the snapshot.
+    replace_file(file, content.encode())

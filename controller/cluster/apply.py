@@ -11,6 +11,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from enum import StrEnum
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.changed_by import changed_by
@@ -64,9 +65,6 @@ NUDGED: Final = "azpolicy.dev/asked-again"
 PREVENTION: Final = "azpolicy manages this object"  # how the chart's admission policy begins a denial
 _ROUNDS: Final = 5
 _ASKS: Final = 3
-_CONFLICT: Final = 409
-_NOT_FOUND: Final = 404
-_FAULT: Final = 500
 
 
 class Action(StrEnum):
@@ -150,7 +148,10 @@ class Applier:
             return DryRunAnswer(LiveObject.of(_kind_for(change.desired), response.body))
         # A server at fault (5xx: a webhook that does not answer) refuses nothing; only its denial is a refusal. Our own
         # prevention refuses whoever asks, not what he asks for.
-        unasked = response.status in (403, _NOT_FOUND, _CONFLICT) or response.status >= _FAULT
+        unasked = (
+            response.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+            or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        )
         if (unasked and not _denied(response)) or PREVENTION in response.message:
             return DryRunAnswer(None, unknown=response.message)
         return DryRunAnswer(None, refusal=response.message)
@@ -163,7 +164,7 @@ class Applier:
                 response = await self._client.create(kind, change.desired.manifest, dry_run=True)
             else:
                 response = await self._client.replace(kind, change.target, dry_run=True)
-            if not left or response.status < _FAULT or _denied(response):
+            if not left or response.status < HTTPStatus.INTERNAL_SERVER_ERROR or _denied(response):
                 return response
         raise AssertionError("unreachable")
 
@@ -190,7 +191,7 @@ class Applier:
             if live is None or NUDGED not in live.annotations:
                 break
             rest = {key: value for key, value in live.annotations.items() if key != NUDGED}
-            if (await self._client.replace(kind, _annotated(live, rest))).status != _CONFLICT:
+            if (await self._client.replace(kind, _annotated(live, rest))).status != HTTPStatus.CONFLICT:
                 break
         return True
 
@@ -254,7 +255,8 @@ class _Run:
                     return unwritten(current)
             if response.ok:
                 return await self._written(current, LiveObject.of(_kind_for(desired), response.body))
-            if response.status != _CONFLICT and not (response.status == _NOT_FOUND and not isinstance(current, Create)):
+            gone = response.status == HTTPStatus.NOT_FOUND and not isinstance(current, Create)
+            if response.status != HTTPStatus.CONFLICT and not gone:
                 raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
             current = await self._decide_again(desired)
         raise _Stopped("ConcurrentChanges", f"{desired.ref}: changes faster than it can be written")
@@ -374,7 +376,7 @@ class _Run:
             if response.ok:
                 stored = LiveObject.of(kind, response.body)
                 self.cache.entries[stored.uid] = Rejection(spec_digest(stored), spec_digest(change.desired))
-            if response.status != _CONFLICT:
+            if response.status != HTTPStatus.CONFLICT:
                 return response.ok
         return False
 
@@ -384,9 +386,9 @@ class _Run:
         ref = change.live.ref
         await self._free_to_delete(change)
         response = await self.client.delete(kind_of(ref), change.live)
-        if response.ok or response.status == _NOT_FOUND:
+        if response.ok or response.status == HTTPStatus.NOT_FOUND:
             return Result(ref, Action.DELETED, change.reason, change.message, uid=change.live.uid)
-        if response.status == _CONFLICT:
+        if response.status == HTTPStatus.CONFLICT:
             raise _Stopped(
                 "ConcurrentChanges", f"{ref}: changed while it was to be deleted; the next sync decides again"
             )

@@ -13,6 +13,7 @@ import os
 import random
 import ssl
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlencode
@@ -38,8 +39,9 @@ PAGE: Final = 500
 TRIES: Final = 6
 RETRY_AFTER_CAP: Final = 30.0
 NOT_LEADING: Final = "NotLeading"
-_TRANSIENT: Final = frozenset({429, 502, 503, 504})
-_GONE: Final = 410
+_TRANSIENT: Final = frozenset(
+    {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Response:
     @property
     def ok(self) -> bool:
         """Whether the request did what it asked."""
-        return self.status < 400  # noqa: PLR2004
+        return self.status < HTTPStatus.BAD_REQUEST
 
     @property
     def message(self) -> str:
@@ -165,7 +167,9 @@ class KubeClient:
                 continue
             if response.ok and "kind" not in response.body:
                 raise ClusterError(f"{method} {path}: answered by something that is no Kubernetes API (a proxy?)")
-            repeat = response.status in _TRANSIENT and (method == "GET" or response.status == 429)  # noqa: PLR2004
+            repeat = response.status in _TRANSIENT and (
+                method == "GET" or response.status == HTTPStatus.TOO_MANY_REQUESTS
+            )
             if last or not repeat:
                 return response
             await asyncio.sleep(_backoff(attempt, response.retry_after))
@@ -204,7 +208,7 @@ class KubeClient:
     async def get(self, path: str) -> Mapping[str, Any] | None:
         """The object at a path, None on 404; ClusterError on anything else."""
         response = await self.request("GET", path)
-        if response.status == 404:  # noqa: PLR2004
+        if response.status == HTTPStatus.NOT_FOUND:
             return None
         if not response.ok:
             raise response.error(f"reading {path}")
@@ -238,9 +242,9 @@ class KubeClient:
             query = chosen
             while True:
                 response = await self.request("GET", path, query=query)
-                if response.status == 404:  # noqa: PLR2004
+                if response.status == HTTPStatus.NOT_FOUND:
                     return None
-                if response.status == _GONE:
+                if response.status == HTTPStatus.GONE:
                     break
                 if not response.ok:
                     raise response.error(f"listing {plural}")
@@ -249,7 +253,7 @@ class KubeClient:
                 if not metadata.get("continue"):
                     return tuple(items), str(metadata.get("resourceVersion", ""))
                 query = {**chosen, "continue": str(metadata["continue"])}
-        raise ClusterError(f"listing {plural}: the list kept expiring between pages", status=_GONE)
+        raise ClusterError(f"listing {plural}: the list kept expiring between pages", status=HTTPStatus.GONE)
 
     async def create(self, kind: Resource, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Response:
         """POST; the answer is the caller's to judge."""
@@ -297,15 +301,14 @@ class KubeClient:
         try:
             answer = await self._send("GET", kind.path(), query, None, seconds + 15)
             async with contextlib.aclosing(_lines(answer.response)) as lines:
-                if answer.response.status != 200:  # noqa: PLR2004
+                if answer.response.status != HTTPStatus.OK:
                     body = b"".join([line async for line in lines])
                     raise Response(answer.response.status, _parsed(body)).error(f"watching {kind.plural}")
                 async for line in lines:
                     event = json.loads(line)
                     if event["type"] == "ERROR":
-                        raise Response(int(event["object"].get("code", 500)), event["object"]).error(
-                            f"watching {kind.plural}"
-                        )
+                        status = int(event["object"].get("code", HTTPStatus.INTERNAL_SERVER_ERROR))
+                        raise Response(status, event["object"]).error(f"watching {kind.plural}")
                     yield event
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ClusterError(f"watching {kind.plural}: {_words(error)}") from error

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.azure.model import fold
 from controller.cluster.addon import NAMESPACE, running_deployments
 from controller.cluster.changes import Refuse
-from controller.errors import Refused
-from controller.gatekeeper.naming import ADDON, MANAGED_BY_LABEL, RECORD_NAMESPACE
+from controller.cluster.config_maps import ConfigMapStore
+from controller.errors import ClusterError, Refused
+from controller.gatekeeper.naming import ADDON, RECORD_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 NAME: Final = "azure-policy-sync"
 CLUSTER_ID: Final = "cluster-id"
 REFUSED: Final = "refused-deletions"
-_CONFLICT: Final = 409
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,12 @@ class ClusterRecord:
         self._client = client
         self._marks = marks
         self._namespace = namespace
-        self._collection = f"/api/v1/namespaces/{namespace}/configmaps"
+        self._maps = ConfigMapStore(client, namespace, marks)
 
     async def check(self, cluster_id: str) -> Recorded:
         """What is recorded; Refused when that is another cluster, or when the add-on has the same marks as we."""
         await self._check_marks()
-        recorded = Recorded.of(await self._client.get(f"{self._collection}/{NAME}"))
+        recorded = Recorded.of(await self._maps.read(NAME))
         if recorded.cluster_id and fold(recorded.cluster_id) != fold(cluster_id):
             raise Refused(
                 f"this cluster ({self._client.server}) is recorded as {recorded.cluster_id}, not {cluster_id}: "
@@ -89,18 +90,10 @@ class ClusterRecord:
         data = {CLUSTER_ID: recorded.cluster_id or plan.cluster_id, REFUSED: json.dumps(sorted(refused))}
         if not refused:
             del data[REFUSED]
-        await self._write(plan.cluster_id, recorded, data)
-
-    async def _write(self, cluster_id: str, recorded: Recorded, data: Mapping[str, str]) -> None:
-        query = {"fieldManager": NAME}
-        if recorded.manifest is None:
-            metadata = {"name": NAME, "labels": {MANAGED_BY_LABEL: self._marks.managed_by}}
-            manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
-            response = await self._client.request("POST", self._collection, query=query, body=manifest)
-        else:
-            manifest = {**recorded.manifest, "data": data}
-            response = await self._client.request("PUT", f"{self._collection}/{NAME}", query=query, body=manifest)
-        if response.status == _CONFLICT:  # somebody was faster; what they wrote is judged, and ours comes next time
-            await self.check(cluster_id)
-        elif not response.ok:
-            raise response.error(f"recording the cluster id in {self._namespace}")
+        try:
+            await self._maps.write(NAME, {"data": data}, recorded.manifest, purpose="recording the cluster id")
+        except ClusterError as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            # Somebody else was faster. What they wrote is checked, and ours is written next time.
+            await self.check(plan.cluster_id)

@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import logging
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from controller.cluster.config_maps import ConfigMapStore
 from controller.cluster.fights import FightDetector
 from controller.cluster.guard_rules import (
     DEPLOYMENT,
@@ -29,7 +31,7 @@ from controller.cluster.health import unanswered
 from controller.cluster.kinds import CRD_PATH, TEMPLATE
 from controller.cluster.watch import Watcher
 from controller.errors import ClusterError
-from controller.gatekeeper.naming import FIELD_MANAGER, GATEKEEPER_NAMESPACE
+from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,33 +50,29 @@ LOOK_SECONDS: Final = 30.0
 ANSWER_SECONDS: Final = 3.0
 RETRY_SECONDS: Final = 5.0
 _KEY: Final = "objects.json"
-_CONFLICT: Final = 409
-_NOT_FOUND: Final = 404
 
 
 # --- where it is kept ------------------------------------------------------------------------------------------------
 
 
 class ComponentStore:
-    """The ConfigMap, in the operator's own namespace."""
+    """Gatekeeper's components as they last worked, in a ConfigMap in the operator's own namespace."""
 
     def __init__(self, client: KubeClient, namespace: str, marks: OwnershipMarks) -> None:
-        self._client = client
-        self._collection = f"/api/v1/namespaces/{namespace}/configmaps"
-        self._where = f"configmap {namespace}/{NAME}"
-        self._labels = marks.labels()
+        self._maps = ConfigMapStore(client, namespace, marks)
         self._kept: str | None = None
 
     async def load(self) -> dict[ObjectRef, Manifest]:
         """What was remembered; nothing where there is none or it cannot be used. ClusterError where nobody answers."""
-        there = await self._client.get(f"{self._collection}/{NAME}")
+        there = await self._maps.read(NAME)
         if there is None:
             return {}
         text = str((there.get("data") or {}).get(_KEY, ""))
         try:
             good = load(text)
         except ValueError as error:
-            log.warning("what was remembered of Gatekeeper is not used %s reason=%r", self._where, str(error))
+            where = self._maps.where(NAME)
+            log.warning("what was remembered of Gatekeeper is not used %s reason=%r", where, str(error))
             return {}
         self._kept = text
         return good
@@ -85,27 +83,13 @@ class ComponentStore:
         if text == self._kept:
             return
         self._kept = None
-        there = await self._client.get(f"{self._collection}/{NAME}")
-        version = {key: there["metadata"][key] for key in ("uid", "resourceVersion")} if there else {}
-        manifest = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": NAME, "labels": self._labels, **version},
-            "data": {_KEY: text},
-        }
-        method, path = ("PUT", f"{self._collection}/{NAME}") if there else ("POST", self._collection)
-        response = await self._client.request(method, path, query={"fieldManager": FIELD_MANAGER}, body=manifest)
-        if not response.ok:
-            raise response.error(f"remembering Gatekeeper in {self._where}")
+        there = await self._maps.read(NAME)
+        await self._maps.write(NAME, {"data": {_KEY: text}}, there, purpose="remembering Gatekeeper")
         self._kept = text
 
     async def forget(self) -> None:
         """What was remembered before the guard was switched off must not come back when it is switched on again."""
-        path = f"{self._collection}/{NAME}"
-        if (there := await self._client.get(path)) is not None:
-            response = await self._client.delete_at(path, there["metadata"]["uid"])
-            if not response.ok and response.status not in (_NOT_FOUND, _CONFLICT):
-                raise response.error(f"deleting {self._where}")
+        await self._maps.delete(NAME)
 
 
 # --- the guard -------------------------------------------------------------------------------------------------------
@@ -253,7 +237,8 @@ class Guard:
             why = "it was deleted" if emptied is None else "its webhooks were taken out"
             log.warning("restored %s of Gatekeeper: %s", ref, why)
             self._restored(ref, why)
-        elif response.status not in (_CONFLICT, _NOT_FOUND):  # somebody else is at it: the next look sees what he made
+        # Otherwise somebody else was faster: the next look sees what is there.
+        elif response.status not in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
             self._tell(ref, f"{ref} of Gatekeeper cannot be brought back error={response.message!r}")
 
     def _tell(self, about: ObjectRef | None, text: str) -> None:
@@ -265,4 +250,4 @@ class Guard:
 
 def _gone(response: Response) -> bool:
     metadata = response.body.get("metadata") or {}
-    return response.status == _NOT_FOUND or (response.ok and "deletionTimestamp" in metadata)
+    return response.status == HTTPStatus.NOT_FOUND or (response.ok and "deletionTimestamp" in metadata)

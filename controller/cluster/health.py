@@ -9,6 +9,7 @@ import asyncio
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.kinds import TEMPLATE
@@ -25,8 +26,6 @@ DEPLOYMENTS: Final = f"/apis/apps/v1/namespaces/{GATEKEEPER_NAMESPACE}/deploymen
 OLDEST: Final = (3, 17)
 _SYSTEM: Final = {"labelSelector": "gatekeeper.sh/system=yes"}
 _VERSION: Final = re.compile(r":v?(\d+)\.(\d+)\.\d+[^/@]*(@|$)")
-_FORBIDDEN: Final = 403
-_NOT_FOUND: Final = 404
 
 
 class GatekeeperProblem(StrEnum):
@@ -53,13 +52,13 @@ async def gatekeeper_health(client: KubeClient) -> GatekeeperHealth:
         client.request("GET", DEPLOYMENTS, query=_SYSTEM),
     )
     for response in (served, webhook, workloads):
-        if not response.ok and response.status not in (_FORBIDDEN, _NOT_FOUND):
+        if not response.ok and response.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
             raise response.error("asking about Gatekeeper")
-    if served.status == _NOT_FOUND:
+    if served.status == HTTPStatus.NOT_FOUND:
         message = "Gatekeeper is not installed: there is no ConstraintTemplate kind"
         return GatekeeperHealth(GatekeeperProblem.MISSING, message)
     if away := await _webhook_unavailable(
-        client, webhook.body if webhook.ok else None, missing=webhook.status == _NOT_FOUND
+        client, webhook.body if webhook.ok else None, missing=webhook.status == HTTPStatus.NOT_FOUND
     ):
         return GatekeeperHealth(GatekeeperProblem.WEBHOOK_UNAVAILABLE, away)
     if old := too_old(_images(workloads.body.get("items") or ())):

@@ -20,9 +20,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from controller.azure.model import fold
+from controller.cluster.config_maps import ConfigMapStore
 from controller.cluster.kinds import kind_of
 from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef, Rendered, Role
-from controller.gatekeeper.naming import FIELD_MANAGER
 from controller.policy.model import Member, NotApplied, NotAppliedReason, Unresolved, UnresolvedReason
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ LARGEST: Final = 32 * 1024 * 1024
 _KEY: Final = "state.json.gz"
 PART_NAME: Final = re.compile(rf"{NAME}-([ab])[0-9]{{1,2}}")
 _MOST_PARTS: Final = LARGEST // PART_BYTES
-_NOT_FOUND: Final = 404
 
 
 class UnusableStateError(ValueError):
@@ -201,10 +200,8 @@ class LastState:
     """
 
     def __init__(self, client: KubeClient, namespace: str, marks: OwnershipMarks) -> None:
-        self._client = client
         self._namespace = namespace
-        self._labels = marks.labels()
-        self._collection = f"/api/v1/namespaces/{namespace}/configmaps"
+        self._maps = ConfigMapStore(client, namespace, marks)
         self._head: Mapping[str, Any] | None = None
         self._digest = ""
 
@@ -233,7 +230,7 @@ class LastState:
     async def _look(self) -> DesiredState | None:
         """Reads what is kept, and remembers which state that is and what a write would replace."""
         self._digest = ""
-        self._head = await self._read(NAME)
+        self._head = await self._maps.read(NAME)
         if self._head is None:
             return None
         self._digest, desired = await self._state(self._head)
@@ -242,7 +239,7 @@ class LastState:
     async def _state(self, head: Mapping[str, Any]) -> tuple[str, DesiredState]:
         parts = [_data(head)]
         for name in _part_names(head):
-            part = await self._read(name)
+            part = await self._maps.read(name)
             if part is None:
                 raise UnusableStateError(f"configmap {name} is missing")
             parts.append(_data(part))
@@ -271,38 +268,18 @@ class LastState:
         before = _part_names(head)
         names = _names_beside(before, len(others))
         for name, part in zip(names, others, strict=True):
-            await self._write(await self._read(name), name, part, {})
+            await self._write(await self._maps.read(name), name, part, {})
         self._head = await self._write(head, NAME, first, {DIGEST: digest, PARTS: " ".join(names)})
         self._digest = digest
         for name in before:
-            await self._delete(name)
-
-    # --- requests -------------------------------------------------------------------------------------------------
-
-    async def _read(self, name: str) -> Mapping[str, Any] | None:
-        return await self._client.get(f"{self._collection}/{name}")
+            await self._maps.delete(name)
 
     async def _write(
-        self, there: Mapping[str, Any] | None, name: str, data: bytes, annotations: Mapping[str, str]
+        self, before: Mapping[str, Any] | None, name: str, data: bytes, annotations: Mapping[str, str]
     ) -> Mapping[str, Any]:
-        """Makes a ConfigMap, or replaces the one that was seen and no later one."""
-        version = {key: there["metadata"][key] for key in ("uid", "resourceVersion")} if there else {}
-        manifest = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": name, "labels": self._labels, "annotations": dict(annotations), **version},
-            "binaryData": {_KEY: base64.b64encode(data).decode()},
-        }
-        method, path = ("PUT", f"{self._collection}/{name}") if there else ("POST", self._collection)
-        response = await self._client.request(method, path, query={"fieldManager": FIELD_MANAGER}, body=manifest)
-        if not response.ok:
-            raise response.error(f"keeping the last good state in configmap {self._namespace}/{name}")
-        return response.body
-
-    async def _delete(self, name: str) -> None:
-        response = await self._client.request("DELETE", f"{self._collection}/{name}")
-        if not response.ok and response.status != _NOT_FOUND:
-            raise response.error(f"deleting configmap {self._namespace}/{name}")
+        content = {"binaryData": {_KEY: base64.b64encode(data).decode()}}
+        purpose = "keeping the last good state"
+        return await self._maps.write(name, content, before, purpose=purpose, annotations=annotations)
 
 
 def _data(config_map: Mapping[str, Any]) -> bytes:

@@ -19,11 +19,12 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from controller.azure.parse import parse_moment
 from controller.errors import ClusterError
 from controller.gatekeeper.naming import FIELD_MANAGER
+from controller.times import parse_moment, write_moment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -35,8 +36,6 @@ NAME: Final = "azure-policy-sync"
 LAST_GOOD: Final = "azpolicy.dev/last-good-sync"
 DURATION: Final = 10.0
 _RELEASE_SECONDS: Final = 2.0
-_CONFLICT: Final = 409
-_NOT_FOUND: Final = 404
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,13 +138,16 @@ def written(
     old: Mapping[str, Any] = lease.manifest if lease else {"metadata": {"name": settings.name}}
     metadata = dict(old["metadata"])
     if last_good is not None:
-        metadata["annotations"] = {**(metadata.get("annotations") or {}), LAST_GOOD: _moment(last_good)}
+        metadata["annotations"] = {
+            **(metadata.get("annotations") or {}),
+            LAST_GOOD: write_moment(last_good, "microseconds"),
+        }
     spec = {
         **(old.get("spec") or {}),
         "holderIdentity": holder,
         "leaseDurationSeconds": math.ceil(settings.duration),
-        "acquireTime": lease.acquired if lease and not taken else _moment(now),
-        "renewTime": _moment(now),
+        "acquireTime": lease.acquired if lease and not taken else write_moment(now, "microseconds"),
+        "renewTime": write_moment(now, "microseconds"),
         "leaseTransitions": lease.transitions + taken if lease else 0,
     }
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
@@ -318,7 +320,7 @@ class Leadership:
         self._known = False  # unless it is answered: it may have been done all the same
         sent = self._clock()
         response = await self._client.request(method, path, query={"fieldManager": FIELD_MANAGER}, body=manifest)
-        if response.status == _CONFLICT or (response.status == _NOT_FOUND and method == "PUT"):
+        if response.status == HTTPStatus.CONFLICT or (response.status == HTTPStatus.NOT_FOUND and method == "PUT"):
             return False
         if not response.ok:
             raise response.error(f"writing lease {self._settings.namespace}/{self._settings.name}")
@@ -340,8 +342,3 @@ class Leadership:
         if words != self._error:
             log.warning("lease=%s not reachable holder=%s error=%r", self._settings.name, self.holder, words)
         self._error = words
-
-
-def _moment(moment: datetime) -> str:
-    """RFC 3339 in UTC with microseconds, as a MicroTime has to be."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

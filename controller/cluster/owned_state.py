@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.apply import Action, Result
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS: Final = 0.2
 _GONE_SECONDS: Final = 30.0
-_NOT_FOUND: Final = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def _lease(document: Mapping[str, Any]) -> OwnedObject:
 async def remove_owned(client: KubeClient, each: OwnedObject) -> Result:
     """Deletes the object that was found, and waits until it is gone: a kind takes its objects along first."""
     response = await client.delete_at(each.path, each.uid)
-    if not response.ok and response.status != _NOT_FOUND:
+    if not response.ok and response.status != HTTPStatus.NOT_FOUND:
         return Result(each.ref, Action.FAILED, response.reason, response.message)
     try:
         async with asyncio.timeout(_GONE_SECONDS):

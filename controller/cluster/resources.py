@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 NAME: Final = "default"
 _LEASE_API: Final = "coordination.k8s.io/v1"
-_FORBIDDEN: Final = 403
-_NOT_FOUND: Final = 404
 # Not the operator's: who reads managedFields shall see that a person asked.
 MANAGER: Final = "azpolicy-cli"
 _LOOK_SECONDS: Final = 0.5
@@ -39,7 +38,7 @@ class KindsMissing(ClusterError):  # noqa: N818 - a state of the cluster
         super().__init__(
             "this cluster does not know the kinds PolicySync and AssignedPolicy: install the Helm chart, "
             "which brings them, or run: kubectl apply -f crds/",
-            status=_NOT_FOUND,
+            status=HTTPStatus.NOT_FOUND,
         )
 
 
@@ -71,9 +70,11 @@ async def patch_policy_sync(client: KubeClient, changes: Mapping[str, Any]) -> M
     response = await client.patch(POLICY_SYNC.path(NAME), changes, manager=MANAGER)
     if response.ok:
         return response.body
-    if response.status == _NOT_FOUND:
+    if response.status == HTTPStatus.NOT_FOUND:
         await _list(client, POLICY_SYNC)
-        raise ClusterError("there is no PolicySync default: the operator makes it when it starts", status=_NOT_FOUND)
+        raise ClusterError(
+            "there is no PolicySync default: the operator makes it when it starts", status=HTTPStatus.NOT_FOUND
+        )
     raise response.error("writing PolicySync default")
 
 
@@ -83,12 +84,12 @@ async def read_leases(client: KubeClient, namespace: str | None) -> tuple[Mappin
         try:
             return await _leases_at(client, f"/apis/{_LEASE_API}/leases")
         except ClusterError as error:
-            if error.status != _FORBIDDEN:
+            if error.status != HTTPStatus.FORBIDDEN:
                 raise
     try:
         return await _leases_at(client, f"/apis/{_LEASE_API}/namespaces/{namespace or GATEKEEPER_NAMESPACE}/leases")
     except ClusterError as error:
-        if error.status != _FORBIDDEN:
+        if error.status != HTTPStatus.FORBIDDEN:
             raise
     return None
 
@@ -121,7 +122,7 @@ async def leases_or_error(client: KubeClient, namespace: str | None) -> tuple[Ma
     leases = await read_leases(client, namespace)
     if leases is None:
         message = "the operator's Lease may not be read: ask for the right, or give its --namespace"
-        raise ClusterError(message, status=_FORBIDDEN)
+        raise ClusterError(message, status=HTTPStatus.FORBIDDEN)
     return leases
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from controller.cluster.kinds import FIXED_KINDS, LiveObject, constraint_kind
@@ -143,5 +144,5 @@ class Watcher:
         for live in items:
             self._tell(live.ref.name, live)
         if listed is None:
-            raise ClusterError(f"{self._kind.kind} is not served", status=404)
+            raise ClusterError(f"{self._kind.kind} is not served", status=HTTPStatus.NOT_FOUND)
         self._position = position

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from controller.errors import InputError
+from controller.files import replace_file
 from controller.gatekeeper.model import Role
 from controller.gatekeeper.yamltext import write_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from controller.gatekeeper.model import DesiredObject
 
@@ -45,7 +44,7 @@ def write_folder(folder: Path, objects: Sequence[DesiredObject]) -> None:
         if foreign := sorted(present & wanted.keys() - ours):
             raise InputError(f"{folder / foreign[0]} was not written by azpolicy: move it away or name another folder")
         for name, text in wanted.items():
-            _replace(folder / name, MARK + text)
+            replace_file(folder / name, (MARK + text).encode())
         for name in ours - wanted.keys():
             (folder / name).unlink()
     except OSError as error:
@@ -57,16 +56,3 @@ def _is_ours(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(len(MARK)) == MARK.encode()
-
-
-def _replace(path: Path, text: str) -> None:
-    """Puts the text in place in one step: who reads meanwhile sees the old or the new file, never half of one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".azpolicy-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

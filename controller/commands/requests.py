@@ -13,7 +13,7 @@ from controller.cluster.resources import patch_policy_sync, read_policy_sync
 from controller.commands.status import PolicySync
 from controller.errors import ClusterError, InputError, Refused
 from controller.gatekeeper.naming import FORCE_PRUNE, REQUESTED_AT
-from controller.times import duration
+from controller.times import duration, write_moment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -26,7 +26,7 @@ _LONGEST_PAUSE: Final = 2.0
 
 async def request_sync(client: KubeClient, now: datetime, force_prune: str = "") -> PolicySync:
     """Has the source polled now, and refused deletions done; Refused where the digest names none that there are."""
-    asked = {REQUESTED_AT: _moment(now)}
+    asked = {REQUESTED_AT: write_moment(now, "microseconds")}
     if force_prune:
         await _check_refused(client, force_prune)
         asked[FORCE_PRUNE] = force_prune
@@ -43,7 +43,7 @@ async def _check_refused(client: KubeClient, digest: str) -> None:
 
 async def request_suspension(client: KubeClient, until: datetime, reason: str) -> PolicySync:
     """Has all writing stop until then; an earlier suspension is replaced."""
-    return await _request(client, {"spec": {"suspend": {"until": _moment(until), "reason": reason or None}}})
+    return await _request(client, {"spec": {"suspend": {"until": write_moment(until), "reason": reason or None}}})
 
 
 async def request_resumption(client: KubeClient) -> PolicySync:
@@ -103,7 +103,7 @@ def end_of_suspension(until: str | None, lasting: str | None, now: datetime) -> 
         raise InputError("when does the suspension end? give either --until TIME or --for DURATION")
     end = _end_at(until) if until is not None else _end_after(lasting or "", now)
     if end <= now:
-        raise InputError(f"the suspension would end before it begins: {_moment(end)} is past")
+        raise InputError(f"the suspension would end before it begins: {write_moment(end)} is past")
     return end.replace(microsecond=0)
 
 
@@ -123,8 +123,3 @@ def _end_after(text: str, now: datetime) -> datetime:
         return now + timedelta(seconds=duration(text, "--for"))
     except OverflowError as error:
         raise InputError(f"--for {text!r} is longer than time is reckoned: give one such as 90m or 8h") from error
-
-
-def _moment(moment: datetime) -> str:
-    """As Kubernetes writes times, in UTC; with fractions where there are any."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

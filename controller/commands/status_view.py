@@ -15,9 +15,9 @@ from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.azure.parse import parse_moment
 from controller.gatekeeper.yamltext import write_yaml
 from controller.text import plain
+from controller.times import parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -10,19 +10,17 @@ import asyncio
 import hashlib
 import json
 import logging
-import os
 import re
-import tempfile
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import aiohttp
 
 from controller.errors import InputError
+from controller.files import replace_file
 from controller.gatekeeper.documents import DocumentError, Origin
 from controller.gatekeeper.sources import STORE_HOSTS, store_path
 from controller.gatekeeper.yamltext import MAX_BYTES
@@ -30,6 +28,7 @@ from controller.gatekeeper.yamltext import MAX_BYTES
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Iterable
+    from pathlib import Path
 
     from controller.gatekeeper.documents import Document
     from controller.gatekeeper.sources import Check
@@ -39,6 +38,13 @@ _AT_ONCE: Final = 8
 _REDIRECTS: Final = 3
 _HTTPS_PORT: Final = 443
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_REDIRECT_STATUSES: Final = (
+    HTTPStatus.MOVED_PERMANENTLY,
+    HTTPStatus.FOUND,
+    HTTPStatus.SEE_OTHER,
+    HTTPStatus.TEMPORARY_REDIRECT,
+    HTTPStatus.PERMANENT_REDIRECT,
+)
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -78,8 +84,8 @@ class Cache:
         index = {url: {"digest": _digest(k.content), "etag": k.etag} for url, k in sorted(self._kept.items())}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            _replace(self._folder / _digest(kept.content), kept.content)
-            _replace(self._folder / "index.json", json.dumps(index, indent=1).encode())
+            replace_file(self._folder / _digest(kept.content), kept.content)
+            replace_file(self._folder / "index.json", json.dumps(index, indent=1).encode())
         except OSError as error:
             _LOG.warning("template cache not written: folder=%s reason=%s", self._folder, error.strerror)
 
@@ -207,7 +213,7 @@ class Web:
             for _ in range(_REDIRECTS + 1):
                 self._refuse_address(address)
                 async with self._session.get(address, headers=headers, allow_redirects=False) as response:
-                    if response.status in (301, 302, 303, 307, 308):
+                    if response.status in _REDIRECT_STATUSES:
                         address = urljoin(address, response.headers.get("Location", ""))
                         continue
                     if response.status == HTTPStatus.NOT_MODIFIED and known:
@@ -242,14 +248,3 @@ def _split(url: str) -> SplitResult | None:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".azpolicy-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -17,6 +17,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from controller.cluster.addon import NAMESPACE, Owner, Sides, read_sides, running_deployments
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef
     from controller.policy.model import MemberKey
 
-_FORBIDDEN: Final = 403
 _ACTING: Final = frozenset({Role.CONSTRAINT, Role.MUTATOR})
 
 
@@ -370,7 +370,7 @@ async def _alone(session: Session) -> tuple[str, ...]:
     try:
         holder = await operator_at_work(session.planner.client, None)
     except ClusterError as error:
-        if error.status != _FORBIDDEN:
+        if error.status != HTTPStatus.FORBIDDEN:
             raise
         return ("the operator's Lease may not be read: see to it that no operator is at work",)
     if holder:

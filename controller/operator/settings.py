@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from controller.azure.parse import parse_moment
 from controller.gatekeeper.naming import FORCE_PRUNE, REQUESTED_AT
-from controller.times import duration
+from controller.times import duration, parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,11 +12,11 @@ import string
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from controller.azure.parse import parse_moment
 from controller.policy.expressions import ExpressionError, Scope, evaluate
 from controller.policy.fields import is_location, normalised_location, read_field
 from controller.policy.parameters import kind_of, shown
 from controller.policy.verdict import Unknown, Verdict, all_of, any_of, negate
+from controller.times import parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

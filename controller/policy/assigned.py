@@ -13,6 +13,7 @@ from controller.policy.problem import Problem
 from controller.policy.selectors import above_cluster, override_is_for, selected, selects_members
 from controller.policy.verdict import Unknown, Verdict, all_of
 from controller.text import one_line
+from controller.times import write_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -85,7 +86,7 @@ def exemption_of(
     for exemption in exemptions:
         match _exempts(exemption, state, now):
             case True:
-                until = f" until {exemption.expires_on:%Y-%m-%dT%H:%M:%SZ}" if exemption.expires_on else ""
+                until = f" until {write_moment(exemption.expires_on)}" if exemption.expires_on else ""
                 category = f" ({exemption.category})" if exemption.category else ""
                 message = f"exempt by {exemption.id}{category}{until}"
                 return not_applied(member, NotAppliedReason.EXEMPT, message)

@@ -12,11 +12,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from controller.azure.model import Absent, Parameter
-from controller.azure.parse import parse_moment
 from controller.policy.expressions import ExpressionError, parameter_names
 from controller.policy.model import UnresolvedReason
 from controller.policy.problem import Problem
 from controller.text import one_line
+from controller.times import parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -26,6 +26,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.health import GatekeeperHealth, GatekeeperProblem
+from controller.times import write_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -139,7 +140,7 @@ def _dated(condition: Condition, before: Mapping[str, Any], generation: int, now
         "reason": condition.reason,
         "message": condition.message,
         "observedGeneration": generation,
-        "lastTransitionTime": since or now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "lastTransitionTime": since or write_moment(now),
     }
 
 

@@ -13,6 +13,7 @@ from controller.cluster.apply import PROBLEM_ACTIONS, WRITE_ACTIONS, Action, Res
 from controller.cluster.diff import ABSENT
 from controller.cluster.kinds import POLICY_SYNC, kind_of
 from controller.gatekeeper.model import ObjectRef
+from controller.times import write_moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,7 +131,7 @@ def event(draft: EventDraft, *, instance: str, serial: str, now: datetime) -> di
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {"name": f"{ref.name[:_NAME]}.{serial}", "namespace": NAMESPACE},
-        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "eventTime": write_moment(now, "microseconds"),
         "reportingController": CONTROLLER,
         "reportingInstance": instance[:128],
         "action": "Synchronize",

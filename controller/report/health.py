@@ -7,14 +7,15 @@ compared by no one.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.readiness import Pending, Ready, constraint_verdict, template_errors
 from controller.gatekeeper.model import Role
+from controller.times import parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from controller.cluster.kinds import LiveObject
     from controller.cluster.readiness import Verdict
@@ -50,7 +51,7 @@ class Health:
 
 def health_of(live: LiveObject, role: Role) -> Health:
     """The health of a live template, constraint or mutator."""
-    created = _time(live.metadata.get("creationTimestamp"))
+    created = parse_moment(str(live.metadata.get("creationTimestamp")))
     if role is Role.TEMPLATE:
         errors = template_errors(live)
         return Health(Pending("; ".join(errors)) if errors else Ready(), errors[:_FIRST], created=created)
@@ -59,7 +60,7 @@ def health_of(live: LiveObject, role: Role) -> Health:
         verdict=constraint_verdict(live) if role is not Role.SYNC else Ready(),
         violations=_count(status),
         first=_violations(status),
-        audited=_time(status.get("auditTimestamp")),
+        audited=parse_moment(str(status.get("auditTimestamp"))),
         created=created,
     )
 
@@ -86,10 +87,3 @@ def _violations(status: Mapping[str, Any]) -> tuple[Violation, ...]:
 def _cut(message: object) -> str:
     text = " ".join(str(message or "").split())
     return text if len(text) <= _MESSAGE else f"{text[: _MESSAGE - 1]}…"
-
-
-def _time(text: object) -> datetime | None:
-    try:
-        return datetime.fromisoformat(str(text)).astimezone(UTC) if text else None
-    except ValueError:
-        return None

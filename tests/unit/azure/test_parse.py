@@ -20,7 +20,7 @@ from controller.azure.model import (
     VersionKind,
     fold,
 )
-from controller.azure.parse import build_state, parse_moment, parse_resource, type_of
+from controller.azure.parse import build_state, parse_resource, type_of
 from controller.errors import InputError
 from tests.unit.azure_builders import (
     CLUSTER_ID,
@@ -244,23 +244,6 @@ def test_parameters_keep_their_names_and_lose_the_case_of_their_types() -> None:
     assert (found.parameters["Ports"].type, found.parameters["Ports"].allowed_values) == ("array", ([], [80]))
     assert found.parameters["needed"].default is ABSENT
     assert found.parameters["printed"].default is ABSENT
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2026-03-01T10:00:00Z", datetime(2026, 3, 1, 10, tzinfo=UTC)),
-        ("2026-03-01T10:00:00.1234567Z", datetime(2026, 3, 1, 10, 0, 0, 123456, tzinfo=UTC)),
-        ("2026-03-01T10:00:00+02:00", datetime(2026, 3, 1, 8, tzinfo=UTC)),
-        ("2026-03-01T10:00:00", datetime(2026, 3, 1, 10, tzinfo=UTC)),
-        ("0001-01-01T00:00:00+14:00", None),
-        ("2026-03-01", None),
-        ("soon", None),
-        ("", None),
-    ],
-)
-def test_moments_are_read_in_utc(text: str, expected: datetime | None) -> None:
-    assert parse_moment(text) == expected
 
 
 def test_an_exemption_keeps_its_scope_its_members_and_its_end() -> None:

@@ -15,7 +15,6 @@ from controller.config import AzureOptions, SourceOptions
 from controller.errors import InputError
 from controller.gatekeeper.naming import OwnershipMarks
 from controller.operator.settings import Pace, PolicySyncRequests, Settings, requests_of, settings_of
-from controller.times import duration
 
 AZURE = AzureOptions("public", "", "", "", "", "azure-cli", ())
 SOURCE = SourceOptions(None, AZURE, "/subscriptions/base", "bundle", (), (), None, OwnershipMarks(), ())
@@ -60,19 +59,6 @@ def test_azure_as_the_source_wins_over_a_snapshot_of_the_environment() -> None:
     made = settings_of(policy_sync({"source": {"kind": "Azure"}}), base)
 
     assert made.source.snapshot is None
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("15m", 900), ("1h30m", 5400), ("500ms", 0.5), ("1.5s", 1.5), ("1h1m1s", 3661)]
-)
-def test_a_duration_is_read_as_kubernetes_spells_it(text: str, seconds: float) -> None:
-    assert duration(text, "spec.interval") == seconds
-
-
-@pytest.mark.parametrize("text", ["", "15", "m", "-1s", "1d", "1h 30m", "1h30"])
-def test_what_is_no_duration_is_named_with_its_place(text: str) -> None:
-    with pytest.raises(InputError, match=r"spec\.interval .* give one such as 15m"):
-        duration(text, "spec.interval")
 
 
 @pytest.mark.parametrize("field", ["interval", "resync"])
