@@ -22,11 +22,11 @@ class AzpolicyError(Exception):
 
 
 class InputError(AzpolicyError):
-    """A file, setting or option cannot be used; the message names it and the mend."""
+    """A file, setting or option cannot be used; the message names it and says what to do."""
 
 
 class SourceError(AzpolicyError):
-    """The source could not be read whole; nothing of it may be used (design property 1)."""
+    """The source could not be read whole; nothing of it may be used."""
 
 
 class ClusterError(AzpolicyError):

@@ -165,7 +165,7 @@ class ArmReader:
         return [fetched(each) for each in await self.client.list(path, query)]
 
     async def _gone(self, known: Collection[str], listed: Iterable[Fetched]) -> frozenset[str]:
-        """The folded ids of known assignments that Azure itself says no longer apply (design property 3)."""
+        """The folded ids of known assignments that Azure itself says no longer apply: docs/design.md (Safety stop)."""
         there = {fold(each.resource.id) for each in listed}
         missing = {fold(each): each for each in known if fold(each) not in there}
         proofs = await self.client.together(partial(self._is_gone, each) for each in missing.values())

@@ -170,7 +170,11 @@ class Initiative:
 
 
 class EnforcementMode(StrEnum):
-    """An assignment's enforcementMode (facts §2); the portal says Disabled for DoNotEnforce."""
+    """An assignment's enforcementMode; the portal says Disabled for DoNotEnforce.
+
+    https://learn.microsoft.com/azure/governance/policy/concepts/assignment-structure#enforcement-mode;
+    Enroll is in the SDK (`azure.mgmt.resource.policy.models.EnforcementMode`).
+    """
 
     DEFAULT = "Default"
     DO_NOT_ENFORCE = "DoNotEnforce"
@@ -271,7 +275,7 @@ class AzureState:
     """All that Azure, or a snapshot, says about one cluster. Complete: readers raise SourceError otherwise.
 
     `definitions` and `initiatives` map folded ids to every version at hand. `gone` holds the folded ids of assignments
-    whose own GET answered 404 (design property 3). `unreadable` maps folded ids to what is wrong with them.
+    whose own GET answered 404, which proves their deletion. `unreadable` maps folded ids to what is wrong with them.
     """
 
     cluster: ClusterResource

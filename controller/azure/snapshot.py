@@ -1,4 +1,4 @@
-"""A snapshot: what Azure says, as JSON files. It is read whole or not at all (design property 1).
+"""A snapshot: what Azure says, as JSON files. It is read whole or not at all.
 
 A file, or a folder of them at any depth; each holds an ARM resource, an array of them, or a list response.
 """

@@ -1,8 +1,8 @@
 """Carrying out a plan: the one place that writes to a cluster.
 
 Order comes from what things wait for, not from phases: a constraint waits for its own template to be ready, a deletion
-for its successor to be enforced, a template's deletion for its constraints' (properties 7, 8). One object's failure
-is its own (property 10).
+for its successor to be enforced, a template's deletion for its constraints'. One object's failure
+is its own. docs/design.md (Order and no gap) and docs/decisions/001-tasks-wait-for-what-they-need.md say why.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from controller.cluster.readiness import (
     is_status_stale,
     template_verdict,
 )
+from controller.cluster.reasons import Reason
 from controller.errors import ClusterError
 from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP
@@ -142,7 +143,7 @@ class Applier:
         self._ready_timeout = ready_timeout
 
     async def answer(self, change: NeedsDryRun | Create) -> DryRunAnswer:
-        """Asks the server by a dry run what it would store, which absorbs its defaulting (property 6)."""
+        """Asks the server by a dry run what it would store, which absorbs its defaulting."""
         response = await self._ask(change)
         if response.ok:
             return DryRunAnswer(LiveObject.of(_kind_for(change.desired), response.body))
@@ -224,7 +225,7 @@ class _Run:
         except _Stopped as stop:
             result = Result(ref_of(change), stop.action, stop.reason, str(stop))
         except ClusterError as error:
-            result = Result(ref_of(change), Action.FAILED, error.reason or "ClusterUnreachable", str(error))
+            result = Result(ref_of(change), Action.FAILED, error.reason or Reason.CLUSTER_UNREACHABLE, str(error))
         done(result)
         return result
 
@@ -259,7 +260,7 @@ class _Run:
             if response.status != HTTPStatus.CONFLICT and not gone:
                 raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
             current = await self._decide_again(desired)
-        raise _Stopped("ConcurrentChanges", f"{desired.ref}: changes faster than it can be written")
+        raise _Stopped(Reason.CONCURRENT_CHANGES, f"{desired.ref}: changes faster than it can be written")
 
     async def _decide_again(self, desired: DesiredObject) -> Unwritten | Create | Replace | NeedsDryRun:
         live = await self.client.get_live(_kind_for(desired), desired.ref.name)
@@ -272,7 +273,7 @@ class _Run:
         if desired.role is Role.TEMPLATE:
             await self._verdict(change, stored)
             self.cache.good_templates.pop(stored.uid, None)
-        note = ("FieldsDropped", _dropped(dropped)) if dropped else ("", "")
+        note = (Reason.FIELDS_DROPPED, _dropped(dropped)) if dropped else ("", "")
         if isinstance(change, Create):
             return Result(desired.ref, Action.CREATED, *note, dropped=dropped, uid=stored.uid)
         if isinstance(change, Replace):
@@ -297,7 +298,9 @@ class _Run:
         if task is not None and not isinstance(change, Keep | Rejected | Invalid):
             result = await asyncio.shield(task)
             if result.action not in (Action.CREATED, Action.REPLACED, Action.UNCHANGED):
-                raise _Stopped("TemplateNotReady", f"its template {kind.lower()}: {result.message}", Action.BLOCKED)
+                raise _Stopped(
+                    Reason.TEMPLATE_NOT_READY, f"its template {kind.lower()}: {result.message}", Action.BLOCKED
+                )
             return
         await self._ready(ref, None)
 
@@ -312,19 +315,19 @@ class _Run:
             return
         result = await asyncio.shield(task)
         if result.action in PROBLEM_ACTIONS:
-            raise _Stopped("DataNotReplicated", f"the data that it needs: {result.message}", Action.BLOCKED)
+            raise _Stopped(Reason.DATA_NOT_REPLICATED, f"the data that it needs: {result.message}", Action.BLOCKED)
 
     async def _verdict(self, change: Create | Replace | NeedsDryRun, stored: LiveObject) -> None:
         """Waits for Gatekeeper's word on a template just written; puts the last good one back if it fails."""
         try:
             await self._ready(stored.ref, stored)
         except _Stopped as stop:
-            if stop.reason != "TemplateRejected":
+            if stop.reason != Reason.TEMPLATE_REJECTED:
                 raise
             message = f"{stop} (the last good one is back in place)"
             if isinstance(change, Create) or not await self._put_back(change):
                 raise
-            raise _Stopped("TemplateRejected", message, Action.REJECTED) from stop
+            raise _Stopped(Reason.TEMPLATE_REJECTED, message, Action.REJECTED) from stop
 
     async def _ready(self, ref: ObjectRef, stored: LiveObject | None) -> None:
         deadline = time.monotonic() + self.ready_timeout
@@ -334,7 +337,7 @@ class _Run:
         while True:
             live = await self.client.get_live(kind, ref.name)
             if live and ownership(live, self.marks) is Ownership.FOREIGN:
-                raise _Stopped("Blocked", "its ConstraintTemplate is not ours", Action.BLOCKED)
+                raise _Stopped(Reason.BLOCKED, "its ConstraintTemplate is not ours", Action.BLOCKED)
             verdict = await self._judge(live) if live else Pending("the template is not there")
             now = time.monotonic()
             if isinstance(verdict, Ready):
@@ -342,9 +345,13 @@ class _Run:
             passing_since = (passing_since or now) if isinstance(verdict, Pending) and verdict.passing else None
             lasting = passing_since is not None and now - passing_since > PASSING_ERROR_SECONDS
             if isinstance(verdict, Broken) or lasting:
-                raise _Stopped("TemplateRejected", f"Gatekeeper does not take it: {verdict.message}", Action.REJECTED)
+                raise _Stopped(
+                    Reason.TEMPLATE_REJECTED, f"Gatekeeper does not take it: {verdict.message}", Action.REJECTED
+                )
             if now > deadline:
-                raise _Stopped("TemplateNotReady", f"not ready after {self.ready_timeout:.0f} s: {verdict.message}")
+                raise _Stopped(
+                    Reason.TEMPLATE_NOT_READY, f"not ready after {self.ready_timeout:.0f} s: {verdict.message}"
+                )
             await asyncio.sleep(delay)
             delay = min(delay * 1.5, 1.0)
 
@@ -390,7 +397,7 @@ class _Run:
             return Result(ref, Action.DELETED, change.reason, change.message, uid=change.live.uid)
         if response.status == HTTPStatus.CONFLICT:
             raise _Stopped(
-                "ConcurrentChanges", f"{ref}: changed while it was to be deleted; the next sync decides again"
+                Reason.CONCURRENT_CHANGES, f"{ref}: changed while it was to be deleted; the next sync decides again"
             )
         raise _Stopped(_refusal(response), f"{ref}: {response.message}")
 
@@ -412,17 +419,17 @@ class _Run:
         users = [task for ref, task in self._tasks.items() if _uses(ref, name)]
         for result in [await asyncio.shield(task) for task in users]:
             if result.action is not Action.DELETED:
-                raise _Stopped("InUse", f"kept: its constraint {result.ref.name} is still there", Action.BLOCKED)
+                raise _Stopped(Reason.IN_USE, f"kept: its constraint {result.ref.name} is still there", Action.BLOCKED)
         items, _ = await self.client.list_live(constraint_kind(name)) or ((), "")
         if staying := [live.ref.name for live in items if not live.deleting]:
-            raise _Stopped("InUse", f"kept: the constraint {staying[0]} came to use it", Action.BLOCKED)
+            raise _Stopped(Reason.IN_USE, f"kept: the constraint {staying[0]} came to use it", Action.BLOCKED)
 
     async def _templates_deleted(self) -> None:
         """Returns once the templates that are to go are gone: one that stays after all may need the data."""
         going = [task for ref, task in self._tasks.items() if ref.group == TEMPLATE_GROUP and self._goes(ref)]
         for result in [await asyncio.shield(task) for task in going]:
             if result.action is not Action.DELETED:
-                raise _Stopped("InUse", f"kept: {result.ref} is still there", Action.BLOCKED)
+                raise _Stopped(Reason.IN_USE, f"kept: {result.ref} is still there", Action.BLOCKED)
 
     def _goes(self, ref: ObjectRef) -> bool:
         return isinstance(self._changes[ref], Delete)
@@ -470,27 +477,29 @@ def unwritten(change: Unwritten) -> Result:
     match change:
         case Keep():
             dropped = change.dropped
-            outcome = (Action.UNCHANGED, "FieldsDropped", _dropped(dropped)) if dropped else (Action.UNCHANGED, "", "")
+            outcome = (
+                (Action.UNCHANGED, Reason.FIELDS_DROPPED, _dropped(dropped)) if dropped else (Action.UNCHANGED, "", "")
+            )
         case Retain():
-            outcome = (Action.RETAINED, "Unresolved", change.message)
+            outcome = (Action.RETAINED, Reason.UNRESOLVED, change.message)
         case InUse():
             users = ", ".join(map(str, change.users[:3]))
-            outcome = (Action.IN_USE, "InUse", f"kept: constraints that are not ours use it: {users}")
+            outcome = (Action.IN_USE, Reason.IN_USE, f"kept: constraints that are not ours use it: {users}")
         case Conflict():
-            outcome = (Action.CONFLICT, "Conflict", change.message)
+            outcome = (Action.CONFLICT, Reason.CONFLICT, change.message)
         case Refuse():
-            outcome = (Action.REFUSED, "PruneLimit", change.message)
+            outcome = (Action.REFUSED, Reason.PRUNE_LIMIT, change.message)
         case Rejected():
-            outcome = (Action.REJECTED, "TemplateRejected", change.message)
+            outcome = (Action.REJECTED, Reason.TEMPLATE_REJECTED, change.message)
         case Blocked():
-            outcome = (Action.BLOCKED, "Blocked", change.message)
+            outcome = (Action.BLOCKED, Reason.BLOCKED, change.message)
         case Invalid():
-            outcome = (Action.FAILED, "Denied", change.message)
+            outcome = (Action.FAILED, Reason.DENIED, change.message)
     return Result(ref_of(change), *outcome, dropped=dropped)
 
 
 def _kept(why: str) -> _Stopped:
-    return _Stopped("SuccessorNotEnforced", f"kept: {why}", Action.BLOCKED)
+    return _Stopped(Reason.SUCCESSOR_NOT_ENFORCED, f"kept: {why}", Action.BLOCKED)
 
 
 def _kind_for(desired: DesiredObject) -> Kind:
@@ -529,4 +538,4 @@ def _denied(response: Response) -> bool:
 
 
 def _refusal(response: Response) -> str:
-    return "Denied" if _denied(response) else response.reason or f"HTTP{response.status}"
+    return Reason.DENIED if _denied(response) else response.reason or f"HTTP{response.status}"

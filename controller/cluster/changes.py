@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class DeleteReason(StrEnum):
-    """Why an object may go; all but UNLISTED are proven by Azure (design property 3)."""
+    """Why an object may go; all but UNLISTED are proven by Azure: docs/design.md (Safety stop)."""
 
     NOT_APPLIED = "NotApplied"
     MEMBER_GONE = "MemberGone"

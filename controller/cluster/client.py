@@ -25,6 +25,7 @@ from kubernetes.aio.config.config_exception import ConfigException
 from yaml import YAMLError
 
 from controller.cluster.kinds import LiveObject
+from controller.cluster.reasons import Reason
 from controller.errors import ClusterError, InputError
 from controller.gatekeeper.naming import FIELD_MANAGER
 
@@ -38,7 +39,6 @@ REQUEST_TIMEOUT: Final = 60.0
 PAGE: Final = 500
 TRIES: Final = 6
 RETRY_AFTER_CAP: Final = 30.0
-NOT_LEADING: Final = "NotLeading"
 _TRANSIENT: Final = frozenset(
     {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 )
@@ -181,7 +181,7 @@ class KubeClient:
             return REQUEST_TIMEOUT
         left = self._fence()
         if left <= 0:
-            raise ClusterError(f"{method} {path}: not sent, another replica may be leading", reason=NOT_LEADING)
+            raise ClusterError(f"{method} {path}: not sent, another replica may be leading", reason=Reason.NOT_LEADING)
         return min(REQUEST_TIMEOUT, left)
 
     async def _once(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Response:

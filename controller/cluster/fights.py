@@ -1,4 +1,4 @@
-"""Fights: the same object changed back again and again by another controller (design property 12).
+"""Fights: the same object changed back again and again by another controller.
 
 Repairs are delayed more and more, so that two controllers do not wear the API server out, and the fight can be told.
 """

@@ -1,4 +1,7 @@
-"""What is in the cluster: every object of every managed kind, listed whole. Filtering is the plan's (property 5)."""
+"""What is in the cluster: every object of every managed kind, listed whole.
+
+Stripped marks are drift, so the plan decides whose an object is, not a selector: docs/design.md (Ownership).
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ async def _constraint_kinds(client: KubeClient, desired: Sequence[DesiredObject]
 async def _at_own_versions(
     client: KubeClient, desired: Sequence[DesiredObject], listed: dict[ObjectRef, LiveObject]
 ) -> dict[ObjectRef, LiveObject]:
-    """Live templates again at the apiVersion of their documents, where that is not the listed one (property 9)."""
+    """Live templates again at the apiVersion of their documents, where that is not the listed one."""
     versions = {
         str(wanted.manifest["apiVersion"])
         for wanted in desired

@@ -13,6 +13,7 @@ from controller.cluster.guard import NAME as GUARDED
 from controller.cluster.kinds import ASSIGNED_POLICY, CRD_PATH, POLICY_SYNC
 from controller.cluster.last_state import NAME as STATE
 from controller.cluster.last_state import PART_NAME
+from controller.cluster.reasons import Reason
 from controller.gatekeeper.model import ObjectRef
 from controller.gatekeeper.naming import RECORD_NAMESPACE
 
@@ -97,7 +98,7 @@ async def remove_owned(client: KubeClient, each: OwnedObject) -> Result:
             await _gone(client, each.path)
     except TimeoutError:
         message = f"still there after {_GONE_SECONDS:.0f} s: finalizers hold it, or somebody made it again"
-        return Result(each.ref, Action.FAILED, "Held", message)
+        return Result(each.ref, Action.FAILED, Reason.HELD, message)
     return Result(each.ref, Action.DELETED)
 
 

@@ -1,4 +1,7 @@
-"""Whose object it is (design property 5): stripped marks are drift, not a way out; foreign things are never touched."""
+"""Whose object it is: stripped marks are drift, not a way out; foreign things are never touched.
+
+docs/design.md (Ownership) says why.
+"""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def _kept(desired: DesiredObject, live: LiveObject, dropped: tuple[str, ...] = (
 
 
 def target_for(desired: DesiredObject, live: LiveObject) -> dict[str, Any]:
-    """The object to PUT: desired spec and our marks over the live object; others' metadata stays (property 6)."""
+    """The object to PUT: desired spec and our marks over the live object; others' metadata stays."""
     metadata = {k: v for k, v in live.metadata.items() if k not in ("managedFields", "labels", "annotations")}
     wanted: Any = desired.manifest["metadata"]
     for field_name, theirs in (("labels", live.labels), ("annotations", live.annotations)):

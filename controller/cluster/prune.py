@@ -1,6 +1,6 @@
 """Pruning: what becomes of our live objects that nothing desires. Pure.
 
-Azure proves most deletions; the others pass the safety stop (design property 3).
+Azure proves most deletions; the others pass the safety stop: docs/design.md (Safety stop).
 
 | live object, not desired            | change                                     |
 |-------------------------------------|--------------------------------------------|

@@ -1,4 +1,4 @@
-"""Whether Gatekeeper has taken up what was written: pure readings of status (design property 7).
+"""Whether Gatekeeper has taken up what was written: pure readings of status. docs/design.md (Ready means ready).
 
 `status.created` alone comes early and lies after a recreate; generations, the CRD's conditions and its schema tell.
 """

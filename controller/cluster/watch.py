@@ -1,6 +1,6 @@
 """One small watcher per managed kind: tells which objects changed, never decides.
 
-An accelerator only (design property 11): whatever it misses, the next full compare finds. Status-only events are
+An accelerator only: whatever it misses, the next full compare finds. Status-only events are
 dropped here, before any decision, because every audit rewrites every constraint's status.
 """
 

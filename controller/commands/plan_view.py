@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from controller.cluster.apply import WRITE_ACTIONS, Action, Result, planned
 from controller.cluster.changes import Create, Keep, Replace, ref_of
 from controller.cluster.diff import ABSENT
+from controller.cluster.reasons import Reason
 from controller.gatekeeper.yamltext import write_yaml
 from controller.text import plain
 
@@ -53,7 +54,7 @@ def _head(result: Result, *, colour: bool) -> Iterator[str]:
     yield _painted(plain(f"{sign} {verb} {result.ref}{why}"), colour=colour, bold=True)
     if result.message:
         yield plain(f"    {result.message}")
-    if result.dropped and result.reason != "FieldsDropped":
+    if result.dropped and result.reason != Reason.FIELDS_DROPPED:
         yield plain(f"    the kind's schema does not have {', '.join(result.dropped)}: not enforced")
 
 

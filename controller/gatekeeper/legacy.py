@@ -1,7 +1,8 @@
 """Constraint files of the old form: YAML with `{{ .Values.name }}` in it, as definitions carried before templateInfo.
 
-Only this much of Go's template language is read, since only this much was ever used (facts §2). Anything else is
-refused by name: a guess would be a constraint that nobody wrote.
+Only this much of Go's template language is read, since Azure's own files use only this much
+(https://github.com/Azure/azure-policy/tree/master/built-in-references/Kubernetes). Anything else is refused by name: a
+guess would be a constraint that nobody wrote.
 """
 
 from __future__ import annotations

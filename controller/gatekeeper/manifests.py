@@ -1,4 +1,4 @@
-"""Manifests of templates, constraints and mutators: what of a policy goes where (design, Contracts).
+"""Manifests of templates, constraints and mutators: what of a policy goes where.
 
 Nested values are shared between manifests, never copied: five hundred constraints of one policy differ in little.
 Nobody may change a manifest after it is made.
@@ -34,7 +34,7 @@ def enforcement_action(effect: Effect, mode: EnforcementMode, *, warn: bool) -> 
     | audit and warn | warn    | dryrun       |
     | disabled       | nothing | nothing      |
 
-    Enroll counts as DoNotEnforce: nothing is enforced on what nobody enrolled (facts §2). Mutators have no action.
+    Enroll counts as DoNotEnforce: nothing is enforced on what nobody enrolled. Mutators have no action.
     """
     if effect not in (Effect.DENY, Effect.AUDIT):
         return ""

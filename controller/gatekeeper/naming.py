@@ -1,7 +1,7 @@
 """Every name, label and annotation that azpolicy writes into a cluster, in one place.
 
-They are those of the AKS add-on (facts §2), so that queries and habits carry over. Changing one of them orphans what is
-installed: an object that no longer fits is no longer recognised as ours.
+They are those of the AKS add-on, so that queries and habits carry over: docs/decisions/009-the-names-of-the-add-on.md.
+Changing one of them orphans what is installed: an object that no longer fits is no longer recognised as ours.
 """
 
 from __future__ import annotations
@@ -105,7 +105,10 @@ class OwnershipMarks:
         return {MANAGED_BY_LABEL: self.managed_by}
 
     def member_annotations(self, member: Member, constraint_url: str = "") -> dict[str, str]:
-        """What a constraint or mutator says of where it comes from; absent ids are empty strings (facts §2)."""
+        """What a constraint or mutator says of where it comes from.
+
+        Absent ids are empty strings, as the add-on writes them: https://github.com/Azure/AKS/issues/2763.
+        """
         annotations = {
             ASSIGNMENT_ID: member.assignment_id,
             DEFINITION_ID: member.definition_id,

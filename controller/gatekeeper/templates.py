@@ -1,8 +1,9 @@
 """Which template runs where several sources claim one name: a cluster can hold only one ConstraintTemplate of it.
 
-As on AKS the newcomer is not installed and the one that runs keeps running (facts §2). Without a word from the cluster
-a template from a store wins over one that a definition carries, which anybody may have written, and then the source
-that sorts first, so that every run decides alike.
+As on AKS the newcomer is not installed and the one that runs keeps running (ConstraintTemplateConflicts in
+https://learn.microsoft.com/azure/governance/policy/how-to/determine-non-compliance). Without a word from the
+cluster a template from a store wins over one that a definition carries, which anybody may have written, and then the
+source that sorts first, so that every run decides alike.
 """
 
 from __future__ import annotations

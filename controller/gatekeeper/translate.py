@@ -1,7 +1,7 @@
 """Effective policies to the objects that Gatekeeper enforces: the pure step at whose end stands the DesiredState.
 
-Every resolution ends as exactly one outcome, and one that cannot be translated never hurts another (design, properties
-2 and 10). No object of the result is copied: what members share, their manifests share.
+Every resolution ends as exactly one outcome, and one that cannot be translated never hurts another. No object of
+the result is copied: what members share, their manifests share.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The operator: our loops beside kopf's, and a small web server for probes and metrics.
 
 kopf does signals, login and the watch on CustomResourceDefinitions. Gatekeeper's own kinds and the PolicySync go
-through our watchers: kopf's end the process when a kind goes away under them (design property 11). kopf ending ends the
-process.
+through our watchers: kopf's end the process when a kind goes away under them (docs/decisions/008-the-part-of-kopf.md).
+The end of kopf ends the process.
 """
 
 from __future__ import annotations

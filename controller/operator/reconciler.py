@@ -194,7 +194,7 @@ class Reconciler:
         return False
 
     async def _poll(self) -> float:
-        """Reads the source; a failure keeps the last good state (property 1). Seconds until the next poll."""
+        """Reads the source; a failure keeps the last good state. Seconds until the next poll."""
         deps = self.deps
         try:
             desired = await self._read()

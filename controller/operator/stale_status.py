@@ -2,8 +2,8 @@
 
 Gatekeeper writes the status of a template or mutator when one of its caches tells it to, and looks the object up in
 another. Where that one is behind, as after a restart of the API server, it takes the object for deleted and is done
-(seen with 3.23.1). It then enforces, but never says so, and without its word no constraint of the template is made
-(design property 7), until the next change of the object or its own resync ten hours later.
+(seen with 3.23.1). It then enforces, but never says so, and without its word no constraint of the template is made,
+until the next change of the object or its own resync ten hours later.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The `if` of a policy rule, on the cluster: in mode Microsoft.Kubernetes.Data it decides whether a policy applies.
 
-The language is Azure's (facts §1, "definition structure: policy rule"). Strings compare without case but in match and
-notMatch, locations also without spaces. An answer that only Azure could give is Unknown, and what does not depend on it
-is decided all the same.
+The language is Azure's (https://learn.microsoft.com/azure/governance/policy/concepts/definition-structure-policy-rule).
+Strings compare without case but in match and notMatch, locations also without spaces. An answer that only Azure could
+give is Unknown, and what does not depend on it is decided all the same.
 """
 
 from __future__ import annotations

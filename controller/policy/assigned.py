@@ -79,8 +79,8 @@ def exemption_of(
 ) -> NotApplied | Unresolved | None:
     """Which of the exemptions that name a member, or the whole assignment, waives it; None where none does.
 
-    An exemption counts until the moment it expires, at or above the cluster only (facts §2), and where its own
-    resourceSelectors select the cluster.
+    An exemption counts until the moment it expires, at or above the cluster only, and where its own resourceSelectors
+    select the cluster: https://learn.microsoft.com/azure/governance/policy/concepts/exemption-structure.
     """
     doubt: Unresolved | None = None
     for exemption in exemptions:

@@ -1,7 +1,8 @@
 """The `details` of a rule in mode Microsoft.Kubernetes.Data: which template or mutation, and what it looks at.
 
-The shapes are Azure's (facts: effects audit, deny and mutate). What cannot be understood is a Problem that names the
-place: a key left out would make a policy stricter or looser than meant.
+The shapes are Azure's: https://learn.microsoft.com/azure/governance/policy/concepts/effect-audit, effect-deny and
+effect-mutate. What cannot be understood is a Problem that names the place: a key left out would make a policy stricter
+or looser than meant.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What resolving a policy assignment yields: for every member an EffectivePolicy, a NotApplied or an Unresolved.
 
-Nothing in between: "known not to apply" prunes, "not known" keeps (design property 2).
+Nothing in between: "known not to apply" prunes, "not known" keeps: docs/design.md (Not applied is not unresolved).
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class TemplatePolicy:
 
 @dataclass(frozen=True, slots=True)
 class MutationPolicy:
-    """A policy by mutator; its file cannot be parameterized (facts §1)."""
+    """A policy by mutator; its file cannot be parameterized (https://learn.microsoft.com/azure/governance/policy/concepts/effect-mutate)."""
 
     mutation: DocumentSource
 

@@ -1,7 +1,8 @@
 """AssignedPolicies: what each member of each assignment became in this cluster. Pure.
 
-The operator's own resource, one a member. Reasons are the add-on's documented codes where they fit (facts §4), so that
-what people know from Azure's portal carries over; all others are the stable reasons of plans and of resolving.
+The operator's own resource, one a member. Reasons are the add-on's documented codes where they fit
+(https://learn.microsoft.com/azure/governance/policy/how-to/determine-non-compliance), so that what people know from
+Azure's portal carries over; all others are the stable reasons of plans and of resolving.
 
 | what became of the member                                 | outcome     | reason                              |
 |-----------------------------------------------------------|-------------|-------------------------------------|
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 from controller.cluster.apply import PROBLEM_ACTIONS, WRITE_ACTIONS, Action, Result
 from controller.cluster.kinds import ASSIGNED_POLICY, kind_of
 from controller.cluster.readiness import Ready
+from controller.cluster.reasons import Reason
 from controller.gatekeeper.model import ObjectRef, Rendered, Role
 from controller.gatekeeper.naming import TEMPLATE_URL, name_digits
 from controller.policy.model import NotApplied, Unresolved
@@ -46,7 +48,7 @@ _CUT: Final = 24
 _DIGITS: Final = 10
 _LONGEST: Final = 2048
 _NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9]+")
-_INVALID: Final = frozenset({"Invalid", "BadRequest"})
+_INVALID: Final = frozenset({Reason.INVALID, Reason.BAD_REQUEST})
 _PREFIXES: Final = {Role.TEMPLATE: "Template", Role.CONSTRAINT: "Constraint"}
 _DOCUMENTED: Final = {
     (Role.TEMPLATE, Action.CONFLICT): "ConstraintTemplateConflicts",
@@ -102,7 +104,7 @@ def code_of(result: Result, role: Role, *, exists: bool) -> str:
     """The documented code of a result that is a problem, where one fits; else its own reason."""
     if documented := _DOCUMENTED.get((role, result.action)):
         return documented
-    if role is Role.TEMPLATE and result.reason == "TemplateNotReady":
+    if role is Role.TEMPLATE and result.reason == Reason.TEMPLATE_NOT_READY:
         return "TemplateInstallFailed"
     prefix = _PREFIXES.get(role)
     if prefix is None or result.action is not Action.FAILED:
