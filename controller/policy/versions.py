@@ -1,8 +1,8 @@
 """Which version of a definition or initiative an assignment or initiative means.
 
 `5.*.*` and `1.2.*` take the highest that matches, previews only where nothing else does or `-preview` is asked for
-(https://learn.microsoft.com/azure/governance/policy/concepts/assignment-structure). Where no version is asked for, it is
-the highest that is no preview.
+(https://learn.microsoft.com/azure/governance/policy/concepts/assignment-structure). Where no version is asked for, it
+is the highest that is no preview.
 """
 
 from __future__ import annotations

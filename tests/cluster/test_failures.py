@@ -1,4 +1,4 @@
-"""Each class of failure on the real cluster, as its documented reason (facts: Azure's codes for this mode)."""
+"""Each class of failure on the real cluster, as its documented reason (docs/operations.md lists them)."""
 
 from __future__ import annotations
 
