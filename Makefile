@@ -33,8 +33,8 @@ WORKERS := -n 2 --dist loadfile
 test: $(READY) ## Every test, those on a real cluster too
 	$(BIN)/pytest $(WORKERS)
 
-test-unit: $(READY) ## The tests that need no cluster
-	$(BIN)/pytest -n 2 --dist worksteal -m "not cluster" tests/unit tests/azure
+test-unit: $(READY) ## Every test that needs no cluster: templates, deploy and examples too
+	$(BIN)/pytest -n 2 --dist worksteal -m "not cluster"
 
 lint: $(READY) ## ruff, mypy --strict, the order of the rooms, generated files
 	$(BIN)/ruff check .
