@@ -36,7 +36,7 @@ test: $(READY) ## Every test, those on a real cluster too
 test-unit: $(READY) ## Every test that needs no cluster: templates, deploy and examples too
 	$(BIN)/pytest -n 2 --dist worksteal -m "not cluster"
 
-lint: $(READY) ## ruff, mypy --strict, the order of the rooms, generated files
+lint: $(READY) ## ruff, mypy --strict, the order of imports, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -1,6 +1,7 @@
 """From the add-on to azpolicy and back: whatever becomes of its objects, a violating pod is refused throughout.
 
-The add-on is a stand-in: its objects as its documentation and users show them, written by a user and a field manager of its own.
+The add-on is a stand-in: its objects as its documentation and users show them, written by a user and a field manager
+of its own.
 """
 
 from __future__ import annotations
