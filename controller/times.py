@@ -1,7 +1,8 @@
-"""Times and durations as text: how they are read and written."""
+"""Clocks, and times and durations as text: how they are read and written."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -38,3 +39,13 @@ def write_moment(moment: datetime, precision: Literal["seconds", "microseconds"]
     https://pkg.go.dev/k8s.io/apimachinery/pkg/apis/meta/v1#MicroTime
     """
     return moment.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def loop_time() -> float:
+    """Seconds of the running loop's clock, which only moves forward. Tests can let it jump; time.monotonic cannot."""
+    return asyncio.get_running_loop().time()
+
+
+def utc_now() -> datetime:
+    """The wall clock, aware."""
+    return datetime.now(UTC)

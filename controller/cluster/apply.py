@@ -8,7 +8,6 @@ is its own. docs/design.md (Order and no gap) and docs/decisions/001-tasks-wait-
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
@@ -52,6 +51,7 @@ from controller.errors import ClusterError
 from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP
 from controller.gatekeeper.syncset import ANNOTATION, SYNCSET_REF
+from controller.times import loop_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -330,7 +330,7 @@ class _Run:
             raise _Stopped(Reason.TEMPLATE_REJECTED, message, Action.REJECTED) from stop
 
     async def _ready(self, ref: ObjectRef, stored: LiveObject | None) -> None:
-        deadline = time.monotonic() + self.ready_timeout
+        deadline = loop_time() + self.ready_timeout
         passing_since: float | None = None
         delay = 0.05
         kind = _kind_at(ref, stored)
@@ -339,7 +339,7 @@ class _Run:
             if live and ownership(live, self.marks) is Ownership.FOREIGN:
                 raise _Stopped(Reason.BLOCKED, "its ConstraintTemplate is not ours", Action.BLOCKED)
             verdict = await self._judge(live) if live else Pending("the template is not there")
-            now = time.monotonic()
+            now = loop_time()
             if isinstance(verdict, Ready):
                 return
             passing_since = (passing_since or now) if isinstance(verdict, Pending) and verdict.passing else None
@@ -437,14 +437,14 @@ class _Run:
     async def _enforced(self, ref: ObjectRef) -> None:
         if ref.group != CONSTRAINT_GROUP:
             return
-        deadline = time.monotonic() + self.ready_timeout
+        deadline = loop_time() + self.ready_timeout
         delay = 0.05
         while True:
             live = await self.client.get_live(kind_of(ref), ref.name)
             verdict = constraint_verdict(live) if live else Pending("it is not there")
             if isinstance(verdict, Ready):
                 return
-            if time.monotonic() > deadline:
+            if loop_time() > deadline:
                 raise _kept(f"its successor {ref} is not enforced: {verdict.message}")
             await asyncio.sleep(delay)
             delay = min(delay * 1.5, 1.0)

@@ -21,8 +21,10 @@ from controller.cluster.last_state import LastState
 from controller.cluster.planner import Planner
 from controller.cluster.watch import Watcher
 from controller.errors import ClusterError, InputError
-from controller.operator.reconciler import Dependencies, Reconciler
+from controller.operator.dependencies import Dependencies
+from controller.operator.loops import ClusterLoops
 from controller.operator.settings import requests_of, settings_of
+from controller.operator.state import OperatorState
 from controller.report.events import SYNC_REF, EventDraft
 from controller.report.reporter import Reporter
 from controller.source import open_source
@@ -71,8 +73,10 @@ class LeaderSession:
         self._dry_run = dry_run
         self._components = ComponentStore(client, namespace, marks)
         self._guard = Guard(client, self._components, writes=self._writes, restored=self._restored) if guard else None
-        self._reporter = Reporter(client, marks, metrics, instance)
-        self.reconciler = Reconciler(
+        self._state = OperatorState(base, dry_run=dry_run)
+        self._reporter = Reporter(client, marks, metrics, instance, lambda: self._state.status)
+        self._state.on_change(self._reporter.wake)
+        self.loops = ClusterLoops(
             Dependencies(
                 client=client,
                 planner=Planner(client, applier, cache, marks),
@@ -83,9 +87,8 @@ class LeaderSession:
                 metrics=metrics,
                 reporter=self._reporter,
                 good_at=good_at,
-                dry_run=dry_run,
             ),
-            base,
+            self._state,
         )
 
     async def run(self) -> None:
@@ -93,7 +96,7 @@ class LeaderSession:
         # Without an answer the watcher brings it, as soon as there is one.
         with contextlib.suppress(ClusterError):
             self._live = await self._client.get_live(POLICY_SYNC, SYNC_REF.name)
-        self._reporter.seen(self._live)
+        self._seen(self._live)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watcher().run())
             group.create_task(self._sessions())
@@ -122,7 +125,11 @@ class LeaderSession:
 
     def _observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         if ref == SYNC_REF:
-            self._reporter.seen(live)
+            self._seen(live)
+
+    def _seen(self, live: LiveObject | None) -> None:
+        self._state.recall(live)
+        self._reporter.seen(live)
 
     def _changed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         if ref != SYNC_REF:
@@ -133,12 +140,12 @@ class LeaderSession:
         else:
             self._pass_requests()
         if live is None:
-            self.reconciler.wake()
+            self.loops.wake()
         if self._guard is not None:
             self._guard.wake()
 
     def _pass_requests(self) -> None:
-        self.reconciler.take_requests(requests_of(self._live))
+        self.loops.take_requests(requests_of(self._live))
 
     async def _sessions(self) -> None:
         """One session after another, a new one whenever the settings turn."""
@@ -159,8 +166,8 @@ class LeaderSession:
         async with open_source(settings.source) as source:
             self._used = settings
             self._metrics.polls_every(settings.pace.poll)
-            self._reporter.update(settings_error=error, generation=self._live.generation if self._live else 0)
-            running = asyncio.ensure_future(self.reconciler.run(source, settings))
+            self._state.update(settings_error=error, generation=self._live.generation if self._live else 0)
+            running = asyncio.ensure_future(self.loops.run(source, settings))
             turned = asyncio.ensure_future(self._turned.wait())
             try:
                 await asyncio.wait({running, turned}, return_when=asyncio.FIRST_COMPLETED)

@@ -116,18 +116,18 @@ class Replica:
     def wake(self) -> None:
         """A kind came, changed or went: whoever is at work compares everything soon."""
         if self._session is not None:
-            self._session.reconciler.wake()
+            self._session.loops.wake()
 
     @property
     def alive(self) -> bool:
         """Whether what should advance advances."""
-        return self._session is None or self._session.reconciler.alive()
+        return self._session is None or self._session.loops.state.alive()
 
     @property
     def ready(self) -> bool:
         """Whether it stands by, or is at work and knows the cluster."""
         standing_by = self._session is None and self._leadership is not None
-        return standing_by or (self._session is not None and self._session.reconciler.complete.is_set())
+        return standing_by or (self._session is not None and self._session.loops.state.complete.is_set())
 
 
 async def _run_beside_kopf(settings: OperatorSettings, replica: Replica) -> None:

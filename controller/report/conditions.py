@@ -62,10 +62,9 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class SyncState:
-    """All that the status tells, as the loop knows it. Errors are one line each, empty where there is none.
+    """What the loops know of the sync, for the status. Errors are one line each, empty where there is none.
 
-    `settled` is whether a full sync has ended; `waiting` how many writes a suspension or dry run holds back; `pending`
-    how many members Gatekeeper has not taken yet.
+    `settled` is whether a full sync has ended; `waiting` how many writes a suspension or dry run holds back.
     """
 
     generation: int = 0
@@ -83,12 +82,22 @@ class SyncState:
     gatekeeper: GatekeeperHealth = field(default_factory=GatekeeperHealth)
     problems: tuple[Result, ...] = ()
     waiting: int = 0
-    pending: int = 0
     fights: tuple[ObjectRef, ...] = ()
     handled_request: str = ""
     refused_count: int = 0
     refused_digest: str = ""
     forced_prune: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What the reporter knows beside it: what became of the members, and the last changes, the newest first.
+
+    `enforced` and `pending` count members that Gatekeeper has taken, and has not taken yet.
+    """
+
+    enforced: int = 0
+    pending: int = 0
     changes: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
 
 
@@ -102,11 +111,14 @@ class Condition:
     message: str
 
 
-def status_of(state: SyncState, before: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """The whole status; `before` is the live one, whose transition times stay where nothing turned."""
+def status_of(state: SyncState, reported: Reported, before: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """The whole status; `before` is the live one, whose transition times stay where nothing turned.
+
+    What it remembers of requests stays, too, until the loops know better.
+    """
     counts = {
         "assignments": state.counts.assignments,
-        "enforced": state.counts.enforced,
+        "enforced": reported.enforced,
         "notApplied": state.counts.not_applied,
         "unresolved": state.counts.unresolved,
         "objects": state.counts.objects,
@@ -120,11 +132,11 @@ def status_of(state: SyncState, before: Mapping[str, Any], now: datetime) -> dic
         "source": state.source,
         "mode": state.mode.value,
         "counts": counts if state.settled else before.get("counts") or {},
-        "lastHandledRequest": state.handled_request,
+        "lastHandledRequest": state.handled_request or before.get("lastHandledRequest", ""),
         "refusedDeletions": refused,
-        "lastForcedPrune": state.forced_prune,
-        "lastChanges": list(state.changes),
-        "conditions": [_dated(each, before, state.generation, now) for each in conditions(state)],
+        "lastForcedPrune": state.forced_prune or before.get("lastForcedPrune", ""),
+        "lastChanges": list(reported.changes),
+        "conditions": [_dated(each, before, state.generation, now) for each in conditions(state, reported.pending)],
     }
     return {key: value for key, value in told.items() if value not in ("", {}, [])}
 
@@ -144,11 +156,11 @@ def _dated(condition: Condition, before: Mapping[str, Any], generation: int, now
     }
 
 
-def conditions(state: SyncState) -> tuple[Condition, ...]:
-    """Every condition, in a fixed order."""
+def conditions(state: SyncState, pending: int) -> tuple[Condition, ...]:
+    """Every condition, in a fixed order; `pending` counts the members that Gatekeeper has not taken yet."""
     return (
-        ready(state),
-        _reconciling(state),
+        ready(state, pending),
+        _reconciling(state, pending),
         _stalled(state),
         _gatekeeper(state.gatekeeper),
         _suspended(state),
@@ -156,15 +168,15 @@ def conditions(state: SyncState) -> tuple[Condition, ...]:
     )
 
 
-def ready(state: SyncState) -> Condition:
+def ready(state: SyncState, pending: int) -> Condition:
     """The table of this module."""
-    status, reason, message = next(_ready(state))
+    status, reason, message = next(_ready(state, pending))
     return Condition("Ready", status, reason, message)
 
 
-def _ready(state: SyncState) -> Iterator[tuple[str, str, str]]:
+def _ready(state: SyncState, pending: int) -> Iterator[tuple[str, str, str]]:
     yield from _hindered(state)
-    yield from _behind(state)
+    yield from _behind(state, pending)
     if state.counts.unresolved:
         message = f"in sync; what {state.counts.unresolved} members mean here is not known"
         yield "True", "InSyncButUnresolved", message
@@ -188,7 +200,7 @@ def _hindered(state: SyncState) -> Iterator[tuple[str, str, str]]:
         yield "Unknown", "Progressing", "the first sync is on its way"
 
 
-def _behind(state: SyncState) -> Iterator[tuple[str, str, str]]:
+def _behind(state: SyncState, pending: int) -> Iterator[tuple[str, str, str]]:
     """A sync was made, but something of it is still to come."""
     if state.problems:
         yield "False", "Problems", _told(state.problems)
@@ -196,8 +208,8 @@ def _behind(state: SyncState) -> Iterator[tuple[str, str, str]]:
         yield "False", state.mode.value, f"{state.waiting} changes wait: {state.mode_message}"
     if state.fights:
         yield "False", "Contended", _fought(state.fights)
-    if state.pending:
-        yield "False", "Enforcing", f"Gatekeeper has not taken {state.pending} members yet"
+    if pending:
+        yield "False", "Enforcing", f"Gatekeeper has not taken {pending} members yet"
     if state.source_error:
         yield "False", "SourceUnreadable", f"the last good state is kept: {state.source_error}"
 
@@ -208,10 +220,10 @@ def _told(problems: tuple[Result, ...]) -> str:
     return f"{first}; and {more} more" if more > 0 else first
 
 
-def _reconciling(state: SyncState) -> Condition:
+def _reconciling(state: SyncState, pending: int) -> Condition:
     if state.working:
         return Condition("Reconciling", "True", "Progressing", "changes are being written")
-    if state.settled and state.pending:
+    if state.settled and pending:
         return Condition("Reconciling", "True", "Enforcing", "Gatekeeper is taking up what was written")
     return Condition("Reconciling", "False", "Idle", "")
 

@@ -75,7 +75,6 @@ class Journal:
             log.info("fight over %s has ended", ref)
         self._fought = fighting
         self._metrics.fighting(len(fighting))
-        self._reporter.update(fights=tuple(sorted(fighting)))
 
     def _cause(self, ref: ObjectRef) -> str:
         """Drift is what changed although Azure asks for the same as when it was last carried out."""

@@ -18,7 +18,7 @@ from controller.cluster.apply import WRITE_ACTIONS, Action
 from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, LiveObject
 from controller.errors import ClusterError
 from controller.report.assigned import Enforcement, Knowledge, assigned_policies
-from controller.report.conditions import LAST_CHANGES, Mode, SyncState, status_of
+from controller.report.conditions import LAST_CHANGES, Mode, Reported, SyncState, status_of
 from controller.report.events import (
     COLLECTION,
     SYNC_REF,
@@ -31,9 +31,10 @@ from controller.report.events import (
     what_differed,
 )
 from controller.report.health import health_of
+from controller.times import loop_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from controller.cluster.apply import Result
     from controller.cluster.client import KubeClient
@@ -52,10 +53,20 @@ _CONFLICT: Final = 409
 
 
 class Reporter:
-    """Gathers what happens and writes it; `run` lives as long as the loops. `state` is what is told of the sync."""
+    """Gathers what happens and writes it; `run` lives as long as the loops.
 
-    def __init__(self, client: KubeClient, marks: OwnershipMarks, metrics: Metrics, instance: str) -> None:
-        self.state = SyncState()
+    `state` reads what the loops know of the sync; `wake` says that it has changed.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        marks: OwnershipMarks,
+        metrics: Metrics,
+        instance: str,
+        state: Callable[[], SyncState] = SyncState,
+    ) -> None:
+        self._state = state
         self._client = client
         self._marks = marks
         self._metrics = metrics
@@ -65,9 +76,10 @@ class Reporter:
         self._results: dict[ObjectRef, Result] = {}
         self._health: dict[ObjectRef, Health] = {}
         self._drafts: deque[EventDraft] = deque(maxlen=_EVENTS_KEPT)
-        self._budget = Budget(time.monotonic())
+        self._budget = Budget(loop_time())
         self._serial = 0
         self._sync: LiveObject | None = None
+        self._changes: tuple[Mapping[str, str], ...] = ()
         self._assigned: dict[str, LiveObject] | None = None
         self._look_again = True
         self._patient_until = 0.0
@@ -76,23 +88,15 @@ class Reporter:
 
     # --- what the loops tell ---------------------------------------------------------------------------------------
 
-    def update(self, **changes: Any) -> None:
-        """Takes over fields of the state."""
-        state = replace(self.state, **changes)
-        if state != self.state:
-            self.state = state
-            self._dirty.set()
+    def wake(self) -> None:
+        """Something that is reported has changed."""
+        self._dirty.set()
 
     def seen(self, live: LiveObject | None) -> None:
-        """The PolicySync as it is now; what its status remembers is taken over once, at the start."""
+        """The PolicySync as it is now; the last changes that its status lists are taken over once, at the start."""
         if self._sync is None and live is not None:
             status = live.manifest.get("status") or {}
-            self.state = replace(
-                self.state,
-                handled_request=str(status.get("lastHandledRequest", "")),
-                forced_prune=str(status.get("lastForcedPrune", "")),
-                changes=(*self.state.changes, *(status.get("lastChanges") or ()))[:LAST_CHANGES],
-            )
+            self._changes = (*self._changes, *(status.get("lastChanges") or ()))[:LAST_CHANGES]
         self._sync = live
 
     def desire(self, desired: DesiredState) -> None:
@@ -125,7 +129,7 @@ class Reporter:
         for result, drift in results:
             self._results[result.ref] = result
             draft = event_draft_of(result, drift=drift)
-            if draft is not None and self.state.mode is Mode.ENFORCE:
+            if draft is not None and self._state().mode is Mode.ENFORCE:
                 news.append(draft)
                 self._remember(result, drift=drift)
         self._drafts.extend(summarized(news, self._sync_uid))
@@ -146,7 +150,7 @@ class Reporter:
     def _wait_for_gatekeeper(self, results: Iterable[Result]) -> None:
         """What was just written is taken up within seconds: a report that it is not yet would be one too many."""
         if any(result.action in WRITE_ACTIONS for result in results):
-            self._patient_until = time.monotonic() + _PATIENCE
+            self._patient_until = loop_time() + _PATIENCE
 
     def _remember(self, result: Result, *, drift: bool) -> None:
         if result.action not in WRITE_ACTIONS:
@@ -160,7 +164,7 @@ class Reporter:
             "editor": ", ".join(result.changed_by),
         }
         told = {key: value for key, value in change.items() if value}
-        self.state = replace(self.state, changes=(told, *self.state.changes)[:LAST_CHANGES])
+        self._changes = (told, *self._changes)[:LAST_CHANGES]
 
     @property
     def _sync_uid(self) -> str:
@@ -193,20 +197,19 @@ class Reporter:
         members = self._members(now)
         outcomes = [str(each["status"]["outcome"]) for each in members.values()]
         # What became objects is enforced once Gatekeeper has taken them, and not in a dry run.
-        counts = replace(self.state.counts, enforced=outcomes.count(Enforcement.ENFORCED))
-        self.state = replace(self.state, pending=outcomes.count(Enforcement.PENDING), counts=counts)
+        enforced, pending = outcomes.count(Enforcement.ENFORCED), outcomes.count(Enforcement.PENDING)
         self._metrics.reported(outcomes, self._health.values(), templates_failed=len(self._failed_templates()))
         if self._look_again:
             await self._look()
             self._look_again = False
         await self._write_assigned(members)
-        await self._write_status(now)
+        await self._write_status(Reported(enforced, pending, self._changes), now)
         await self._send_events()
 
     def _members(self, now: datetime) -> dict[str, Mapping[str, Any]]:
         if self._desired is None:
             return {}
-        known = Knowledge(self._results, self._health, writes=self.state.mode is Mode.ENFORCE)
+        known = Knowledge(self._results, self._health, writes=self._state().mode is Mode.ENFORCE)
         return assigned_policies(self._desired, known, now, self._marks)
 
     def _failed_templates(self) -> set[ObjectRef]:
@@ -241,11 +244,11 @@ class Reporter:
             if not response.ok and response.status not in (_NOT_FOUND, _CONFLICT):
                 raise response.error(f"deleting the AssignedPolicy {name}")
             del there[name]
-        patient = time.monotonic() < self._patient_until
+        patient = loop_time() < self._patient_until
         told = {n: m for n, m in members.items() if not (patient and m["status"]["outcome"] == Enforcement.PENDING)}
         await asyncio.gather(*(self._write_one(there, name, wanted) for name, wanted in told.items()))
         if told.keys() != members.keys():
-            asyncio.get_running_loop().call_later(self._patient_until - time.monotonic(), self._dirty.set)
+            asyncio.get_running_loop().call_later(self._patient_until - loop_time(), self._dirty.set)
 
     async def _write_one(self, there: dict[str, LiveObject], name: str, wanted: Mapping[str, Any]) -> None:
         live = there.get(name)
@@ -265,12 +268,12 @@ class Reporter:
         else:
             there[name] = LiveObject.of(ASSIGNED_POLICY, response.body)
 
-    async def _write_status(self, now: datetime) -> None:
+    async def _write_status(self, reported: Reported, now: datetime) -> None:
         live = self._sync
         if live is None:
             return
         before = live.manifest.get("status") or {}
-        status = status_of(self.state, before, now)
+        status = status_of(self._state(), reported, before, now)
         if status == before:
             return
         path = f"{POLICY_SYNC.path(live.ref.name)}/status"
@@ -286,9 +289,9 @@ class Reporter:
     async def _send_events(self) -> None:
         while self._drafts:
             draft = self._drafts.popleft()
-            if self._budget.take(time.monotonic()):
+            if self._budget.take(loop_time()):
                 await self._send(draft)
-        if owed := self._budget.owed(time.monotonic()):
+        if owed := self._budget.owed(loop_time()):
             note = f"{owed} more repairs, changes or problems: the log has each"
             await self._send(EventDraft(SYNC_REF, self._sync_uid, "EventsSuppressed", note))
         if self._budget.in_debt:

@@ -11,15 +11,22 @@ import pytest
 from controller.cluster.apply import Action, Result
 from controller.cluster.health import GatekeeperHealth, GatekeeperProblem
 from controller.gatekeeper.model import ObjectRef
-from controller.report.conditions import Counts, Mode, SyncState, conditions, ready, status_of
+from controller.report.conditions import Counts, Mode, Reported, SyncState, conditions, ready, status_of
 
 REF = ObjectRef("constraints.gatekeeper.sh", "K8sX", "azurepolicy-x")
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 WELL = SyncState(generation=3, settled=True, counts=Counts(enforced=2))
+TAKEN = Reported(enforced=2)
 FAILED = Result(REF, Action.FAILED, "Denied", "somebody said no")
 MISSING = GatekeeperHealth(GatekeeperProblem.MISSING, "not installed")
 AWAY = GatekeeperHealth(GatekeeperProblem.WEBHOOK_UNAVAILABLE, "nobody asks")
 OLD = GatekeeperHealth(GatekeeperProblem.TOO_OLD, "too old")
+
+
+def turned(changes: dict[str, Any]) -> tuple[SyncState, int]:
+    """A sync that is well but for these changes, and how many members are pending."""
+    pending = int(changes.get("pending", 0))
+    return replace(WELL, **{key: value for key, value in changes.items() if key != "pending"}), pending
 
 
 @pytest.mark.parametrize(
@@ -46,7 +53,7 @@ OLD = GatekeeperHealth(GatekeeperProblem.TOO_OLD, "too old")
     ],
 )
 def test_ready_is_the_first_row_of_the_table_that_fits(changes: dict[str, Any], status: str, reason: str) -> None:
-    told = ready(replace(WELL, **changes))
+    told = ready(*turned(changes))
 
     assert (told.status, told.reason) == (status, reason)
 
@@ -66,28 +73,28 @@ def test_ready_is_the_first_row_of_the_table_that_fits(changes: dict[str, Any], 
     ],
 )
 def test_every_other_condition_holds_for_its_cause_alone(changes: dict[str, Any], held: set[str]) -> None:
-    told = conditions(replace(WELL, **changes))
+    told = conditions(*turned(changes))
 
     assert {each.type for each in told if each.status == "True"} - {"Ready"} == held
 
 
 def test_problems_are_named_with_their_reason_and_the_rest_is_counted() -> None:
-    told = ready(replace(WELL, problems=(FAILED,) * 5))
+    told = ready(replace(WELL, problems=(FAILED,) * 5), 0)
 
     assert told.message.startswith("K8sX/azurepolicy-x Denied: somebody said no; ")
     assert told.message.endswith("; and 2 more")
 
 
 def test_while_nothing_happens_the_status_stays_the_same_to_the_letter() -> None:
-    first = status_of(WELL, {}, NOW)
+    first = status_of(WELL, TAKEN, {}, NOW)
 
-    assert status_of(WELL, first, NOW + timedelta(days=1)) == first
+    assert status_of(WELL, TAKEN, first, NOW + timedelta(days=1)) == first
 
 
 def test_a_condition_that_turns_gets_a_new_time_and_the_others_keep_theirs() -> None:
-    first = status_of(WELL, {}, NOW)
+    first = status_of(WELL, TAKEN, {}, NOW)
 
-    second = status_of(replace(WELL, pending=1), first, NOW + timedelta(hours=1))
+    second = status_of(WELL, replace(TAKEN, pending=1), first, NOW + timedelta(hours=1))
 
     times = {each["type"]: each["lastTransitionTime"] for each in second["conditions"]}
     assert times["Ready"] == times["Reconciling"] == "2026-03-01T13:00:00Z"
@@ -95,6 +102,14 @@ def test_a_condition_that_turns_gets_a_new_time_and_the_others_keep_theirs() -> 
 
 
 def test_before_the_first_sync_has_ended_the_counts_of_the_last_one_stay() -> None:
-    first = status_of(WELL, {}, NOW)
+    first = status_of(WELL, TAKEN, {}, NOW)
 
-    assert status_of(SyncState(generation=4), first, NOW)["counts"] == first["counts"]
+    assert status_of(SyncState(generation=4), Reported(), first, NOW)["counts"] == first["counts"]
+
+
+def test_what_the_status_remembers_of_requests_stays_until_the_loops_know_better() -> None:
+    before = {"lastHandledRequest": "yesterday", "lastForcedPrune": "abc"}
+
+    told = status_of(replace(WELL, forced_prune="def"), TAKEN, before, NOW)
+
+    assert (told["lastHandledRequest"], told["lastForcedPrune"]) == ("yesterday", "def")

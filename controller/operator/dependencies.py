@@ -1,0 +1,34 @@
+"""What the loops of one leader session work with, and which failures pass by themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from controller.cluster.apply import Applier
+    from controller.cluster.client import KubeClient
+    from controller.cluster.cluster_record import ClusterRecord
+    from controller.cluster.last_state import LastState
+    from controller.cluster.planner import Planner
+    from controller.gatekeeper.naming import OwnershipMarks
+    from controller.report.metrics import Metrics
+    from controller.report.reporter import Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """What the loops work with, bound once; `good_at` is told the time of every good sync."""
+
+    client: KubeClient
+    planner: Planner
+    applier: Applier
+    cluster_record: ClusterRecord
+    last_state: LastState
+    marks: OwnershipMarks
+    metrics: Metrics
+    reporter: Reporter
+    good_at: Callable[[datetime], None] = lambda _: None

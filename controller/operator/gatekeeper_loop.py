@@ -1,0 +1,81 @@
+"""Looks after Gatekeeper's health: without Gatekeeper, a cluster that is in sync enforces nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final
+
+from controller.cluster.health import GatekeeperHealth, GatekeeperProblem, gatekeeper_health
+from controller.cluster.inventory import GatekeeperMissing
+from controller.errors import ClusterError
+from controller.gatekeeper.model import Role
+from controller.operator.stale_status import StaleStatus
+from controller.report.conditions import Mode
+from controller.times import loop_time
+
+if TYPE_CHECKING:
+    from controller.cluster.kinds import LiveObject
+    from controller.gatekeeper.model import ObjectRef
+    from controller.operator.dependencies import Dependencies
+    from controller.operator.repairs import Repairs
+    from controller.operator.state import OperatorState
+
+log = logging.getLogger("azpolicy")
+_LOOK_SECONDS: Final = 30.0
+
+
+class GatekeeperLoop:
+    """Reports how Gatekeeper is, and nudges it about objects whose status it forgot."""
+
+    def __init__(self, deps: Dependencies, state: OperatorState, repairs: Repairs) -> None:
+        self._deps = deps
+        self._state = state
+        self._repairs = repairs
+        self._stale = StaleStatus()
+
+    async def run(self) -> None:
+        """Until it is cancelled; an API server that cannot be read is the sync's to report."""
+        while True:
+            with contextlib.suppress(ClusterError):
+                self._report(await gatekeeper_health(self._deps.client))
+                if self._state.mode is Mode.ENFORCE and self._state.status.gatekeeper.problem is None:
+                    await self._nudge()
+            await asyncio.sleep(min(_LOOK_SECONDS, self._state.settings.pace.resync))
+
+    def cluster_failed(self, error: ClusterError) -> None:
+        """The cluster could not be read or written: because Gatekeeper is missing, or because of the API server."""
+        if isinstance(error, GatekeeperMissing):
+            self._report(GatekeeperHealth(GatekeeperProblem.MISSING, str(error)))
+        else:
+            self._state.update(cluster_error=str(error))
+
+    def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
+        """An object as it is now: notes whether Gatekeeper's status on it is stale. SyncSets have no status."""
+        wanted = self._state.index.get(ref)
+        if wanted is not None and wanted.role is not Role.SYNC:
+            self._stale.seen(ref, live, loop_time())
+
+    def _report(self, health: GatekeeperHealth) -> None:
+        if health.problem != self._state.status.gatekeeper.problem:
+            if health.problem is None:
+                log.info("Gatekeeper is well again")
+            else:
+                log.error("%s: %s", health.problem.value, health.message)
+        self._deps.metrics.gatekeeper(ready=health.problem is None)
+        self._state.update(gatekeeper=health)
+
+    async def _nudge(self) -> None:
+        """Nudges Gatekeeper about stale objects; repairs of each pause, so that none takes the nudge for drift."""
+        for ref in self._stale.due(loop_time()):
+            wanted = self._state.index.get(ref)
+            if wanted is None:
+                self._stale.seen(ref, None, loop_time())
+                continue
+            with self._repairs.paused(ref) as free:
+                if not free:
+                    continue
+                self._stale.nudged(ref, loop_time())
+                if await self._deps.applier.nudge(wanted):
+                    log.info("nudged Gatekeeper: no status for %s", ref)

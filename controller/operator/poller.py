@@ -1,0 +1,126 @@
+"""Polls the source: a whole reading becomes the desired state, and a failed one keeps the last good state.
+
+Where nothing is known yet, as after a restart while Azure is away, the last good state comes from the cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING, Final
+
+from controller.errors import AzpolicyError, ClusterError
+from controller.times import loop_time
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from controller.gatekeeper.model import DesiredState
+    from controller.operator.dependencies import Dependencies
+    from controller.operator.results import Results
+    from controller.operator.state import OperatorState
+    from controller.source import Source
+
+log = logging.getLogger("azpolicy")
+RETRY_SECONDS: Final = 5.0
+_SOURCE_RETRY_SECONDS: Final = 60.0
+_PATIENCE_SECONDS: Final = 15.0
+
+
+class Poller:
+    """Reads one source; `sync` is called where the last good state must be enforced before a slow source answers.
+
+    `cluster_failed` is told when it is the cluster that cannot be read.
+    """
+
+    def __init__(
+        self,
+        deps: Dependencies,
+        state: OperatorState,
+        results: Results,
+        source: Source,
+        *,
+        sync: Callable[[], Awaitable[object]],
+        cluster_failed: Callable[[ClusterError], None],
+    ) -> None:
+        self._deps = deps
+        self._state = state
+        self._results = results
+        self._source = source
+        self._sync = sync
+        self._cluster_failed = cluster_failed
+        self.due_at = 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether the time has come, or somebody asked for a poll that was not made yet."""
+        return loop_time() >= self.due_at or self._state.requests.requested_at != self._state.status.handled_request
+
+    async def poll(self) -> None:
+        """Reads the source once and says when the next poll is due."""
+        self.due_at = loop_time() + await self._poll()
+
+    async def _poll(self) -> float:
+        """Seconds until the next poll."""
+        try:
+            desired = await self._read()
+        except ClusterError as error:
+            log.warning("the cluster cannot be read error=%r", str(error))
+            self._cluster_failed(error)
+            return RETRY_SECONDS
+        except AzpolicyError as error:
+            await self._source_failed(error)
+            return jittered(min(self._state.settings.pace.poll, _SOURCE_RETRY_SECONDS))
+        if self._state.status.source_error:
+            log.info("the source can be read again")
+        self._state.update(source_error="")
+        self._deps.metrics.polled(ok=True)
+        self._deps.metrics.reading(self._source.reader.figures)
+        self._want(desired)
+        return jittered(self._state.settings.pace.poll)
+
+    async def _read(self) -> DesiredState:
+        """One reading. While a slow source keeps a new session waiting, the last good state is enforced."""
+        reading = asyncio.ensure_future(self._source.read(self._deps.planner))
+        try:
+            if self._state.desired is None and not (await asyncio.wait({reading}, timeout=_PATIENCE_SECONDS))[0]:
+                await self._fall_back("does not answer")
+                if self._state.desired is not None:
+                    await self._sync()
+            return await reading
+        finally:
+            reading.cancel()
+
+    async def _source_failed(self, error: AzpolicyError) -> None:
+        self._deps.metrics.polled(ok=False)
+        if self._state.desired is None:
+            await self._fall_back("cannot be read")
+        kept = "the last good state is kept" if self._state.desired else "nothing is known yet"
+        if str(error) != self._state.status.source_error:
+            log.error("the source cannot be read, %s error=%r", kept, str(error))
+        self._state.update(source_error=str(error))
+
+    async def _fall_back(self, why: str) -> None:
+        """Takes up the last good state from the cluster, where there is one."""
+        try:
+            stored = await self._deps.last_state.load(self._state.settings.source.cluster_id)
+        except ClusterError as error:
+            log.warning("the last good state cannot be read from the cluster error=%r", str(error))
+            return
+        if stored is None:
+            return
+        log.warning("the source %s: the last good state, kept in the cluster, is enforced", why)
+        # Known from before is not read now: it makes no sync a good one.
+        self._state.update(source_error=f"the source {why}")
+        self._want(stored)
+
+    def _want(self, desired: DesiredState) -> None:
+        self._state.want(desired)
+        self._results.want()
+        self._deps.reporter.desire(desired)
+
+
+def jittered(seconds: float) -> float:
+    """Up to 10 % longer, so that many clusters do not ask Azure at the same moment."""
+    return seconds * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
