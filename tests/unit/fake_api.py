@@ -6,6 +6,8 @@ uids, generations, resourceVersions and field managers, refuses stale writes, an
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import copy
 import itertools
 import re
@@ -13,12 +15,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from controller.cluster.client import Connection, KubeClient, Response
-from controller.cluster.kinds import CRD_PATH, LiveObject, kind_of, template_kind
+from controller.cluster.kinds import CRD_PATH, TEMPLATE, LiveObject, kind_of, template_kind
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, CONSTRAINT_VERSION, TEMPLATE_GROUP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
+    from controller.cluster.kinds import Resource
+    from controller.errors import ClusterError
     from controller.gatekeeper.model import ObjectRef
 
 BAD_REGO = "does not compile"
@@ -61,7 +65,11 @@ class FakeApi(KubeClient):
         self._objects: dict[str, Any] = {}
         self._steps: list[Step] = []
         self._versions = itertools.count(100)
+        self._latest = 100
         self._uids = itertools.count(1)
+        self._log: list[tuple[int, str, Mapping[str, Any]]] = []
+        self._news = asyncio.Condition()
+        self._watch_errors: dict[str, ClusterError] = {}
 
     # --- what a test does ----------------------------------------------------------------------------------------
 
@@ -82,19 +90,42 @@ class FakeApi(KubeClient):
 
     def touch(self, ref: ObjectRef) -> None:
         """A write of the status: only the resourceVersion moves."""
-        self._objects[kind_of(ref).path(ref.name)]["metadata"]["resourceVersion"] = str(next(self._versions))
+        path = kind_of(ref).path(ref.name)
+        self._objects[path]["metadata"]["resourceVersion"] = self._next_version()
+        self._happened(path)
 
     def remove(self, ref: ObjectRef) -> None:
         """Takes an object away; a template takes its kind along."""
-        del self._objects[kind_of(ref).path(ref.name)]
+        self._gone(kind_of(ref).path(ref.name))
+
+    def place(self, path: str, manifest: Mapping[str, Any]) -> None:
+        """Puts an object of any kind at a path."""
+        self._objects[path] = {
+            **copy.deepcopy(dict(manifest)),
+            "metadata": {"uid": f"made-{next(self._uids)}", **manifest.get("metadata", {})},
+        }
+        self._objects[path]["metadata"] |= {"generation": 1, "resourceVersion": self._next_version()}
+        self._happened(path)
 
     def drop(self, path: str) -> None:
         """Takes away whatever is at a path."""
-        del self._objects[path]
+        self._gone(path)
+
+    def read(self, path: str) -> Mapping[str, Any]:
+        """Whatever is at a path, as it is now."""
+        found: Mapping[str, Any] = copy.deepcopy(self._objects[path])
+        return found
 
     def merge(self, path: str, changes: Mapping[str, Any]) -> None:
         """Somebody changes an object of any kind."""
         self._objects[path] = _merged(self._objects[path], changes)
+        self._objects[path]["metadata"]["resourceVersion"] = self._next_version()
+        self._happened(path)
+
+    def break_watch(self, kind: Resource, error: ClusterError) -> None:
+        """Ends the open watch of a kind, or else the next one, by an error."""
+        self._watch_errors[kind.path()] = error
+        self._notify()
 
     @property
     def paths(self) -> set[str]:
@@ -159,6 +190,8 @@ class FakeApi(KubeClient):
             return Response(200, copy.deepcopy(self._objects[path]))
         if path == f"/apis/{CONSTRAINT_VERSION}":
             return self._constraint_kinds()
+        if path == f"/apis/{TEMPLATE.api_version}":
+            return Response(200, {"kind": "APIResourceList", "resources": []})
         if path.startswith(CRD_PATH):
             return self._crd(path.removeprefix(f"{CRD_PATH}/").partition(".")[0])
         name = selector.replace("metadata.name=", "/")
@@ -167,7 +200,7 @@ class FakeApi(KubeClient):
         plural = path.rpartition("/")[2]
         served = CONSTRAINT_GROUP not in path or any(k.endswith(f"constrainttemplates/{plural}") for k in self._objects)
         if _NAMESPACE.sub("", path).count("/") == (3 if path.startswith("/api/") else 4) and served:
-            return Response(200, {"kind": "List", "metadata": {"resourceVersion": "1"}, "items": items})
+            return Response(200, {"kind": "List", "metadata": {"resourceVersion": str(self._latest)}, "items": items})
         return status(404, f"{path} not found", "NotFound")
 
     def _constraint_kinds(self) -> Response:
@@ -196,9 +229,13 @@ class FakeApi(KubeClient):
         return self._store(name, made, dry=dry)
 
     def _replace(self, path: str, body: Mapping[str, Any], *, dry: bool) -> Response:
+        of_status = path.endswith("/status")
+        path = path.removesuffix("/status")
         there = self._objects.get(path)
         if there is None:
             return status(404, f"{path} not found", "NotFound")
+        if of_status:
+            return self._store(path, {**copy.deepcopy(there), "status": copy.deepcopy(body.get("status"))}, dry=dry)
         meta, given = there["metadata"], body["metadata"]
         if given.get("resourceVersion") != meta["resourceVersion"] or given.get("uid") != meta["uid"]:
             return status(409, "the object has been modified; please apply your changes to the latest", "Conflict")
@@ -235,13 +272,13 @@ class FakeApi(KubeClient):
         if there["metadata"].get("finalizers"):
             there["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
             return Response(200, copy.deepcopy(there))
-        del self._objects[path]
+        self._gone(path)
         return Response(200, {"kind": "Status", "status": "Success"})
 
     def _written(self, path: str) -> None:
         """Gatekeeper takes a write up at once: what it says is of this uid and generation."""
         there = self._objects[path]
-        there["metadata"]["resourceVersion"] = str(next(self._versions))
+        there["metadata"]["resourceVersion"] = self._next_version()
         said = {"observedGeneration": there["metadata"]["generation"]}
         if TEMPLATE_GROUP in path:
             bad = BAD_REGO in there["spec"]["targets"][0]["rego"]
@@ -249,6 +286,55 @@ class FakeApi(KubeClient):
             there["status"] = {"byPod": [{**said, "templateUID": there["metadata"]["uid"], **errors}]}
         elif CONSTRAINT_GROUP in path:
             there["status"] = {"byPod": [{**said, "enforced": self.gatekeeper_enforces}]}
+        self._happened(path)
+
+    # --- watches -------------------------------------------------------------------------------------------------
+
+    async def watch(
+        self, kind: Resource, resource_version: str, *, seconds: int = 290
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        """Events of a kind since a version, as they come; ends after `seconds`, or by the error that a test gave."""
+        self.calls.append(Call("WATCH", kind.path(), {"resourceVersion": resource_version}, None))
+        since, read, clock = int(resource_version), 0, asyncio.get_running_loop().time
+
+        def has_news() -> bool:
+            return read < len(self._log) or kind.path() in self._watch_errors
+
+        until = clock() + seconds
+        while (left := until - clock()) > 0:
+            if error := self._watch_errors.pop(kind.path(), None):
+                raise error
+            while read < len(self._log):
+                version, path, event = self._log[read]
+                read += 1
+                if version > since and kind.path() in _collections(path):
+                    yield event
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left), self._news:
+                    await self._news.wait_for(has_news)
+
+    def _next_version(self) -> str:
+        self._latest = next(self._versions)
+        return str(self._latest)
+
+    def _gone(self, path: str) -> None:
+        there = self._objects.pop(path)
+        there["metadata"]["resourceVersion"] = self._next_version()
+        self._log.append((self._latest, path, {"type": "DELETED", "object": there}))
+        self._notify()
+
+    def _happened(self, path: str) -> None:
+        self._log.append((self._latest, path, {"type": "MODIFIED", "object": copy.deepcopy(self._objects[path])}))
+        self._notify()
+
+    def _notify(self) -> None:
+        """Wakes the open watches; a test without a running loop has none."""
+        with contextlib.suppress(RuntimeError):
+            self._notifying = asyncio.get_running_loop().create_task(self._wake())
+
+    async def _wake(self) -> None:
+        async with self._news:
+            self._news.notify_all()
 
 
 def _collections(path: str) -> tuple[str, str]:

@@ -1,0 +1,155 @@
+"""A leader session in virtual time: what it does when the PolicySync changes under it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from controller.cluster.kinds import POLICY_SYNC
+from controller.errors import InputError
+from controller.operator import leader_session
+from controller.operator.leader_session import LeaderSession
+from controller.report.metrics import Metrics
+from tests.unit.cluster_builders import MARKS, constraint, desired_state, member, template
+from tests.unit.operator.scripted import NAMESPACE, SETTINGS, ScriptedSource, cluster, restored, until
+from tests.unit.virtual_time import in_virtual_time
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from controller.config import SourceOptions
+    from tests.unit.fake_api import FakeApi
+
+TEMPLATE = template()
+ONE = constraint(by=member("one"))
+TWO = constraint(by=member("two"))
+PATH = POLICY_SYNC.path("default")
+
+
+class Sources:
+    """What `open_source` opens: a scripted source for each cluster id, and which are open."""
+
+    def __init__(self) -> None:
+        self.by_cluster: dict[str, ScriptedSource] = {}
+        self.open: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def __call__(self, options: SourceOptions) -> AsyncIterator[Any]:
+        """The source of the options' cluster id; InputError where the test has none."""
+        cluster_id = options.cluster_id or ""
+        if cluster_id not in self.by_cluster:
+            raise InputError(f"no cluster {cluster_id}")
+        self.open.append(cluster_id)
+        try:
+            yield self.by_cluster[cluster_id]
+        finally:
+            self.open.remove(cluster_id)
+
+
+@pytest.fixture
+def sources(monkeypatch: pytest.MonkeyPatch) -> Sources:
+    """The base's source wants ONE, that of cluster "other" wants ONE and TWO."""
+    opened = Sources()
+    opened.by_cluster[str(SETTINGS.source.cluster_id)] = ScriptedSource(desired_state(TEMPLATE, ONE))
+    opened.by_cluster["other"] = ScriptedSource(desired_state(TEMPLATE, ONE, TWO))
+    monkeypatch.setattr(leader_session, "open_source", opened)
+    return opened
+
+
+@contextlib.asynccontextmanager
+async def leading(api: FakeApi) -> AsyncIterator[LeaderSession]:
+    """A session at work until the block ends; an error of its own is the block's."""
+    session = LeaderSession(
+        api,
+        MARKS,
+        Metrics(lambda: 0.0),
+        SETTINGS,
+        namespace=NAMESPACE,
+        instance="test",
+        good_at=lambda _: None,
+        dry_run=False,
+        guard=False,
+    )
+    task = asyncio.ensure_future(session.run())
+    try:
+        yield session
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
+
+
+def condition(api: FakeApi, kind: str) -> dict[str, Any]:
+    """A condition of the PolicySync as it was last written."""
+    written = [call.body["status"] for call in api.calls if call.path == f"{PATH}/status"]
+    return next((each for each in written[-1]["conditions"] if each["type"] == kind), {}) if written else {}
+
+
+@in_virtual_time
+async def test_settings_that_turn_in_the_middle_of_a_poll_end_it_and_the_new_source_is_read(sources: Sources) -> None:
+    api = cluster()
+    first = sources.by_cluster[str(SETTINGS.source.cluster_id)]
+    first.silent = True
+    api.place(PATH, {"apiVersion": POLICY_SYNC.api_version, "kind": POLICY_SYNC.kind, "metadata": {"name": "default"}})
+    async with leading(api):
+        await until(lambda: first.readings == 1)
+
+        api.merge(PATH, {"spec": {"clusterId": "other"}})
+
+        await until(lambda: first.cancelled == 1, seconds=5)
+        await until(lambda: restored(api, TWO), seconds=5)
+        assert sources.open == ["other"]
+
+
+@pytest.mark.usefixtures("sources")
+@in_virtual_time
+async def test_settings_that_cannot_be_used_leave_those_before_at_work() -> None:
+    api = cluster()
+    async with leading(api):
+        await until(lambda: restored(api, ONE) and PATH in api.paths)
+
+        api.merge(PATH, {"spec": {"clusterId": "nowhere"}})
+
+        await until(lambda: condition(api, "Ready").get("reason") == "InvalidSettings", seconds=5)
+        assert "no cluster nowhere" in condition(api, "Ready")["message"]
+        api.remove(ONE.ref)
+        await until(lambda: restored(api, ONE), seconds=5)
+
+        api.merge(PATH, {"spec": None})
+
+        await until(lambda: condition(api, "Ready").get("reason") == "InSync", seconds=30)
+
+
+@in_virtual_time
+async def test_a_request_that_an_earlier_session_handled_is_not_handled_again(sources: Sources) -> None:
+    api = cluster()
+    source = sources.by_cluster[str(SETTINGS.source.cluster_id)]
+    async with leading(api):
+        await until(lambda: restored(api, ONE) and PATH in api.paths)
+        api.merge(PATH, {"metadata": {"annotations": {"azpolicy.dev/requested-at": "noon"}}})
+        await until(lambda: (api.read(PATH).get("status") or {}).get("lastHandledRequest") == "noon", seconds=10)
+    readings = source.readings
+    async with leading(api) as session:
+        await until(lambda: source.readings > readings)
+        await until(lambda: session.loops.state.status.settled)
+        await asyncio.sleep(60)
+
+        assert session.loops.state.status.handled_request == "noon"
+        assert source.readings == readings + 1
+
+
+@pytest.mark.usefixtures("sources")
+@in_virtual_time
+async def test_a_deleted_policy_sync_is_made_again() -> None:
+    api = cluster()
+    async with leading(api):
+        await until(lambda: PATH in api.paths and restored(api, ONE))
+        await asyncio.sleep(5)
+
+        api.drop(PATH)
+
+        await until(lambda: PATH in api.paths, seconds=10)
