@@ -153,3 +153,26 @@ async def test_a_deleted_policy_sync_is_made_again() -> None:
         api.drop(PATH)
 
         await until(lambda: PATH in api.paths, seconds=10)
+
+
+@in_virtual_time
+async def test_deletions_that_an_earlier_session_forced_are_not_forced_again(sources: Sources) -> None:
+    api = cluster()
+    source = sources.by_cluster[str(SETTINGS.source.cluster_id)]
+    objects = [constraint(by=member(f"a{number}")) for number in range(24)]
+    source.answer = desired_state(TEMPLATE, *objects)
+    async with leading(api):
+        await until(lambda: all(restored(api, each) for each in objects) and PATH in api.paths)
+    source.answer = desired_state(TEMPLATE, objects[0], listed=("a0",))
+    async with leading(api) as session:
+        await until(lambda: session.loops.state.status.refused_digest)
+        digest = session.loops.state.status.refused_digest
+    # Forced before, but somebody has put the very same objects back, as a restored backup of etcd does.
+    asked = {"metadata": {"annotations": {"azpolicy.dev/force-prune": digest}}}
+    api.merge(PATH, {**asked, "status": {"lastForcedPrune": digest}})
+    async with leading(api) as session:
+        await until(lambda: session.loops.state.status.settled)
+        await asyncio.sleep(400)
+
+        assert all(api.has(each.ref) for each in objects)
+        assert session.loops.state.status.refused_digest == digest
