@@ -1,13 +1,18 @@
-"""What holds for every test: hostile strings in a log must not end the run that tests them."""
+"""What holds for every test: no test is timed, and hostile strings in a log must not end the run that tests them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+# How long an example takes says what else the machine does.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.hookimpl(wrapper=True)

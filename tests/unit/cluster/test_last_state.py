@@ -183,7 +183,7 @@ STATES: Final = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(STATES)
 def test_every_state_comes_back_exactly(state: DesiredState) -> None:
     assert of_document(json.loads(unpacked(packed(canonical(state))))) == state
@@ -213,7 +213,7 @@ def test_equal_states_have_the_same_bytes_whatever_the_order_of_their_sets() -> 
     assert packed(canonical(forwards))[0][4:8] == bytes(4), "the time is in it"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_a_document_that_somebody_changed_is_a_state_or_an_error_that_says_so(data: st.DataObject) -> None:
     document = json.loads(canonical(STATE))

@@ -608,7 +608,7 @@ def test_a_seed_makes_the_same_cases_again() -> None:
     assert one != list(itertools.islice(random_cases(8, 300), 100))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     chosen=st.tuples(*(st.sampled_from(each) for each in VARIANTS.values())),
     bystanders=st.sets(st.sampled_from(range(len(BYSTANDERS)))),

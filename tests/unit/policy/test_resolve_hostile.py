@@ -101,7 +101,7 @@ THEN = ("properties", "policyRule", "then")
 PLACES = [path for path in places(DOCUMENTS) if len(path) > 1]
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(PLACES), VALUES), min_size=1, max_size=3))
 @example([((0, "properties", "parameters", "effect", "value"), deep(300))])
 @example([((2, *THEN, "details", "labelSelector", "matchExpressions", 0, "operator"), [])])
