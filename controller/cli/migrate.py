@@ -54,10 +54,10 @@ def migrate(
     """
     if direction is None:
         raise click.UsageError("give --from-addon or --to-addon")
-    leg = migrating.Leg(migrating.Direction(direction), migrating.Step(step))
-    if not leg.step.reads:
-        return asyncio.run(_migrate(leg.step, source, cluster, limit, output, dry_run=dry_run))
-    answer = asyncio.run(migrating.look(leg, source, cluster))
+    requested = migrating.MigrationStep(migrating.Direction(direction), migrating.Step(step))
+    if not requested.step.reads:
+        return asyncio.run(_migrate(requested.step, source, cluster, limit, output, dry_run=dry_run))
+    answer = asyncio.run(migrating.look(requested, source, cluster))
     click.echo(view.FORMATS[output](answer), nl=False)
     return int(not answer.good)
 

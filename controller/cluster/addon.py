@@ -48,7 +48,7 @@ async def running_deployments(client: KubeClient) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
+class ObjectsByOwner:
     """What a cluster holds, told apart by who made it; what is being deleted is left out.
 
     `unready` tells by template name why Gatekeeper does not enforce by it; `deployments` are the add-on's.
@@ -64,7 +64,7 @@ class Sides:
         return next((live for live in named if live.ref.name == kind.lower()), None)
 
 
-async def read_sides(client: KubeClient, marks: OwnershipMarks, desired: Sequence[DesiredObject]) -> Sides:
+async def read_by_owner(client: KubeClient, marks: OwnershipMarks, desired: Sequence[DesiredObject]) -> ObjectsByOwner:
     """Reads every managed kind, what Gatekeeper says of each template, and whether the add-on runs."""
     inventory = await take_inventory(client, desired)
     objects: dict[Owner, list[LiveObject]] = {owner: [] for owner in Owner}
@@ -74,7 +74,7 @@ async def read_sides(client: KubeClient, marks: OwnershipMarks, desired: Sequenc
     templates = [live for live in inventory.objects.values() if live.ref.group == TEMPLATE_GROUP]
     said = await asyncio.gather(*(_why_unready(client, live) for live in templates))
     unready = {live.ref.name: why for live, why in zip(templates, said, strict=True) if why}
-    return Sides(
+    return ObjectsByOwner(
         {owner: tuple(sorted(found, key=lambda live: live.ref)) for owner, found in objects.items()},
         unready,
         await running_deployments(client),

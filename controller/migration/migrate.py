@@ -20,7 +20,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from controller.cluster.addon import NAMESPACE, Owner, Sides, read_sides, running_deployments
+from controller.cluster.addon import NAMESPACE, ObjectsByOwner, Owner, read_by_owner, running_deployments
 from controller.cluster.diff import differences, same
 from controller.cluster.kinds import kind_of
 from controller.cluster.ownership import member_of
@@ -76,7 +76,7 @@ _BACK: Final = (Step.COMPARE, Step.ENFORCE, Step.CHECK)
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
+class MigrationStep:
     """One step of the way in one direction; InputError where there is no such step."""
 
     direction: Direction
@@ -133,13 +133,13 @@ class Comparison:
         return not {each.relation for each in self.findings} & {Relation.DIFFERS, Relation.ONLY_ADDON}
 
 
-def compare(desired: DesiredState, sides: Sides) -> Comparison:
+def compare(desired: DesiredState, by_owner: ObjectsByOwner) -> Comparison:
     """Template by template, then member by member."""
-    return Comparison(desired.cluster_id, (*_templates(desired, sides), *_members(desired, sides)))
+    return Comparison(desired.cluster_id, (*_templates(desired, by_owner), *_members(desired, by_owner)))
 
 
-def _templates(desired: DesiredState, sides: Sides) -> Iterator[Finding]:
-    theirs = {live.ref: live for live in sides.objects[Owner.ADDON] if live.ref.group == TEMPLATE_GROUP}
+def _templates(desired: DesiredState, by_owner: ObjectsByOwner) -> Iterator[Finding]:
+    theirs = {live.ref: live for live in by_owner.objects[Owner.ADDON] if live.ref.group == TEMPLATE_GROUP}
     ours = {wanted.ref: wanted for wanted in desired.objects if wanted.role is Role.TEMPLATE}
     for ref in sorted(theirs.keys() | ours.keys()):
         live, wanted = theirs.get(ref), ours.get(ref)
@@ -163,11 +163,11 @@ def _rules(template: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _members(desired: DesiredState, sides: Sides) -> Iterator[Finding]:
+def _members(desired: DesiredState, by_owner: ObjectsByOwner) -> Iterator[Finding]:
     ours = {member.key: wanted for wanted in desired.objects if wanted.role in _ACTING for member in wanted.members}
     met: set[MemberKey | None] = set()
-    audits = [_violations(sides, owner) for owner in (Owner.ADDON, Owner.AZPOLICY)]
-    for live in _acting(sides, Owner.ADDON):
+    audits = [_violations(by_owner, owner) for owner in (Owner.ADDON, Owner.AZPOLICY)]
+    for live in _acting(by_owner, Owner.ADDON):
         key = member_of(live.annotations)
         met.add(key)
         found = _member(live, ours[key]) if key in ours else Finding(Relation.ONLY_ADDON, live.ref, None)
@@ -210,13 +210,13 @@ def _why_none(desired: DesiredState, key: MemberKey | None) -> str:
     return "no assignment that was read brings it"
 
 
-def _acting(sides: Sides, owner: Owner) -> tuple[LiveObject, ...]:
+def _acting(by_owner: ObjectsByOwner, owner: Owner) -> tuple[LiveObject, ...]:
     """The constraints and mutators of one side."""
-    return tuple(live for live in sides.objects[owner] if kind_of(live.ref).role in _ACTING)
+    return tuple(live for live in by_owner.objects[owner] if kind_of(live.ref).role in _ACTING)
 
 
-def _violations(sides: Sides, owner: Owner) -> Mapping[MemberKey | None, int]:
-    return {key: audit.violations for key, audit in audits_of(_acting(sides, owner)).items()}
+def _violations(by_owner: ObjectsByOwner, owner: Owner) -> Mapping[MemberKey | None, int]:
+    return {key: audit.violations for key, audit in audits_of(_acting(by_owner, owner)).items()}
 
 
 # --- checking --------------------------------------------------------------------------------------------------------
@@ -254,23 +254,23 @@ class Check:
         return not any(each.missing for each in self.covers)
 
 
-def check(direction: Direction, desired: DesiredState, sides: Sides) -> Check:
+def check(direction: Direction, desired: DesiredState, by_owner: ObjectsByOwner) -> Check:
     """Whether every constraint and mutator of the one side is covered by one that is enforced of the other."""
-    enforcing = _acting(sides, _NEW[direction])
+    enforcing = _acting(by_owner, _NEW[direction])
     covers = []
-    for old in _acting(sides, _OLD[direction]):
+    for old in _acting(by_owner, _OLD[direction]):
         key = member_of(old.annotations)
         # What does not say its member is covered by whatever does the same.
         candidates = [new for new in enforcing if key is None or member_of(new.annotations) == key]
-        judged = [_cover(old, new, direction, sides) for new in candidates]
+        judged = [_cover(old, new, direction, by_owner) for new in candidates]
         none = Cover(old.ref, key, None, (_why_uncovered(direction, desired, key),))
         covers.append(min(judged, key=lambda each: len(each.missing), default=none))
-    return Check(desired.cluster_id, direction, tuple(covers), sides.deployments, _bystanders(direction, sides))
+    return Check(desired.cluster_id, direction, tuple(covers), by_owner.deployments, _bystanders(direction, by_owner))
 
 
-def _cover(old: LiveObject, new: LiveObject, direction: Direction, sides: Sides) -> Cover:
-    missing = (*_shortfalls(old.manifest, new.manifest), *_unenforced(new, _NEW[direction], sides))
-    templates = (sides.template(_OLD[direction], old.ref.kind), sides.template(_NEW[direction], new.ref.kind))
+def _cover(old: LiveObject, new: LiveObject, direction: Direction, by_owner: ObjectsByOwner) -> Cover:
+    missing = (*_shortfalls(old.manifest, new.manifest), *_unenforced(new, _NEW[direction], by_owner))
+    templates = (by_owner.template(_OLD[direction], old.ref.kind), by_owner.template(_NEW[direction], new.ref.kind))
     texts = [_rules(template.manifest)["targets"] for template in templates if template]
     note = "its template has another text: compare the audits of both" if texts[1:] and not same(*texts) else ""
     return Cover(old.ref, member_of(old.annotations), new.ref, missing, note)
@@ -283,17 +283,17 @@ def _shortfalls(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]
     yield from shortfalls(old.get("spec") or {}, new.get("spec") or {})
 
 
-def _unenforced(new: LiveObject, owner: Owner, sides: Sides) -> Iterator[str]:
+def _unenforced(new: LiveObject, owner: Owner, by_owner: ObjectsByOwner) -> Iterator[str]:
     verdict = constraint_verdict(new)
     if not isinstance(verdict, Ready):
         yield f"it is not enforced: {verdict.message}"
     if new.ref.group != CONSTRAINT_GROUP:
         return
-    template = sides.template(owner, new.ref.kind)
+    template = by_owner.template(owner, new.ref.kind)
     if template is None:
         yield f"its template is not of {owner}: whoever made that may delete it"
-    elif template.ref.name in sides.unready:
-        yield f"its template is not ready: {sides.unready[template.ref.name]}"
+    elif template.ref.name in by_owner.unready:
+        yield f"its template is not ready: {by_owner.unready[template.ref.name]}"
 
 
 def _why_uncovered(direction: Direction, desired: DesiredState, key: MemberKey | None) -> str:
@@ -306,12 +306,12 @@ def _why_uncovered(direction: Direction, desired: DesiredState, key: MemberKey |
             assert_never(direction)
 
 
-def _bystanders(direction: Direction, sides: Sides) -> tuple[ObjectRef, ...]:
+def _bystanders(direction: Direction, by_owner: ObjectsByOwner) -> tuple[ObjectRef, ...]:
     """Constraints of neither side on templates of the add-on's; those on ours hold our templates."""
     if direction is Direction.TO_ADDON:
         return ()
-    others = (live.ref for live in sides.objects[Owner.OTHER] if live.ref.group == CONSTRAINT_GROUP)
-    return tuple(ref for ref in others if sides.template(Owner.ADDON, ref.kind))
+    others = (live.ref for live in by_owner.objects[Owner.OTHER] if live.ref.group == CONSTRAINT_GROUP)
+    return tuple(ref for ref in others if by_owner.template(Owner.ADDON, ref.kind))
 
 
 # --- going -----------------------------------------------------------------------------------------------------------
@@ -326,13 +326,13 @@ class Prepared:
     notes: tuple[str, ...] = ()
 
 
-async def look(leg: Leg, source: SourceOptions, cluster: ClusterOptions) -> Comparison | Check:
+async def look(requested: MigrationStep, source: SourceOptions, cluster: ClusterOptions) -> Comparison | Check:
     """The answer of a step that only reads."""
     async with open_session(source, cluster) as session:
-        sides = await read_sides(session.planner.client, source.marks, session.desired.objects)
-    if leg.step is Step.COMPARE:
-        return compare(session.desired, sides)
-    return check(leg.direction, session.desired, sides)
+        by_owner = await read_by_owner(session.planner.client, source.marks, session.desired.objects)
+    if requested.step is Step.COMPARE:
+        return compare(session.desired, by_owner)
+    return check(requested.direction, session.desired, by_owner)
 
 
 @asynccontextmanager

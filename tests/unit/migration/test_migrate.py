@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from controller.cli.main import main
-from controller.cluster.addon import Owner, Sides, owner_of, read_sides
+from controller.cluster.addon import ObjectsByOwner, Owner, owner_of, read_by_owner
 from controller.cluster.apply import Applier
 from controller.cluster.changes import Create, Delete, Keep, Replace
 from controller.cluster.client import Response
@@ -24,7 +24,7 @@ from controller.commands.session import Session
 from controller.errors import InputError, Refused
 from controller.gatekeeper.model import ObjectRef, Role
 from controller.gatekeeper.naming import ADDON, OwnershipMarks
-from controller.migration.migrate import Check, Direction, Leg, Relation, Step, _prepare, check, compare
+from controller.migration.migrate import Check, Direction, MigrationStep, Relation, Step, _prepare, check, compare
 from controller.migration.parallel import additions, in_dry_run, parallel, parallel_kind
 from controller.migration.strictness import shortfalls
 from controller.migration.view import as_json, as_text
@@ -72,10 +72,12 @@ def enforced(made: LiveObject, *, by: bool = True) -> LiveObject:
     return LiveObject(made.ref, {**made.manifest, "status": status})
 
 
-def sides(*objects: LiveObject, unready: dict[str, str] | None = None, deployments: tuple[str, ...] = ()) -> Sides:
+def by_owner(
+    *objects: LiveObject, unready: dict[str, str] | None = None, deployments: tuple[str, ...] = ()
+) -> ObjectsByOwner:
     """The cluster with these objects."""
     sorted_out = {owner: tuple(each for each in objects if owner_of(each, MARKS) is owner) for owner in Owner}
-    return Sides(sorted_out, unready or {}, deployments)
+    return ObjectsByOwner(sorted_out, unready or {}, deployments)
 
 
 def moved(*objects: DesiredObject) -> tuple[DesiredObject, ...]:
@@ -259,7 +261,7 @@ def test_it_does_not_cover_and_says_where(theirs: dict[str, Any], ours: dict[str
 
 
 def relations(desired: DesiredState, *there: LiveObject) -> list[str]:
-    return [each.relation.value for each in compare(desired, sides(*there)).findings]
+    return [each.relation.value for each in compare(desired, by_owner(*there)).findings]
 
 
 @pytest.mark.parametrize(
@@ -273,7 +275,7 @@ def relations(desired: DesiredState, *there: LiveObject) -> list[str]:
     ],
 )
 def test_a_member_is_compared_by_its_ids(there: list[LiveObject], relation: Relation, *, good: bool) -> None:
-    answer = compare(desired_state(constraint()), sides(*there))
+    answer = compare(desired_state(constraint()), by_owner(*there))
 
     assert [each.relation for each in answer.findings] == [relation]
     assert answer.good is good
@@ -300,7 +302,7 @@ def test_templates_are_compared_by_their_rules_and_not_by_what_the_server_adds()
     ],
 )
 def test_what_only_the_addon_has_comes_with_the_reason(desired: DesiredState, why: str) -> None:
-    answer = compare(desired, sides(addons(constraint(by=member(reference="one")))))
+    answer = compare(desired, by_owner(addons(constraint(by=member(reference="one")))))
 
     [found] = answer.findings
     assert found.relation is Relation.ONLY_ADDON
@@ -313,7 +315,7 @@ def test_the_text_shows_what_differs_from_the_addons_to_ours_and_both_audits() -
     theirs, ours = addons(constraint(), parameters={"cpu": "1"}), live(moved(constraint())[0])
     both = [LiveObject(each.ref, {**each.manifest, "status": audited}) for each in (theirs, ours)]
 
-    answer = compare(desired_state(constraint()), sides(*both))
+    answer = compare(desired_state(constraint()), by_owner(*both))
 
     assert as_text(answer).splitlines() == [
         f"! differs {KIND}/{OTHERS}",
@@ -328,13 +330,13 @@ def test_the_text_shows_what_differs_from_the_addons_to_ours_and_both_audits() -
 def test_rules_are_too_long_for_a_line_and_only_said_to_differ() -> None:
     other = [{"target": "admission.k8s.gatekeeper.sh", "rego": "package other\n" * 20}]
 
-    told = as_text(compare(desired_state(template()), sides(addons(template(), targets=other))))
+    told = as_text(compare(desired_state(template()), by_owner(addons(template(), targets=other))))
 
     assert "    targets[0].rego changed\n" in told
 
 
 def test_the_json_of_a_comparison_names_both_objects_and_the_member() -> None:
-    document = json.loads(as_json(compare(desired_state(constraint()), sides(addons(constraint())))))
+    document = json.loads(as_json(compare(desired_state(constraint()), by_owner(addons(constraint())))))
 
     [found] = document["objects"]
     assert document["schema"] == "azpolicy.dev/migrate/v1"
@@ -350,7 +352,7 @@ THEIRS = [addons(template()), addons(constraint())]
 
 
 def checked(*there: LiveObject, direction: Direction = Direction.FROM_ADDON, **keywords: Any) -> Check:
-    return check(direction, desired_state(*ALL), sides(*there, **keywords))
+    return check(direction, desired_state(*ALL), by_owner(*there, **keywords))
 
 
 def missing(answer: Check) -> list[str]:
@@ -454,7 +456,7 @@ async def test_the_sides_are_read_without_what_is_being_deleted() -> None:
     api.put(addons(template("K8sLeaving"), leaving=True))
     api.at("GET", DEPLOYMENT, RUNNING)
 
-    read = await read_sides(api, MARKS, ALL)
+    read = await read_by_owner(api, MARKS, ALL)
 
     assert [each.ref.kind for each in read.objects[Owner.ADDON]] == ["Assign", "ConstraintTemplate"]
     assert [each.ref for each in read.objects[Owner.AZPOLICY]] == [constraint().ref]
@@ -466,7 +468,7 @@ async def test_a_template_that_gatekeeper_does_not_take_is_not_ready() -> None:
     api = FakeApi()
     api.put(live(template(rego=BAD_REGO)))
 
-    read = await read_sides(api, MARKS, ())
+    read = await read_by_owner(api, MARKS, ())
 
     assert read.unready == {KIND.lower(): "ingest_error: rego_parse_error"}
 
@@ -503,7 +505,7 @@ async def test_the_addons_own_mark_is_taken_once_it_is_off() -> None:
 @pytest.mark.parametrize("step", [Step.SHADOW, Step.FINISH])
 def test_there_are_no_such_steps_on_the_way_back(step: Step) -> None:
     with pytest.raises(InputError, match="its steps are compare, enforce, check, then uninstall"):
-        Leg(Direction.TO_ADDON, step)
+        MigrationStep(Direction.TO_ADDON, step)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--to-addon", "--step", "finish"]])
