@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     type=click.Choice(["compare", "shadow", "enforce", "check", "finish"]),
     default="compare",
     show_default=True,
-    help="compare and check only read. shadow installs everything beside the add-on's in dry run, enforce enforces it "
-    "there, finish takes over what the add-on left once it is off.",
+    help="compare and check only read. shadow installs everything under parallel kinds in dry run, enforce enforces "
+    "it there, finish takes over what the add-on left once it is off.",
 )
 @source_options
 @cluster_options

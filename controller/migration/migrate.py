@@ -2,14 +2,14 @@
 
 | step    | from the add-on                         | back to the add-on                   | writes |
 |---------|-----------------------------------------|--------------------------------------|--------|
-| compare | what it has beside what azpolicy makes  | the same                             | no     |
-| shadow  | ours beside the add-on's, in dry run    | not needed                           | yes    |
-| enforce | ours beside the add-on's, as Azure says | the same: the usual names come free  | yes    |
+| compare | what it has and what azpolicy makes     | the same                             | no     |
+| shadow  | ours under parallel kinds, in dry run   | not needed                           | yes    |
+| enforce | the same, as Azure says                 | the same: the usual names come free  | yes    |
 | check   | whether ours cover the add-on's         | whether the add-on's cover ours      | no     |
 | finish  | what it left behind is taken over       | not needed: `azpolicy uninstall`     | yes    |
 
-Beside means under kinds of their own (`controller.migration.parallel`): whatever becomes of the add-on's templates,
-ours stand. The last step is an ordinary plan, which moves each policy to its usual kind once it is enforced there.
+`controller.migration.parallel` makes the parallel kinds: whatever becomes of the add-on's templates, ours stay. The
+last step is an ordinary plan, which moves each policy to its usual kind once it is enforced there.
 """
 
 from __future__ import annotations
@@ -366,7 +366,7 @@ async def _prepare(step: Step, session: Session, limit: PruneLimit) -> Prepared:
 
 
 async def _alone(session: Session) -> tuple[str, ...]:
-    """Refused beside an operator, which wants none of what these steps make; a note where that may not be known."""
+    """Refused while an operator is at work, which would delete what these steps make; a note where nobody may know."""
     try:
         holder = await operator_at_work(session.planner.client, None)
     except ClusterError as error:
