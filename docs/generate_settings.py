@@ -30,7 +30,8 @@ _HEAD: Final = """\
 
 azpolicy looks for each setting in this order: the PolicySync named `default`, the command line, the environment, the
 default. The chart writes the environment from its values ([deploy/chart/README.md](../deploy/chart/README.md)). You can
-edit the PolicySync at any time, and the operator follows at once. A field that it does not set is left to the environment.
+edit the PolicySync at any time, and the operator follows at once. A field that it does not set is left to the
+environment.
 """
 _ANNOTATIONS: Final = """
 Annotations: `azpolicy.dev/requested-at` with any new value asks for a poll now. `azpolicy.dev/force-prune` with the
