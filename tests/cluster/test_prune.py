@@ -268,7 +268,7 @@ def test_an_operator_keeps_the_last_good_state_while_its_source_fails(world: Wor
         eventually(lambda: operator.metric("azpolicy_syncs_total", result="success"), what="the first sync")
 
         file.write_text(text[:-30])
-        operator.wait_log("source not readable, the last good state is kept")
+        operator.wait_log("the source cannot be read, the last good state is kept")
         still_repairs()
         assert operator.metric("azpolicy_source_polls_total", result="failure") >= 1
         assert operator.metric("azpolicy_last_good_sync_age_seconds") > 0
