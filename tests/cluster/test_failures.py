@@ -137,7 +137,7 @@ def test_gatekeeper_is_asked_again_about_a_template_whose_status_it_does_not_wri
     with refused(cluster, rules, "false", in_force):
         mark = cluster.audit_mark()
         with deployed.replica() as operator:
-            operator.wait_log(f"asked Gatekeeper again about ConstraintTemplate/{name}")
+            operator.wait_log(f"nudged Gatekeeper: no status for ConstraintTemplate/{name}")
             done = [e for e in deployed.writes(mark) if e.resource == "constrainttemplates" and e.code < 300]
             assert [(e.verb, e.name) for e in done] == [("create", name), ("update", name), ("update", name)]
             assert NUDGED not in cluster.get(f"{TEMPLATES}/{name}")["metadata"]["annotations"]

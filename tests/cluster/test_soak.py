@@ -38,7 +38,7 @@ SEED: Final = int(os.environ.get("AZPOLICY_SOAK_SEED", "20261127"))
 OTHER: Final = "K8sAzureV1SoakedOther"
 GROUPS: Final = frozenset({"templates.gatekeeper.sh", "constraints.gatekeeper.sh", "mutations.gatekeeper.sh"})
 GATEKEEPER: Final = "system:serviceaccount:gatekeeper-system:gatekeeper-admin"
-ASKED: Final = re.compile(r"asked Gatekeeper again about [^/ ]+/([^: ]+)")
+NUDGES: Final = re.compile(r"nudged Gatekeeper: no status for [^/ ]+/([^: ]+)")
 EVER: Final = 1_000_000
 NAMES: Final = tuple(f"soaked-{number}" for number in range(12))
 
@@ -70,7 +70,7 @@ class Soak:
 
     def asked(self) -> Counter[str]:
         """How often Gatekeeper was asked again, by the name of the object that it said nothing of."""
-        found = (ASKED.findall(each.text) for each in self._started)
+        found = (NUDGES.findall(each.text) for each in self._started)
         return Counter(itertools.chain.from_iterable(found))
 
     # --- deeds in the cluster
