@@ -30,6 +30,7 @@ from controller.cluster.readiness import Ready, constraint_verdict
 from controller.cluster.resources import operator_at_work
 from controller.compare import audits_of
 from controller.errors import ClusterError, InputError, Refused
+from controller.gatekeeper.deviations import Deviations, read_deviations
 from controller.gatekeeper.model import Rendered, Role
 from controller.gatekeeper.naming import ADDON, CONSTRAINT_GROUP, TEMPLATE_GROUP, TEMPLATE_URL
 from controller.policy.model import NotApplied, Unresolved
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from controller.cluster.kinds import LiveObject
     from controller.cluster.plan import Difference, Plan, PruneLimit
     from controller.commands import Session
+    from controller.gatekeeper.deviations import Change
     from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef
     from controller.options import ClusterOptions, SourceOptions
     from controller.policy.model import MemberKey
@@ -70,6 +72,8 @@ class Step(StrEnum):
         return self in (Step.COMPARE, Step.CHECK)
 
 
+_NO_DEVIATIONS: Final = Deviations()
+_UNVERIFIED: Final = "Azure has not published this template: whether it decides as azpolicy's is not verified"
 _BACK: Final = (Step.COMPARE, Step.ENFORCE, Step.CHECK)
 
 
@@ -106,7 +110,8 @@ class Relation(StrEnum):
 class Finding:
     """One template, or one member; `differences` go from the add-on's to azpolicy's, `notes` are for people.
 
-    `violations` are those of the last audits, the add-on's and ours, None where there is none.
+    `violations` are those of the last audits, the add-on's and ours, None where there is none. `changes` are what a
+    template of the bundle decides otherwise than Azure's.
     """
 
     relation: Relation
@@ -116,6 +121,7 @@ class Finding:
     differences: tuple[Difference, ...] = ()
     notes: tuple[str, ...] = ()
     violations: tuple[int | None, int | None] = (None, None)
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +137,12 @@ class Comparison:
         return not {each.relation for each in self.findings} & {Relation.DIFFERS, Relation.ONLY_ADDON}
 
 
-def compare(desired: DesiredState, sides: Sides) -> Comparison:
+def compare(desired: DesiredState, sides: Sides, deviations: Deviations = _NO_DEVIATIONS) -> Comparison:
     """Template by template, then member by member."""
-    return Comparison(desired.cluster_id, (*_templates(desired, sides), *_members(desired, sides)))
+    return Comparison(desired.cluster_id, (*_templates(desired, sides, deviations), *_members(desired, sides)))
 
 
-def _templates(desired: DesiredState, sides: Sides) -> Iterator[Finding]:
+def _templates(desired: DesiredState, sides: Sides, deviations: Deviations) -> Iterator[Finding]:
     theirs = {live.ref: live for live in sides.objects[Owner.ADDON] if live.ref.group == TEMPLATE_GROUP}
     ours = {wanted.ref: wanted for wanted in desired.objects if wanted.role is Role.TEMPLATE}
     for ref in sorted(theirs.keys() | ours.keys()):
@@ -147,7 +153,9 @@ def _templates(desired: DesiredState, sides: Sides) -> Iterator[Finding]:
             yield Finding(Relation.ONLY_AZPOLICY, None, ref)
         else:
             found = tuple(differences(_rules(live.manifest), _rules(wanted.manifest)))
-            yield Finding(Relation.DIFFERS if found else Relation.SAME, ref, ref, differences=found)
+            relation = Relation.DIFFERS if found else Relation.SAME
+            notes = (_UNVERIFIED,) if deviations.is_unverified(wanted) else ()
+            yield Finding(relation, ref, ref, differences=found, notes=notes, changes=deviations.of(wanted))
 
 
 def _rules(template: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -329,7 +337,7 @@ async def look(leg: Leg, source: SourceOptions, cluster: ClusterOptions) -> Comp
     async with commands.session(source, cluster) as session:
         sides = await read_sides(session.planner.client, source.marks, session.desired.objects)
     if leg.step is Step.COMPARE:
-        return compare(session.desired, sides)
+        return compare(session.desired, sides, read_deviations())
     return check(leg.direction, session.desired, sides)
 
 
