@@ -43,6 +43,7 @@ lint: $(READY) ## ruff, mypy --strict, the order of the rooms, generated files
 	$(BIN)/lint-imports
 	$(BIN)/python -m templates.generate --check
 	$(BIN)/python -m docs.generate_policies --check
+	$(BIN)/python -m docs.generate_deviations --check
 	$(BIN)/python -m docs.generate_settings --check
 
 format: $(READY) ## Mend what ruff can mend

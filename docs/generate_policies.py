@@ -26,6 +26,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 BUNDLE: Final = ROOT / "templates"
 PAGE: Final = ROOT / "docs" / "policies.md"
 FACTS: Final = ROOT / "docs" / "policies.json"
+DEVIATIONS: Final = BUNDLE / "deviations.yaml"
 AZURE: Final = ROOT.parent / "shared" / "azure-policy" / "definitions"
 _PARAMETER: Final = re.compile(r"parameters\('([^']+)'\)")
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)(.*)")
@@ -37,7 +38,8 @@ _HEAD: Final = """\
 
 Every built-in Kubernetes policy of Azure and what enforces it here: a template or mutation of this project's own, in
 [`templates/`](../templates/README.md), at the path that Azure's definition names. `azpolicy explain` shows which of
-them apply to a cluster, `azpolicy check` what they would say of manifests.
+them apply to a cluster, `azpolicy check` what they would say of manifests. They decide as the templates that Azure has
+published, but for the [deviations](deviations.md), which are named at each policy.
 
 Besides its own parameters nearly every policy takes `effect`, `excludedNamespaces`, `namespaces` and `labelSelector`,
 and policies that audit take `warn`: these decide where and how strictly it applies, whatever the template. Each
@@ -144,7 +146,23 @@ def _head(folder: Path, schema: Mapping[str, Any], facts: Mapping[str, Sequence[
     yield from (f"### {_name(folder)}", "", f"**{schema['title']}.** {schema['description']}", "")
     yield from _definitions(facts.get(_name(folder), []))
     if schema.get("requiresSyncData"):
-        yield from ("- Looks other objects up: azpolicy has Gatekeeper replicate them (a SyncSet).",)
+        yield "- Looks other objects up: azpolicy has Gatekeeper replicate them (a SyncSet)."
+    yield from _deviations(_name(folder))
+
+
+def _deviations(template: str) -> Iterator[str]:
+    """How the template's decisions stand to those of Azure's own."""
+    document = _load(DEVIATIONS)
+    newly: dict[str, list[str]] = {}
+    for deviation in document["deviations"]:
+        for change in deviation["changes"]:
+            if change["template"] == template:
+                newly.setdefault(deviation["id"], []).append(change["newly"])
+    for name, directions in newly.items():
+        told = " and ".join(sorted(set(directions)))
+        yield f"- Decides otherwise than Azure: [{name}](deviations.md#{name.lower()}), newly {told}"
+    if template in {entry["template"] for entry in document["unverified"]}:
+        yield "- [Not verified](deviations.md#not-verified): Azure has not published its template"
 
 
 def _definitions(users: Iterable[Mapping[str, Any]]) -> Iterator[str]:
