@@ -12,13 +12,33 @@ used(mounts) = [volume |
 }
 
 # Every mount of the container. A block device is one as well.
-mounts(container) = array.concat(listed(container, "volumeMounts"), listed(container, "volumeDevices"))
+mounts(container) = array.concat(
+  object.get(container, "volumeMounts", []),
+  object.get(container, "volumeDevices", []),
+)
 
-listed(container, field) = object.get(container, field, [])
+writing(mounts) = [mount | mount := mounts[_]; not mount.readOnly == true]
 
-writes(mount) {
-  not mount.readOnly == true
+allowed(volume, entries) {
+  within(volume.hostPath.path, entries[_].pathPrefix)
 }
+
+# One entry for reading is enough: another one that allows writing does not lift it.
+for_reading(volume, entries) {
+  entry := entries[_]
+  entry.readOnly == true
+  within(volume.hostPath.path, entry.pathPrefix)
+}
+
+not_allowed(volume, pod_name, entries) = sprintf(
+  "HostPath volume %v is not allowed, pod: %v. Allowed path: %v",
+  [volume, pod_name, entries],
+)
+
+not_read_only(volume, pod_name, entries) = sprintf(
+  "HostPath volume %v does not meet the readonly requirement, pod: %v. Allowed path: %v",
+  [volume, pod_name, entries],
+)
 
 # Whether a path is the prefix or below it, part by part. On Linux, a part is what it is: `.` and an empty one too.
 within(path, prefix) {

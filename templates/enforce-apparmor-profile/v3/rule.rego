@@ -1,32 +1,40 @@
 package enforce_apparmor_profile
 
 import data.lib.containers
-import data.lib.images
 import data.lib.pod
-import data.lib.profiles
+import data.lib.request
+import data.lib.security
 
 violation[{"msg": msg}] {
   not pod.windows
-  container := containers.checked[_].container
-  profile := profile_of(container)
-  not allowed(profile)
-  msg := sprintf("Container %v must not use the AppArmor profile %v; allowed: %v.", [container.name, profile, allowed_profiles])
+  container := containers.all[_]
+  not containers.excluded(container)
+  not allowed(profile_of(container))
+  msg := sprintf(
+    "AppArmor profile is not allowed, pod: %v, container: %v. Allowed profiles: %v",
+    [request.name, container.name, input.parameters.allowedProfiles],
+  )
 }
-
-default allowed_profiles = []
-
-allowed_profiles = input.parameters.allowedProfiles
 
 allowed(profile) {
-  images.matches(profile, allowed_profiles[_])
+  profile == input.parameters.allowedProfiles[_]
 }
 
-# The kubelet's order; a container that says nothing gets the runtime's default profile.
+allowed(profile) {
+  startswith(profile, "localhost/")
+  "localhost/*" == input.parameters.allowedProfiles[_]
+}
+
+# The annotation, else the field of the container or the pod, else the runtime's default profile.
 profile_of(container) = profile {
-  profile := profiles.written(container.securityContext.appArmorProfile)
-} else = profile {
   profile := pod.annotation(concat("/", ["container.apparmor.security.beta.kubernetes.io", container.name]))
-  profile != ""
 } else = profile {
-  profile := profiles.written(pod.spec.securityContext.appArmorProfile)
+  profile := written(security.setting(container, "appArmorProfile"))
 } else = "runtime/default"
+
+# A field as an annotation writes it.
+written(field) = {"RuntimeDefault": "runtime/default", "Unconfined": "unconfined"}[field.type]
+
+written(field) = concat("/", ["localhost", field.localhostProfile]) {
+  field.type == "Localhost"
+}
