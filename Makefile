@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run cluster test test-unit lint format bench verdicts templates manifests lock wheel sbom audit clean
+.PHONY: help venv run cluster test test-unit lint format bench verdicts mutants templates manifests lock wheel sbom audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench: $(READY) ## The figures that the README quotes, measured here
 
 verdicts: $(READY) ## Our verdicts beside those of Azure's own templates, where these are at hand
 	@$(BIN)/python -m tests.verdicts
+
+mutants: $(READY) ## Changes of the Rego that no suite notices
+	@$(BIN)/python -m tests.templates.mutants
 
 templates: $(READY) ## Generate templates/*/template.yaml from their sources
 	$(BIN)/python -m templates.generate

@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.cluster.harness import tools
 
+PROVIDER = Path(__file__).parent / "provider.rego"
 PACKAGE = re.compile(r"^package .*$", re.MULTILINE)
 # What Gatekeeper adds to opa: https://open-policy-agent.github.io/gatekeeper/website/docs/externaldata
 EXTERNAL_DATA = {
@@ -31,7 +32,7 @@ found = [violations |
 
 
 def program() -> Path:
-    """The opa to ask: $AZPOLICY_OPA, else the harness's, built first where it has to be."""
+    """The opa to ask: $AZPOLICY_OPA, else the harness's, which is built first where it has to be."""
     chosen = os.environ.get("AZPOLICY_OPA")
     return Path(chosen) if chosen else tools.path("opa")
 
@@ -61,13 +62,10 @@ def inventory(objects: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def violations_with_provider(
-    template: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]], provider: str
-) -> list[list[dict[str, Any]]]:
-    """The violations of each input of a template that asks an external data provider.
+def violations(template: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The violations of each input of a ConstraintTemplate, with PROVIDER for what it asks of external data.
 
-    `provider` is Rego of `package standin` with `answer(request)`, which stands in for external_data. RuntimeError says
-    what opa cannot compile or evaluate.
+    RuntimeError says what opa cannot compile or evaluate.
     """
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
@@ -75,24 +73,30 @@ def violations_with_provider(
         (place / "rule.rego").write_text(PACKAGE.sub("package rule", target["rego"], count=1), encoding="utf-8")
         for number, module in enumerate(target.get("libs", [])):
             (place / f"lib_{number}.rego").write_text(module, encoding="utf-8")
-        (place / "standin.rego").write_text(provider, encoding="utf-8")
+        (place / "standin.rego").write_bytes(PROVIDER.read_bytes())
         (place / "asked.rego").write_text(QUERY, encoding="utf-8")
         (place / "data.json").write_text(json.dumps({"inputs": inputs}), encoding="utf-8")
-        (place / "capabilities").mkdir()
-        capabilities = json.loads(_run(["capabilities", "--current"]))
-        capabilities["builtins"].append(EXTERNAL_DATA)
-        (place / "capabilities" / "opa").write_text(json.dumps(capabilities), encoding="utf-8")
-        flags = ["--v0-compatible", "--format=json", "--capabilities", str(place / "capabilities" / "opa")]
-        files = [str(path) for path in sorted(place.iterdir()) if path.is_file()]
+        flags = ["--v0-compatible", "--format=json", "--capabilities", write_capabilities(place)]
+        files = [str(path) for pattern in ("*.rego", "data.json") for path in place.glob(pattern)]
         answer = json.loads(
-            _run(["eval", *flags, *(word for file in files for word in ("--data", file)), "data.asked.found"])
+            run(["eval", *flags, *(word for file in files for word in ("--data", file)), "data.asked.found"])
         )
     found: list[list[dict[str, Any]]] = answer["result"][0]["expressions"][0]["value"]
     return found
 
 
-def _run(arguments: Sequence[str]) -> str:
-    run = subprocess.run([program(), *arguments], capture_output=True, text=True, check=False)
-    if run.returncode:
-        raise RuntimeError(f"opa {arguments[0]}: {run.stderr or run.stdout}")
-    return run.stdout
+def write_capabilities(folder: Path) -> str:
+    """Write what opa has to know of Gatekeeper's own functions; the path of the file."""
+    capabilities = json.loads(run(["capabilities", "--current"]))
+    capabilities["builtins"].append(EXTERNAL_DATA)
+    path = folder / "capabilities.json"
+    path.write_text(json.dumps(capabilities), encoding="utf-8")
+    return str(path)
+
+
+def run(arguments: Sequence[str], folder: Path | None = None) -> str:
+    """What opa prints; RuntimeError where it fails."""
+    done = subprocess.run([program(), *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"opa {arguments[0]}: {done.stderr or done.stdout}")
+    return done.stdout

@@ -21,7 +21,6 @@ from tests.templates.suites import BUNDLE, load
 from tests.verdicts.cases import Case
 
 PROCESSES = 2
-PROVIDER = Path(__file__).parent / "provider.rego"
 JUDGED = re.compile(r"^ {4}--- (PASS|FAIL): (\d+)\t.*(?:\n {8}(.*))?$", re.MULTILINE)
 DENIED = re.compile(r"unexpected number of violations: got \d+ violations but want none: ")
 
@@ -50,8 +49,7 @@ def denied(cases: Sequence[Case]) -> list[bool]:
 
 def _by_opa(template: Mapping[str, Any], cases: Sequence[Case]) -> list[bool]:
     inputs = [opa.review_input(case.manifest, case.parameters) for case in cases]
-    provider = PROVIDER.read_text(encoding="utf-8")
-    return [bool(found) for found in opa.violations_with_provider(template, inputs, provider)]
+    return [bool(found) for found in opa.violations(template, inputs)]
 
 
 def _by_gator(numbers: Mapping[str, Sequence[int]], cases: Sequence[Case]) -> set[int]:
