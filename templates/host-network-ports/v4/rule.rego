@@ -21,7 +21,8 @@ not_allowed(_) {
 }
 
 not_allowed(container) {
-  not allowed(container.ports[_].hostPort)
+  port := container.ports[_].hostPort
+  not allowed(port)
 }
 
 # Entries are single ports or two with a hyphen, both ends included. Nothing allows port 0.
