@@ -53,7 +53,6 @@ allowed(found) {
 # The entry Localhost alone allows no file.
 allowed(found) {
   found.profile == "Localhost"
-  allowed_profiles.Localhost
   local_file(concat("/", ["localhost", found.file]))
 }
 

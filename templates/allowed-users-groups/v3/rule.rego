@@ -35,7 +35,6 @@ violation[{"msg": msg}] {
 # MustRunAs needs a value. The API server refuses all of them on pods whose operating system is Windows.
 violation[{"msg": msg}] {
   not pod.os_windows
-  attempts[field]
   demand := input.parameters[field]
   demand.rule == "MustRunAs"
   container := judged[_]

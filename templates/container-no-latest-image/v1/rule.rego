@@ -11,11 +11,15 @@ judged = containers.of(
 
 violation[{"msg": msg}] {
   container := judged[_]
-  not contains(object.get(container, "image", ""), ":")
+  not tagged(container)
   msg := sprintf(
     "Please specify an explicit version such as '1.0'. Using the latest tag for container %v makes its version unclear.",
     [container.name],
   )
+}
+
+tagged(container) {
+  contains(container.image, ":")
 }
 
 # The word lates or latest, also where more of the tag or a digest follows.

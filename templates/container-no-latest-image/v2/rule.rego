@@ -4,7 +4,7 @@ import data.lib.containers
 
 violation[{"msg": msg}] {
   container := containers.all[_]
-  latest(object.get(container, "image", ""))
+  latest(container)
   msg := sprintf(
     "Please specify an explicit version such as '1.0'. Using the latest tag for container %v makes its version unclear.",
     [container.name],
@@ -12,10 +12,14 @@ violation[{"msg": msg}] {
 }
 
 # Neither a tag nor a digest means latest.
-latest(image) {
-  not contains(image, ":")
+latest(container) {
+  not tagged(container)
 }
 
-latest(image) {
-  endswith(image, ":latest")
+latest(container) {
+  endswith(container.image, ":latest")
+}
+
+tagged(container) {
+  contains(container.image, ":")
 }

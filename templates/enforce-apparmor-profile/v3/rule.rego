@@ -25,16 +25,11 @@ allowed(profile) {
   "localhost/*" == input.parameters.allowedProfiles[_]
 }
 
-# The annotation, else the field of the container or the pod, else the runtime's default profile.
+# The annotation, else what the field of the container or the pod says in an annotation's words, else the runtime's default.
 profile_of(container) = profile {
   profile := pod.annotation(concat("/", ["container.apparmor.security.beta.kubernetes.io", container.name]))
+} else = "unconfined" {
+  security.setting(container, "appArmorProfile").type == "Unconfined"
 } else = profile {
-  profile := written(security.setting(container, "appArmorProfile"))
+  profile := concat("/", ["localhost", security.setting(container, "appArmorProfile").localhostProfile])
 } else = "runtime/default"
-
-# A field as an annotation writes it.
-written(field) = {"RuntimeDefault": "runtime/default", "Unconfined": "unconfined"}[field.type]
-
-written(field) = concat("/", ["localhost", field.localhostProfile]) {
-  field.type == "Localhost"
-}
