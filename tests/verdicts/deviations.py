@@ -5,6 +5,7 @@ deviation whose predicate holds for exactly that case, that template and that di
 """
 
 import enum
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -123,10 +124,13 @@ def _apparmor_allowed(profile: str, case: Case) -> bool:
 
 
 def sets_a_forbidden_sysctl(case: Case) -> bool:
-    """D7: a sysctl is forbidden where slashes are dots."""
-    forbidden = [entry.strip("*").replace("/", ".") for entry in case.parameters.get("forbiddenSysctls", [])]
+    """D7: a sysctl is forbidden where slashes are dots, be they in its name or in an entry."""
     sysctls = objects.security(case.spec).get("sysctls") or []
-    return any("/" in each["name"] and each["name"].replace("/", ".").startswith(tuple(forbidden)) for each in sysctls)
+    pairs = itertools.product((each["name"] for each in sysctls), case.parameters.get("forbiddenSysctls", []))
+    return any(
+        "/" in name + entry and name.replace("/", ".").startswith(entry.strip("*").replace("/", "."))
+        for name, entry in pairs
+    )
 
 
 def runs_as_administrator(case: Case) -> bool:
