@@ -7,11 +7,11 @@ import argparse
 import json
 import sys
 
-from tests.verdicts import cases, table
+from tests.verdicts import cases, judge, table
 
 
 def main() -> int:
-    """Exit 1 where a disagreement has no explanation, 2 where there are no verdicts to judge."""
+    """Exit 1 where a disagreement has no explanation, 2 where there are no verdicts, or a template does not work."""
     parser = argparse.ArgumentParser(prog="python -m tests.verdicts", description=__doc__.splitlines()[0])
     parser.add_argument(
         "templates", nargs="*", metavar="TEMPLATE", help="a name, with or without version (default: all)"
@@ -27,7 +27,11 @@ def main() -> int:
     if not verdicts:
         print(f"there are no verdicts to judge in {cases.FOLDER}", file=sys.stderr)
         return 2
-    rows = table.compare(verdicts)
+    try:
+        rows = table.compare(verdicts)
+    except judge.JudgeError as exc:
+        print(exc, file=sys.stderr)
+        return 2
     print(*table.lines(rows), sep="\n")
     unexplained = [("hole", each) for row in rows.values() for each in row.holes]
     unexplained += [("wrong deny", each) for row in rows.values() for each in row.wrong_denies]

@@ -19,6 +19,8 @@ class Case:
     """`<name>/<vN>`, the template's folder in the bundle."""
     parameters: Mapping[str, Any]
     manifest: Mapping[str, Any]
+    inventory: tuple[Mapping[str, Any], ...] = ()
+    """What Gatekeeper has synced."""
 
     @property
     def request(self) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.verdicts import objects
+from tests.verdicts import objects, rules
 from tests.verdicts.cases import Case
 from tests.verdicts.quantities import value
 
@@ -50,14 +50,19 @@ def names_windows_alone(case: Case) -> bool:
     return objects.names_windows(case) and not objects.selects_windows(case)
 
 
+def is_bad_windows_pod(case: Case) -> bool:
+    """D1: a Windows pod by spec.os.name alone breaks the rule for Windows pods."""
+    return names_windows_alone(case) and rules.denied(case)
+
+
 def uses_host_path_otherwise(case: Case) -> bool:
-    """D3: a container uses a host path as a device, or an ephemeral container mounts it."""
+    """D3: a container uses a bad host path as a device, or an ephemeral container mounts it."""
     paths = {volume["name"] for volume in case.spec.get("volumes", []) if "hostPath" in volume}
     mounts = [
         *(mount for each in objects.judged(case, ("ephemeralContainers",)) for mount in each.get("volumeMounts", [])),
         *(device for each in objects.judged(case) for device in each.get("volumeDevices", [])),
     ]
-    return any(mount["name"] in paths for mount in mounts)
+    return any(mount["name"] in paths for mount in mounts) and rules.denied(case)
 
 
 def may_write_endpoints(case: Case) -> bool:
@@ -170,7 +175,7 @@ def has_a_bad_image_beside_a_free_one(case: Case) -> bool:
         )
         for entry in entries
     ]
-    return any(free) and not all(free)
+    return any(free) and rules.denied(case)
 
 
 def asks_for_its_limits_in_other_words(case: Case) -> bool:
@@ -239,7 +244,7 @@ DEVIATIONS = (
             "windows-container-allowed-usernames/v1",
             "windows-container-resources/v1",
         ),
-        names_windows_alone,
+        is_bad_windows_pod,
     ),
     Deviation("D3", Newly.DENIED, ("allowed-host-paths/v3",), uses_host_path_otherwise),
     Deviation("D4", Newly.DENIED, ("block-endpoint-edit-default-role/v1",), may_write_endpoints),

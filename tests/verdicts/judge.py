@@ -22,6 +22,7 @@ from tests.verdicts.cases import Case
 
 PROCESSES = 2
 JUDGED = re.compile(r"^ {4}--- (PASS|FAIL): (\d+)\t.*(?:\n {8}(.*))?$", re.MULTILINE)
+NOT_JUDGED = re.compile(r"^--- FAIL: .*\n {2}(\S.*)$", re.MULTILINE)
 DENIED = re.compile(r"unexpected number of violations: got \d+ violations but want none: ")
 
 
@@ -60,10 +61,10 @@ def _by_gator(numbers: Mapping[str, Sequence[int]], cases: Sequence[Case]) -> se
         for template, own in numbers.items():
             _lay_out(folder / template, template, {number: cases[number] for number in own})
         run = subprocess.run([gator, "verify", "-v", "./..."], cwd=folder, capture_output=True, text=True, check=False)
-    refused = set()
+    refused, unjudged = set(), "; ".join(sorted(set(NOT_JUDGED.findall(run.stdout)))) or run.stderr
     judged = {int(number): (result, reason) for result, number, reason in JUDGED.findall(run.stdout)}
     for number in itertools.chain.from_iterable(numbers.values()):
-        result, reason = judged.get(number, ("FAIL", f"gator verify: {run.stderr}{run.stdout[-2000:]}"))
+        result, reason = judged.get(number, ("FAIL", unjudged))
         if result == "FAIL":
             if not DENIED.match(reason):
                 raise JudgeError(f"{cases[number].template}: {reason}")
