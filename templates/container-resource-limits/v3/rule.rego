@@ -5,7 +5,7 @@ import data.lib.quantities
 
 # What can be read as a limit. Exponents, and the suffixes n, u and K, cannot.
 grammars = {
-  "cpu": `^([0-9]+(\.[0-9]+)?|[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)m)$`,
+  "cpu": `^([0-9]+(\.[0-9]+)?|[0-9]*\.?[0-9]+m)$`,
   "memory": `^[0-9]+(\.[0-9]+)?([mkMGTPE]|[KMGTPE]i)?$`,
 }
 
@@ -39,7 +39,7 @@ fault_of(resource, limit) = fault {
   most := input.parameters[concat("", [resource, "Limit"])]
   readable(resource, limit)
   readable(resource, most)
-  quantities.nanos(limit) > quantities.nanos(most)
+  quantities.amount(limit) > quantities.amount(most)
   fault := sprintf("%v limit <%v> is higher than the maximum allowed of <%v>", [resource, limit, most])
 }
 
