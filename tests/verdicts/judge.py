@@ -92,7 +92,12 @@ def _lay_out(folder: Path, template: str, cases: Mapping[int, Case]) -> None:
         }
         (folder / f"{name}.json").write_text(json.dumps(constraint), encoding="utf-8")
         expected = [
-            {"name": str(number), "object": f"case-{number}.json", "assertions": [{"violations": "no"}]}
+            {
+                "name": str(number),
+                "object": f"case-{number}.json",
+                "inventory": _inventory(folder, number, cases[number]),
+                "assertions": [{"violations": "no"}],
+            }
             for number in numbers
         ]
         tests.append({"name": name, "template": "template.yaml", "constraint": f"{name}.json", "cases": expected})
@@ -103,3 +108,11 @@ def _lay_out(folder: Path, template: str, cases: Mapping[int, Case]) -> None:
         "tests": tests,
     }
     (folder / "suite.yaml").write_text(yaml.safe_dump(suite), encoding="utf-8")
+
+
+def _inventory(folder: Path, number: int, case: Case) -> list[str]:
+    """Writes what is synced for a case; the names of the files."""
+    names = [f"synced-{number}-{place}.json" for place in range(len(case.inventory))]
+    for name, manifest in zip(names, case.inventory, strict=True):
+        (folder / name).write_text(json.dumps(manifest), encoding="utf-8")
+    return names

@@ -124,14 +124,15 @@ def restricted_taints(case: Case) -> bool:
 
 
 def block_admin_rolebindings(case: Case) -> bool:
-    """The binding gives cluster-admin, and is not the one that Kubernetes makes."""
-    role = case.object["roleRef"]
-    kubernetes_own = case.object["kind"] == "ClusterRoleBinding" and metadata(case)["name"] == "cluster-admin"
+    """The binding gives cluster-admin, and is not the one of Kubernetes, which gives it to system:masters alone."""
+    role, subjects = case.object["roleRef"], [each["name"] for each in case.object.get("subjects") or []]
+    place = (case.object["kind"], metadata(case)["name"], subjects)
+    kubernetes_own = place == ("ClusterRoleBinding", "cluster-admin", ["system:masters"])
     return role["kind"] == "ClusterRole" and role["name"] == "cluster-admin" and not kubernetes_own
 
 
 def block_wildcard_roles(case: Case) -> bool:
-    """A rule of the role has a wildcard, and the role is not one that Kubernetes makes."""
+    """A rule of the role has a wildcard for what may be done, or to what."""
     fields = ("verbs", "resources", "apiGroups", "nonResourceURLs")
     rules = case.object.get("rules") or []
     return any("*" in (rule.get(field) or []) for rule in rules for field in fields)

@@ -74,7 +74,7 @@ def allowed_host_paths(case: Case) -> bool:
 def allowed_host_paths_of_both(case: Case) -> bool:
     """Version 4: Windows pods have a list of their own, excludedContainers frees from the read-only rule alone."""
     mounting = [each for each in objects.containers(case) if not objects.has_excluded_image(each, case)]
-    if is_windows(case):
+    if objects.selects_windows(case):
         return bad_host_path(case, mounting, judged(case), windows_parts, "windowsAllowedHostPaths")
     return bad_host_path(case, mounting, judged(case), posix_parts)
 
@@ -96,12 +96,17 @@ def bad_host_path(
         fitting = [
             entry
             for entry in case.parameters.get(parameter, [])
-            if (prefix := entry.get("pathPrefix", "")) and path[: len(parts(prefix))] == parts(prefix)
+            if (prefix := entry.get("pathPrefix", "")) and is_in(path, parts(prefix))
         ]
         reading = any(entry.get("readOnly") is True for entry in fitting)
         if not fitting or (reading and volume["name"] in written):
             return True
     return False
+
+
+def is_in(path: Sequence[str], prefix: Sequence[str]) -> bool:
+    """Whether the parts of a path begin with those of the prefix; one that goes up is in none but the root."""
+    return not prefix or (path[: len(prefix)] == prefix and ".." not in path)
 
 
 def posix_parts(path: str) -> list[str]:
@@ -138,9 +143,9 @@ def flexvolume_drivers(case: Case) -> bool:
 
 
 def block_automount_token(case: Case) -> bool:
-    """A pod that asks for the token, or says nothing and has it mounted."""
+    """A pod that asks for the token, or says nothing and has it mounted or will have (O1)."""
     asked = case.spec.get("automountServiceAccountToken")
-    has_it = any(
+    has_it = "uid" not in case.object["metadata"] or any(
         mount["mountPath"] == TOKEN for each in objects.containers(case) for mount in each.get("volumeMounts", [])
     )
     return pod_judged(case) and (asked is True or (asked is None and has_it))
@@ -276,7 +281,7 @@ def bad_identity(container: Container, field: str, case: Case) -> bool:
     if rule == "MustRunAsNonRoot" and field == "runAsUser":
         return setting(container, "runAsNonRoot", case) is not True if found is None else bool(found == 0)
     if found is None:
-        return bool(rule == "MustRunAs")
+        return bool(rule == "MustRunAs") and not objects.names_windows(case)
     takes_ranges = rule == "MustRunAs" or (rule == "MayRunAs" and field != "runAsUser")
     ids = found if isinstance(found, list) else [found]
     return not (takes_ranges and all(in_ranges(each, demand.get("ranges", [])) for each in ids))
@@ -339,8 +344,8 @@ def container_no_privilege_escalation(case: Case) -> bool:
 
 
 def container_no_privilege_escalation_forced(case: Case) -> bool:
-    """As before, or where it is forced, allowPrivilegeEscalation is false."""
-    if case.parameters.get("forcePrivilegeEscalationToBeFalse") is True:
+    """As before; where it is forced, allowPrivilegeEscalation is false, but for pods that may not set it (D1)."""
+    if case.parameters.get("forcePrivilegeEscalationToBeFalse") is True and not objects.names_windows(case):
         return any(security(each).get("allowPrivilegeEscalation") is not False for each in judged(case))
     return container_no_privilege_escalation(case)
 
@@ -425,10 +430,21 @@ def matches(expression: str, text: str) -> bool:
 
 
 def container_allowed_pull_policy(case: Case) -> bool:
-    """Every pull policy is in the list; without a list all are."""
+    """Every pull policy, be it the default (O2), is in the list; without a list all are."""
     allowed = case.parameters.get("allowedPullPolicy")
-    policies = [each["imagePullPolicy"] for each in judged(case) if "imagePullPolicy" in each]
+    policies = [
+        each.get("imagePullPolicy") or default_pull_policy(each.get("image", ""))
+        for each in objects.containers(case)
+        if not objects.has_excluded_image(each, case)
+    ]
     return allowed is not None and any(policy not in allowed for policy in policies)
+
+
+def default_pull_policy(image: str) -> str:
+    """What the API server sets: https://kubernetes.io/docs/concepts/containers/images/#imagepullpolicy-defaulting."""
+    name, at, _ = image.partition("@")
+    tag = name.rpartition("/")[2].partition(":")[2]
+    return "Always" if tag == "latest" or not (tag or at) else "IfNotPresent"
 
 
 def container_restricted_image_pulls(case: Case) -> bool:
@@ -444,15 +460,9 @@ def no_latest_image_of_workload(case: Case) -> bool:
 
 
 def no_latest_image_of_pod(case: Case) -> bool:
-    """Version 2: every image has a tag other than latest, or a digest."""
-    return any(not names_a_version(each.get("image", "")) for each in objects.containers(case))
-
-
-def names_a_version(image: str) -> bool:
-    """Whether an image has a digest, or a tag that is not latest."""
-    name, _, digest = image.partition("@")
-    _, _, tag = name.rpartition("/")[2].partition(":")
-    return bool(digest) or tag not in {"", "latest"}
+    """Version 2: no image is without colon, or has the tag latest and no digest."""
+    images = [each.get("image", "") for each in objects.containers(case)]
+    return any(":" not in image or image.endswith(":latest") for image in images)
 
 
 def container_enforce_pre_stop_hook(case: Case) -> bool:
@@ -555,7 +565,7 @@ def fixed(resources: Mapping[str, Any]) -> bool:
 
 
 def windows_block_host_process(case: Case) -> bool:
-    """No container is a process of the host."""
+    """No container is a process of the host, which only Windows knows."""
     return any(windows_option(each, "hostProcess", case) is True for each in judged(case))
 
 
@@ -565,7 +575,7 @@ RULES: Mapping[str, Rule] = {
     "allowed-proc-mount-types/v4": on_linux(allowed_proc_mount_types),
     "allowed-seccomp-profiles/v3": demanding(allowed_seccomp_profiles),
     "allowed-sysctl-interfaces/v1": on_linux(allowed_sysctls),
-    "allowed-users-groups/v3": demanding(allowed_users_groups),
+    "allowed-users-groups/v3": on_linux(allowed_users_groups),
     "allowed-volume-types/v2": allowed_volume_types,
     "block-automount-token/v2": block_automount_token,
     "block-host-namespace/v2": block_host_namespace("hostPID", "hostIPC"),
@@ -594,7 +604,7 @@ RULES: Mapping[str, Rule] = {
     "selinux/v2": on_linux(selinux),
     "selinux/v3": on_linux(selinux_or_standards),
     "windows-block-container-admin/v1": on_windows(windows_block_container_admin),
-    "windows-block-host-process/v1": on_windows(windows_block_host_process),
+    "windows-block-host-process/v1": windows_block_host_process,
     "windows-container-allowed-usernames/v1": on_windows(windows_container_allowed_usernames),
     "windows-container-resources/v1": on_windows(windows_container_resources),
 }
