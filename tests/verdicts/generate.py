@@ -8,11 +8,12 @@ one of the two statements of a rule; each is printed as a line of JSON, exit 1 i
 """
 
 import argparse
+import itertools
 import json
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,10 +58,12 @@ def reviews(templates: Sequence[str], count: int, seed: int) -> Iterator[Case]:
         yield makers.case(templates[number % len(templates)])
 
 
-def judged(cases: Sequence[Case]) -> Iterator[Outcome]:
-    """What Rego and Python say of each case."""
-    for case, rego in zip(cases, judge.denied(cases), strict=True):
-        yield Outcome(case, rego, rules.denied(case))
+def judged(cases: Iterable[Case]) -> Iterator[Outcome]:
+    """What Rego and Python say of each case, as many at a time as fit into memory and a folder."""
+    waiting = iter(cases)
+    while batch := list(itertools.islice(waiting, BATCH)):
+        for case, rego in zip(batch, judge.denied(batch), strict=True):
+            yield Outcome(case, rego, rules.denied(case))
 
 
 class Makers:
@@ -324,14 +327,13 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=3000, help="how many reviews, of all templates together")
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same reviews")
     arguments = parser.parse_args()
-    made = list(reviews(arguments.templates or sorted(rules.RULES), arguments.count, arguments.seed))
+    made = reviews(arguments.templates or sorted(rules.RULES), arguments.count, arguments.seed)
     counts, denials, slips = Counter[str](), Counter[str](), list[Outcome]()
-    for first in range(0, len(made), BATCH):
-        for outcome in judged(made[first : first + BATCH]):
-            counts[outcome.case.template] += 1
-            denials[outcome.case.template] += outcome.python
-            if outcome.rego != outcome.python:
-                slips.append(outcome)
+    for outcome in judged(made):
+        counts[outcome.case.template] += 1
+        denials[outcome.case.template] += outcome.python
+        if outcome.rego != outcome.python:
+            slips.append(outcome)
     for template, count in sorted(counts.items()):
         found = sum(outcome.case.template == template for outcome in slips)
         print(f"{template}: {count} reviews, {denials[template]} denied, {found} disagreements")
@@ -341,7 +343,8 @@ def main() -> int:
         print(
             json.dumps({**shown, "parameters": case.parameters, "manifest": case.manifest, "inventory": case.inventory})
         )
-    print(f"{len(made)} reviews of {len(counts)} templates, seed {arguments.seed}: {len(slips)} disagreements")
+    print(f"{counts.total()} reviews of {len(counts)} templates, seed {arguments.seed}: {denials.total()} denied")
+    print(f"{len(slips)} disagreements")
     return 1 if slips else 0
 
 

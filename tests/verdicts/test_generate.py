@@ -17,7 +17,7 @@ OF_EACH = 50
 
 @pytest.fixture(scope="module")
 def outcomes() -> Sequence[Outcome]:
-    return list(generate.judged(list(generate.reviews(TEMPLATES, OF_EACH * len(TEMPLATES), seed=20))))
+    return list(generate.judged(generate.reviews(TEMPLATES, OF_EACH * len(TEMPLATES), seed=20)))
 
 
 @pytest.mark.timeout(600)
@@ -56,7 +56,7 @@ def test_a_slip_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     found = {
         (outcome.case.object["provisioner"], outcome.rego, outcome.python)
-        for outcome in generate.judged(list(generate.reviews([name], 40, seed=1)))
+        for outcome in generate.judged(generate.reviews([name], 40, seed=1))
         if outcome.rego != outcome.python
     }
 
