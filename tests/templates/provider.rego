@@ -16,6 +16,12 @@ verdict(key) = {"isSuccess": false, "verifierReports": [report("notation", false
   contains(key, "/oldname/")
 } else = {"isSuccess": false, "verifierReports": [{"isSuccess": false, "message": "no referrers found"}]} {
   contains(key, "/noreferrer/")
+} else = {"isSuccess": false, "verifierReports": [{"isSuccess": false, "message": "error resolving descriptor"}]} {
+  contains(key, "/noregistry/")
+} else = {"isSuccess": false, "verifierReports": [{"isSuccess": false}]} {
+  contains(key, "/noartifact/")
+} else = {"isSuccess": true, "verifierReports": [report("cosign", false)]} {
+  contains(key, "/otherverifier/")
 } else = {"isSuccess": false, "verifierReports": []} {
   contains(key, "/noreport/")
 } else = {"isSuccess": true, "verifierReports": [report("notation", false), report("notation", true)]} {
