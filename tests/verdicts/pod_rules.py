@@ -115,8 +115,13 @@ def posix_parts(path: str) -> list[str]:
 
 
 def windows_parts(path: str) -> list[str]:
-    r"""Windows knows a path in any letter case and with either slash; C:\ stands for every path."""
-    parts = posix_parts(path.lower().replace("\\", "/"))
+    r"""Windows knows a path in any letter case and with either slash, and none of its parts is `.` or empty.
+
+    The kubelet takes a path without drive as one of C:, and C:\ in a list stands for every path.
+    """
+    parts = [part for part in path.lower().replace("\\", "/").split("/") if part not in {"", "."}]
+    if not re.match("[a-z]:", path.lower()):
+        parts = ["c:", *parts]
     return [] if parts == ["c:"] else parts
 
 
