@@ -3,12 +3,18 @@
 # https://open-policy-agent.github.io/gatekeeper/website/docs/externaldata
 package standin
 
-answer(request) = {"system_error": "the provider is down", "status_code": 500, "errors": [], "responses": []} {
+answer(request) = failure("there is no such provider") {
+  not request.provider == "ratify-provider"
+} else = failure("there is nothing to ask about") {
+  count(request.keys) == 0
+} else = failure("the provider is down") {
   contains(request.keys[_], "/down/")
 } else = {"system_error": "", "status_code": 200, "errors": errors, "responses": responses} {
   errors := [[key, "the image cannot be read"] | key := request.keys[_]; contains(key, "/error/")]
   responses := [[key, verdict(key)] | key := request.keys[_]; not contains(key, "/error/")]
 }
+
+failure(error) = {"system_error": error, "status_code": 500, "errors": [], "responses": []}
 
 verdict(key) = {"isSuccess": false, "verifierReports": [report("notation", false)]} {
   contains(key, "/unsigned/")
@@ -20,6 +26,10 @@ verdict(key) = {"isSuccess": false, "verifierReports": [report("notation", false
   contains(key, "/noregistry/")
 } else = {"isSuccess": false, "verifierReports": [{"isSuccess": false}]} {
   contains(key, "/noartifact/")
+} else = {"isSuccess": true, "verifierReports": []} {
+  contains(key, "/silent/")
+} else = {"isSuccess": true, "verifierReports": [{"isSuccess": true, "message": "verified"}]} {
+  contains(key, "/unnamed/")
 } else = {"isSuccess": true, "verifierReports": [report("cosign", false)]} {
   contains(key, "/otherverifier/")
 } else = {"isSuccess": false, "verifierReports": []} {

@@ -54,7 +54,9 @@ negligible(finding) {
 }
 
 above_threshold(severity) {
-  levels[severity] > levels[input.parameters.severityThresholdForExcludingNotPatchableFindings]
+  levels[level] == severity
+  levels[threshold] == input.parameters.severityThresholdForExcludingNotPatchableFindings
+  level > threshold
 }
 
-levels = {"None": 0, "Low": 1, "Medium": 2, "High": 3}
+levels = ["None", "Low", "Medium", "High"]

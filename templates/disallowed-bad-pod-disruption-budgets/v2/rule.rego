@@ -31,6 +31,4 @@ pods(amount, _) = amount {
 }
 
 # Kubernetes rounds up: https://kubernetes.io/docs/tasks/run-application/configure-pdb/#rounding-logic-when-specifying-percentages
-pods(amount, all) = ceil((to_number(trim_suffix(amount, "%")) * all) / 100) {
-  is_string(amount)
-}
+pods(amount, all) = ceil((to_number(trim_suffix(amount, "%")) * all) / 100)

@@ -11,8 +11,8 @@ violation[{"msg": msg, "details": {"missing_annotations": missing}}] {
 
 violation[{"msg": msg}] {
   required := input.parameters.annotations[_]
+  expression := required.allowedRegex
   value := request.object.metadata.annotations[required.key]
-  required.allowedRegex != ""
-  not regex.match(required.allowedRegex, value)
-  msg := sprintf("Annotation <%v: %v> does not satisfy allowed regex: %v", [required.key, value, required.allowedRegex])
+  not regex.match(expression, value)
+  msg := sprintf("Annotation <%v: %v> does not satisfy allowed regex: %v", [required.key, value, expression])
 }

@@ -11,7 +11,7 @@ violation[{"msg": msg}] {
 }
 
 # Labels and taints, in whatever order. The rest of a node is its kubelet's business.
-marks(node) = {
-  "labels": {[key, value] | value := node.metadata.labels[key]},
-  "taints": {taint | taint := node.spec.taints[_]},
-}
+marks(node) = [
+  {[key, value] | value := node.metadata.labels[key]},
+  {taint | taint := node.spec.taints[_]},
+]

@@ -6,7 +6,7 @@ violation[{"msg": msg}] {
   input.review.kind.kind == "Service"
   input.review.kind.group == ""
   selector := request.object.spec.selector
-  count(selector) > 0
+  selector != {}
   other := data.inventory.namespace[request.namespace].v1.Service[name]
   name != request.name
   other.spec.selector == selector
