@@ -135,7 +135,7 @@ def block_wildcard_roles(case: Case) -> bool:
     """A rule of the role has a wildcard for what may be done, or to what."""
     fields = ("verbs", "resources", "apiGroups", "nonResourceURLs")
     rules = case.object.get("rules") or []
-    return any("*" in (rule.get(field) or []) for rule in rules for field in fields)
+    return any(name.startswith("*") for rule in rules for field in fields for name in rule.get(field) or [])
 
 
 def block_endpoint_edit_default_role(case: Case) -> bool:
