@@ -69,7 +69,7 @@ BAD_POD: dict[str, Any] = {
     "kind": "Pod",
     "metadata": {
         "name": "bad",
-        "labels": {"reserved.example.com/pool": "mine"},
+        "labels": {"reserved.example.com": "mine"},
         "annotations": {
             "azuredefender.io/containers.vulnerability.scan.info": json.dumps(SCAN),
             "example.com/mutated": "yes",
