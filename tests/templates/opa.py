@@ -48,6 +48,8 @@ def review_input(manifest: Mapping[str, Any], parameters: Mapping[str, Any]) -> 
         metadata = manifest.get("metadata", {})
         kind = {"group": group, "version": version, "kind": manifest["kind"]}
         review = {"kind": kind, "name": metadata.get("name", ""), "object": manifest}
+        if namespace := metadata.get("namespace"):
+            review["namespace"] = namespace
     return {"parameters": parameters, "review": review}
 
 
