@@ -8,9 +8,9 @@ violation[{"msg": msg}] {
   not pod.windows
   not unmasked_allowed
   container := containers.all[_]
-  not containers.excluded(container)
   type := container.securityContext.procMount
   lower(type) != "default"
+  not containers.excluded(container)
   msg := sprintf("ProcMount type is not allowed, container: %v. Allowed procMount types: default", [container.name])
 }
 

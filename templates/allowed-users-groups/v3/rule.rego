@@ -10,7 +10,7 @@ judged = [container |
   not containers.excluded(container)
 ]
 
-# The fields that have rules, and how a message names a wrong value.
+# How a message names a wrong value of each field.
 attempts = {
   "runAsUser": "as disallowed user",
   "runAsGroup": "as disallowed group",
@@ -18,37 +18,19 @@ attempts = {
   "supplementalGroups": "with disallowed supplementalGroups",
 }
 
-# A value that is set has to follow the field's rule. A parameter without a rule asks for nothing.
+# A parameter without a rule asks for nothing.
 violation[{"msg": msg}] {
-  attempt := attempts[field]
   demand := input.parameters[field]
   demand.rule != "RunAsAny"
   container := judged[_]
-  value := security.setting(container, field)
-  not follows(value, field, demand)
-  msg := sprintf(
-    "Container %v is attempting to run %v %v. Allowed %v: %v",
-    [container.name, attempt, value, field, demand],
-  )
-}
-
-# MustRunAs needs a value. The API server refuses all of them on pods whose operating system is Windows.
-violation[{"msg": msg}] {
-  not pod.os_windows
-  demand := input.parameters[field]
-  demand.rule == "MustRunAs"
-  container := judged[_]
-  not has(container, field)
-  msg := sprintf(
-    "Container %v is attempting to run without a required securityContext/%v%v",
-    [container.name, field, allowed_values(field, demand)],
-  )
+  fault := fault_of(field, demand, value_of(container, field))
+  msg := sprintf("Container %v is attempting to run %v", [container.name, fault])
 }
 
 violation[{"msg": msg}] {
   input.parameters.runAsUser.rule == "MustRunAsNonRoot"
   container := judged[_]
-  not has(container, "runAsUser")
+  value_of(container, "runAsUser") == "not set"
   not promises_non_root(container)
   msg := sprintf(
     "Container %v is attempting to run without a required securityContext/runAsNonRoot or securityContext/runAsUser != 0",
@@ -56,12 +38,26 @@ violation[{"msg": msg}] {
   )
 }
 
-has(container, field) {
-  _ = security.setting(container, field)
-}
+value_of(container, field) = value {
+  value := security.setting(container, field)
+} else = "not set"
 
 promises_non_root(container) {
   security.setting(container, "runAsNonRoot") == true
+}
+
+# MustRunAs needs a value. The API server refuses all of them on pods whose operating system is Windows.
+fault_of(field, demand, "not set") = fault {
+  not pod.os_windows
+  demand.rule == "MustRunAs"
+  fault := sprintf("without a required securityContext/%v%v", [field, allowed_values(field, demand)])
+}
+
+# A value that is set has to follow the rule.
+fault_of(field, demand, value) = fault {
+  value != "not set"
+  not follows(value, field, demand)
+  fault := sprintf("%v %v. Allowed %v: %v", [attempts[field], value, field, demand])
 }
 
 follows(id, "runAsUser", demand) {

@@ -14,10 +14,10 @@ mounted = {name |
 violation[{"msg": msg}] {
   not allowed("*")
   volume := pod.spec.volumes[_]
-  mounted[volume.name]
   _ = volume[type]
   type != "name"
   not allowed(type)
+  mounted[volume.name]
   msg := sprintf(
     "The volume type %v is not allowed, pod: %v. Allowed volume types: %v",
     [type, request.name, input.parameters.volumes],

@@ -5,8 +5,8 @@ import data.lib.pod
 import data.lib.request
 
 violation[{"msg": msg}] {
-  containers.pod_judged
   automounted(object.get(pod.spec, "automountServiceAccountToken", "not set"))
+  containers.pod_judged
   msg := sprintf("Automounting service account token is disallowed, pod: %v", [request.name])
 }
 

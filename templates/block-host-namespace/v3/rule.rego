@@ -6,7 +6,7 @@ import data.lib.request
 
 violation[{"msg": msg}] {
   not pod.windows
-  containers.pod_judged
   pod.spec[["hostPID", "hostIPC", "hostNetwork"][_]]
+  containers.pod_judged
   msg := sprintf("Sharing the host namespace is not allowed: %v", [request.name])
 }

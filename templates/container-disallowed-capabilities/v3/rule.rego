@@ -8,8 +8,8 @@ disallowed = {plain(name) | name := input.parameters.disallowedCapabilities[_]}
 violation[{"msg": msg}] {
   not pod.windows
   container := containers.all[_]
-  not containers.excluded(container)
   is_disallowed(plain(container.securityContext.capabilities.add[_]))
+  not containers.excluded(container)
   msg := sprintf(
     "container <%v> has a disallowed capability. Disallowed capabilities are %v",
     [container.name, input.parameters.disallowedCapabilities],

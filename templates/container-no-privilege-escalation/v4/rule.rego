@@ -7,8 +7,8 @@ import data.lib.security
 violation[{"msg": msg}] {
   not pod.windows
   container := containers.all[_]
-  not containers.excluded(container)
   escalates(container)
+  not containers.excluded(container)
   msg := sprintf("Privilege escalation container is not allowed: %v", [container.name])
 }
 

@@ -6,8 +6,8 @@ import data.lib.pod
 violation[{"msg": msg}] {
   not pod.windows
   container := containers.all[_]
-  not containers.excluded(container)
   container.securityContext.privileged
+  not containers.excluded(container)
   msg := sprintf(
     "Privileged container is not allowed: %v, securityContext: %v",
     [container.name, container.securityContext],

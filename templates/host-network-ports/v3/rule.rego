@@ -7,8 +7,8 @@ import data.lib.request
 violation[{"msg": msg}] {
   not pod.windows
   container := containers.all[_]
-  not containers.excluded(container)
   not_allowed(container)
+  not containers.excluded(container)
   msg := sprintf(
     "The specified hostNetwork and hostPort are not allowed, pod: %v, container: %v. Allowed values: %v",
     [request.name, container.name, input.parameters],

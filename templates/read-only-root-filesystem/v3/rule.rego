@@ -9,8 +9,8 @@ violation[{"msg": msg}] {
   not pod.windows
   not pod.os_windows
   container := containers.all[_]
-  not containers.excluded(container)
   not container.securityContext.readOnlyRootFilesystem == true
+  not containers.excluded(container)
   msg := sprintf(
     "Readonly root filesystem is required for container. pod:'%v', container:'%v'",
     [request.name, container.name],
