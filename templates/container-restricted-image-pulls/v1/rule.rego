@@ -5,8 +5,8 @@ import data.lib.pod
 import data.lib.request
 
 violation[{"msg": msg}] {
-  containers.pod_judged
   not pod.spec.imagePullSecrets
+  containers.pod_judged
   msg := sprintf(
     "%v in %v does not have imagePullSecrets. Unauthenticated image pulls are not recommended.",
     [request.name, request.namespace],
