@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     from controller.gatekeeper.model import DesiredObject
 
-UID: Final = "azpolicy-check-"
+# Where a document is numbered: what gator says of it brings all of it back. No rule reads this field, unlike the uid,
+# which tells whether an API server has filled the object in.
+MARK: Final = "resourceVersion"
+PREFIX: Final = "azpolicy-check-"
 _SHARE: Final = 100  # objects, below which starting another process costs more than it saves
 _MAX_PROCESSES: Final = 8
 _ANY: Final = "*"
@@ -43,7 +46,7 @@ def find_gator(named: str) -> str:
 def ask(
     gator: str, policies: Sequence[DesiredObject], documents: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """gator's results for the documents whose uid begins with UID; other documents are there to be looked up."""
+    """gator's results for the documents that a MARK numbers; other documents are there to be looked up."""
     looked_at = _kinds(policies)
     looked_up = _data(policies)
     needed = [d for d in documents if _is_in(d, looked_at) or _is_in(d, looked_up)]
@@ -51,12 +54,12 @@ def ask(
     if not judged:
         return []
     processes = max(1, min(os.cpu_count() or 1, _MAX_PROCESSES, len(judged) // _SHARE))
-    shared = [_without_uid(d) for d in needed if _is_in(d, looked_up)]
+    shared = [_unmarked(d) for d in needed if _is_in(d, looked_up)]
     manifests = [policy.manifest for policy in policies]
     with ThreadPoolExecutor(processes) as pool:
         shares = [judged[n::processes] for n in range(processes)]
         runs = [pool.submit(_run, gator, [*manifests, *_joined(share, shared)]) for share in shares]
-        return [result for run in runs for result in run.result() if _uid(result["violatingObject"])]
+        return [result for run in runs for result in run.result() if _mark(result["violatingObject"])]
 
 
 def _run(gator: str, documents: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -127,10 +130,10 @@ def _identity(document: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _uid(document: Mapping[str, Any]) -> str:
-    uid = str(document["metadata"].get("uid", ""))
-    return uid if uid.startswith(UID) else ""
+def _mark(document: Mapping[str, Any]) -> str:
+    mark = str(document["metadata"].get(MARK, ""))
+    return mark if mark.startswith(PREFIX) else ""
 
 
-def _without_uid(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**document, "metadata": {k: v for k, v in document["metadata"].items() if k != "uid"}}
+def _unmarked(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**document, "metadata": {k: v for k, v in document["metadata"].items() if k != MARK}}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.check.gator import UID, ask
+from controller.check.gator import MARK, PREFIX, ask
 from controller.check.workloads import pod_of
 from controller.gatekeeper.model import ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, MUTATION_GROUP, SYNCSET_GROUP, TEMPLATE_GROUP
@@ -174,14 +174,14 @@ def _documents(objects: Sequence[Judged]) -> Iterator[Mapping[str, Any]]:
         manifest = judged.manifest
         placed = {"namespace": judged.namespace} if judged.namespace else {}
         metadata = {k: v for k, v in manifest.metadata.items() if k != "namespace"} | placed
-        uid = f"{UID}{number}"
+        mark = f"{PREFIX}{number}"
         # The server has made the name of what has but a generateName before anybody judges it.
         yield {
             **manifest.content,
-            "metadata": {**metadata, "name": manifest.metadata.get("name") or _made(manifest), "uid": uid},
+            "metadata": {**metadata, "name": manifest.metadata.get("name") or _made(manifest), MARK: mark},
         }
         if pod := pod_of(manifest, judged.namespace):
-            yield {**pod, "metadata": {**pod["metadata"], "uid": f"{uid}-pod"}}
+            yield {**pod, "metadata": {**pod["metadata"], MARK: f"{mark}-pod"}}
     there = {judged.manifest.name for judged in objects if judged.manifest.kind == "Namespace"}
     for name in sorted({judged.namespace for judged in objects} - there - {""}):
         labels = {"kubernetes.io/metadata.name": name}
@@ -196,7 +196,7 @@ def _finding(
     result: Mapping[str, Any], objects: Sequence[Judged], constraints: Mapping[ObjectRef, DesiredObject]
 ) -> Finding:
     """A result of gator as a finding."""
-    number, _, pod = str(result["violatingObject"]["metadata"]["uid"]).removeprefix(UID).partition("-")
+    number, _, pod = str(result["violatingObject"]["metadata"][MARK]).removeprefix(PREFIX).partition("-")
     judged = objects[int(number)]
     constraint = result["constraint"]
     ref = ObjectRef(CONSTRAINT_GROUP, constraint["kind"], constraint["metadata"]["name"])

@@ -29,6 +29,7 @@ from controller.cluster.resources import operator_at_work
 from controller.commands.compare import audits_of
 from controller.commands.session import open_session
 from controller.errors import ClusterError, InputError, Refused
+from controller.gatekeeper.deviations import Deviations, read_deviations
 from controller.gatekeeper.model import Rendered, Role
 from controller.gatekeeper.naming import ADDON, CONSTRAINT_GROUP, TEMPLATE_GROUP, TEMPLATE_URL
 from controller.migration.parallel import additions, in_dry_run, parallel, parallel_kind
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from controller.cluster.prune import PruneLimit
     from controller.commands.session import Session
     from controller.config import ClusterOptions, SourceOptions
+    from controller.gatekeeper.deviations import Change
     from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef
     from controller.policy.model import MemberKey
 
@@ -72,6 +74,8 @@ class Step(StrEnum):
         return self in (Step.COMPARE, Step.CHECK)
 
 
+_NO_DEVIATIONS: Final = Deviations()
+_UNVERIFIED: Final = "Azure has not published this template: whether it decides as azpolicy's is not verified"
 _BACK: Final = (Step.COMPARE, Step.ENFORCE, Step.CHECK)
 
 
@@ -108,7 +112,8 @@ class Relation(StrEnum):
 class Finding:
     """One template, or one member; `differences` go from the add-on's to azpolicy's, `notes` are for people.
 
-    `violations` are those of the last audits, the add-on's and ours, None where there is none.
+    `violations` are those of the last audits, the add-on's and ours, None where there is none. `changes` are what a
+    template of the bundle decides otherwise than Azure's.
     """
 
     relation: Relation
@@ -118,6 +123,7 @@ class Finding:
     differences: tuple[Difference, ...] = ()
     notes: tuple[str, ...] = ()
     violations: tuple[int | None, int | None] = (None, None)
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +139,12 @@ class Comparison:
         return not {each.relation for each in self.findings} & {Relation.DIFFERS, Relation.ONLY_ADDON}
 
 
-def compare(desired: DesiredState, by_owner: ObjectsByOwner) -> Comparison:
+def compare(desired: DesiredState, by_owner: ObjectsByOwner, deviations: Deviations = _NO_DEVIATIONS) -> Comparison:
     """Template by template, then member by member."""
-    return Comparison(desired.cluster_id, (*_templates(desired, by_owner), *_members(desired, by_owner)))
+    return Comparison(desired.cluster_id, (*_templates(desired, by_owner, deviations), *_members(desired, by_owner)))
 
 
-def _templates(desired: DesiredState, by_owner: ObjectsByOwner) -> Iterator[Finding]:
+def _templates(desired: DesiredState, by_owner: ObjectsByOwner, deviations: Deviations) -> Iterator[Finding]:
     theirs = {live.ref: live for live in by_owner.objects[Owner.ADDON] if live.ref.group == TEMPLATE_GROUP}
     ours = {wanted.ref: wanted for wanted in desired.objects if wanted.role is Role.TEMPLATE}
     for ref in sorted(theirs.keys() | ours.keys()):
@@ -149,7 +155,9 @@ def _templates(desired: DesiredState, by_owner: ObjectsByOwner) -> Iterator[Find
             yield Finding(Relation.ONLY_AZPOLICY, None, ref)
         else:
             found = tuple(differences(_rules(live.manifest), _rules(wanted.manifest)))
-            yield Finding(Relation.DIFFERS if found else Relation.SAME, ref, ref, differences=found)
+            relation = Relation.DIFFERS if found else Relation.SAME
+            notes = (_UNVERIFIED,) if deviations.is_unverified(wanted) else ()
+            yield Finding(relation, ref, ref, differences=found, notes=notes, changes=deviations.of(wanted))
 
 
 def _rules(template: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -331,7 +339,7 @@ async def look(requested: MigrationStep, source: SourceOptions, cluster: Cluster
     async with open_session(source, cluster) as session:
         by_owner = await read_by_owner(session.planner.client, source.marks, session.desired.objects)
     if requested.step is Step.COMPARE:
-        return compare(session.desired, by_owner)
+        return compare(session.desired, by_owner, read_deviations())
     return check(requested.direction, session.desired, by_owner)
 
 

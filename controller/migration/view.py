@@ -41,7 +41,7 @@ def _comparison(answer: Comparison) -> Iterator[str]:
         yield f"{_SIGNS[each.relation]} {each.relation} {each.addon or each.azpolicy}"
         if each.member:
             yield f"    {_named(each.member)}"
-        yield from (f"    {note}" for note in each.notes)
+        yield from (f"    {note}" for note in (*each.notes, *each.changes))
         yield from (f"    {_told(difference)}" for difference in each.differences)
         if None not in each.violations:
             theirs, ours = each.violations
@@ -113,6 +113,7 @@ def _finding_document(each: Finding) -> Mapping[str, Any]:
         "azpolicy": _ref_document(each.azpolicy),
         "differences": [described(difference) for difference in each.differences],
         "notes": list(each.notes),
+        "changes": [{"id": change.id, "newly": change.newly.value, "what": change.what} for change in each.changes],
         "violations": {"addon": theirs, "azpolicy": ours},
     }
 

@@ -36,7 +36,7 @@ from tests.cluster.azpolicy import (
     templates,
 )
 from tests.cluster.harness import TestCluster, eventually
-from tests.snapshots import Snapshot, TemplateFolder, template_text
+from tests.snapshots import STORE, Snapshot, TemplateFolder, template_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -538,3 +538,17 @@ def test_the_add_ons_own_mark_is_refused_while_it_is_there(world: World) -> None
 
     world.addon.switch_off(cleaning=False)
     assert world.azpolicy.apply(*marks).code == 0
+
+
+def test_compare_says_what_the_bundle_decides_otherwise_than_the_add_ons_template(
+    tidy: TestCluster, tmp_path: Path
+) -> None:
+    snapshot = Snapshot(tmp_path / "snapshot")
+    url = f"{STORE}/forbidden-sysctl-interfaces/v1/template.yaml"
+    snapshot.assign("sysctls", snapshot.define("sysctls", url, values={"forbiddenSysctls": ["kernel.*"]}))
+    AddOn(tidy)._template("K8sAzureV1ForbiddenSysctls")
+
+    ended = Azpolicy(tidy, snapshot.folder, user="mover")("migrate", "--from-addon")
+
+    assert ended.code == 1
+    assert "newly denied (D7): a forbidden sysctl that is spelled with slashes" in ended.out

@@ -237,6 +237,15 @@ def test_a_pod_of_a_workload_has_an_owner(world: World) -> None:
     assert world.found().told() == [("deny", 1, "Pod/web")]
 
 
+def test_a_manifest_is_judged_as_one_that_no_api_server_has_seen(world: World) -> None:
+    """The bundle's rule about tokens tells by the uid whether the API server would still mount one."""
+    rule = 'violation[{"msg": "it has a uid"}] { input.review.object.metadata.uid }\n'
+    world.bundle.write("check-label/v1", KIND, rule)
+    world.write(pod(), workload("apps/v1", "Deployment"))
+
+    assert world.found().told() == []
+
+
 def test_objects_without_a_namespace_are_in_the_one_that_is_given(world: World) -> None:
     world.assign(excludedNamespaces=["tools"])
     world.write(pod(), pod("there", namespace="tools"), pod("system", namespace="kube-system"))

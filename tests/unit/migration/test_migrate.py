@@ -22,6 +22,7 @@ from controller.cluster.planner import Planner
 from controller.cluster.prune import PruneLimit
 from controller.commands.session import Session
 from controller.errors import InputError, Refused
+from controller.gatekeeper.deviations import Change, Deviations, Newly
 from controller.gatekeeper.model import ObjectRef, Role
 from controller.gatekeeper.naming import ADDON, OwnershipMarks
 from controller.migration.migrate import Check, Direction, MigrationStep, Relation, Step, _prepare, check, compare
@@ -333,6 +334,41 @@ def test_rules_are_too_long_for_a_line_and_only_said_to_differ() -> None:
     told = as_text(compare(desired_state(template()), by_owner(addons(template(), targets=other))))
 
     assert "    targets[0].rego changed\n" in told
+
+
+def bundled(folder: str) -> DesiredObject:
+    """A template of the bundle, by its place there."""
+    manifest = json.loads(json.dumps(template().manifest))
+    url = f"https://store.policy.core.windows.net/kubernetes/{folder}/template.yaml"
+    manifest["metadata"]["annotations"] |= {"constraint-template": url}
+    return replace(template(), manifest=manifest)
+
+
+DEVIATIONS = Deviations({"thing/v1": (Change("D4", Newly.DENIED, "a wildcard"),)}, frozenset({"thing/v2"}))
+
+
+def test_a_template_that_decides_otherwise_than_azures_says_what_would_change() -> None:
+    wanted = bundled("thing/v1")
+
+    answer = compare(desired_state(wanted), by_owner(addons(wanted)), DEVIATIONS)
+
+    assert "    newly denied (D4): a wildcard\n" in as_text(answer)
+    [found] = json.loads(as_json(answer))["objects"]
+    assert found["changes"] == [{"id": "D4", "newly": "denied", "what": "a wildcard"}]
+
+
+def test_a_template_that_azure_never_published_is_said_to_be_not_verified() -> None:
+    wanted = bundled("thing/v2")
+
+    told = as_text(compare(desired_state(wanted), by_owner(addons(wanted)), DEVIATIONS))
+
+    assert "whether it decides as azpolicy's is not verified" in told
+
+
+def test_where_the_addon_has_no_such_template_nothing_changes() -> None:
+    told = as_text(compare(desired_state(bundled("thing/v1")), by_owner(), DEVIATIONS))
+
+    assert "newly" not in told
 
 
 def test_the_json_of_a_comparison_names_both_objects_and_the_member() -> None:
