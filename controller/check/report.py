@@ -45,6 +45,7 @@ def as_json(result: CheckResult) -> str:
         "constraints": result.policies,
         "findings": [_entry(finding) for finding in result.findings],
         "notes": list(result.notes),
+        "errors": list(result.errors),
     }
     return json.dumps(document, indent=2) + "\n"
 

@@ -170,6 +170,58 @@ def test_a_gator_that_fails_is_an_error_and_never_a_pass(world: World, tmp_path:
     assert "cannot judge: out of order" in ended.err
 
 
+def test_a_template_with_an_error_in_its_rego_is_named_and_the_others_are_judged(world: World) -> None:
+    url = world.bundle.write("broken/v1", "K8sBroken", 'violation[{"msg": msg}] { nowhere }\n')
+    world.snapshot.assign("broken", world.snapshot.define("broken", url))
+    world.write(pod())
+
+    ended = world.found()
+
+    assert ended.code == 2
+    assert ended.told() == [("deny", 1, "Pod/web")]
+    assert "policy Definition broken: Gatekeeper does not take it: unable to compile modules" in ended.err
+    assert len(json.loads(ended.out)["errors"]) == 1
+
+
+def test_a_constraint_that_gatekeeper_refuses_is_named_and_the_others_are_judged(world: World) -> None:
+    world.snapshot.assign("odd", world.snapshot.define("odd", world.url, namespaces=["Not_A_Name"]))
+    world.write(pod())
+
+    ended = world.found()
+
+    assert ended.code == 2
+    assert ended.told() == [("deny", 1, "Pod/web")]
+    assert "spec.match.namespaces[0]" in ended.err
+
+
+def test_no_rule_can_see_that_a_checker_has_numbered_the_objects(world: World) -> None:
+    rule = """violation[{"msg": msg}] {
+      keys := {key | input.review.object.metadata[key]} - {"name", "namespace", "labels"}
+      count(keys) > 0
+      msg := sprintf("marked: %v", [keys])
+    }
+    """
+    url = world.bundle.write("marks/v1", "K8sMarks", rule)
+    world.snapshot.assign("marks", world.snapshot.define("marks", url))
+    world.write(pod(label="fine"))
+
+    assert world.found().findings == []
+
+
+def test_the_same_object_in_two_files_is_found_in_both(world: World) -> None:
+    world.write(pod(), name="a.yaml")
+    world.write(pod(), name="b.yaml")
+
+    assert len(world.found().findings) == 2
+
+
+@pytest.mark.parametrize("number", [1.0, 1e21, 12345678901234567890, -0.5, 0.1])
+def test_a_finding_comes_home_whatever_numbers_an_object_has(world: World, number: float) -> None:
+    world.write({**pod(), "status": {"odd": number}})
+
+    assert len(world.found().findings) == 1
+
+
 def test_a_policy_that_asks_an_external_provider_is_told_and_harms_no_other(world: World) -> None:
     rule = 'violation[{"msg": "x"}] { external_data({"provider": "p", "keys": [input.review.object.metadata.name]}) }\n'
     url = world.bundle.write("asks/v1", "K8sAsks", rule)
