@@ -1,7 +1,7 @@
-"""Tells the cluster what the loop knows: PolicySync's status, an AssignedPolicy a member, Events.
+"""Writes what the loops know into the cluster: PolicySync's status, an AssignedPolicy for each member, Events.
 
-One writer, behind the loops: it is told by plain calls, gathers for a moment, and writes what differs from what is
-there. Nothing that it does can fail or hold up a sync. Where the kinds are not installed it writes nothing.
+One writer, behind the loops: plain calls bring the news, it waits a moment for more, and writes what differs from what
+is there. Nothing that it does can fail or hold up a sync. Where the kinds are not installed it writes nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import time
 from collections import deque
 from dataclasses import replace
-from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.apply import WRITE_ACTIONS, Action
@@ -31,10 +31,11 @@ from controller.report.events import (
     what_differed,
 )
 from controller.report.health import health_of
-from controller.times import loop_time
+from controller.times import loop_time, utc_now, write_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
     from controller.cluster.apply import Result
     from controller.cluster.client import KubeClient
@@ -48,8 +49,7 @@ _GATHER: Final = 0.5
 _RETRY: Final = 15.0
 _PATIENCE: Final = 10.0
 _EVENTS_KEPT: Final = 2000
-_NOT_FOUND: Final = 404
-_CONFLICT: Final = 409
+_MEANWHILE: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)  # somebody else was at it
 
 
 class Reporter:
@@ -156,7 +156,7 @@ class Reporter:
         if result.action not in WRITE_ACTIONS:
             return
         change = {
-            "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "time": write_moment(utc_now()),
             "action": result.action.value,
             "object": str(result.ref),
             "cause": "drift" if drift else "azure",
@@ -193,7 +193,7 @@ class Reporter:
 
     async def write(self) -> None:
         """Writes what differs from what is there, once; ClusterError where that fails."""
-        now = datetime.now(UTC)
+        now = utc_now()
         members = self._members(now)
         outcomes = [str(each["status"]["outcome"]) for each in members.values()]
         # What became objects is enforced once Gatekeeper has taken them, and not in a dry run.
@@ -232,7 +232,7 @@ class Reporter:
         metadata = {"name": SYNC_REF.name, "labels": self._marks.labels()}
         body = {"apiVersion": POLICY_SYNC.api_version, "kind": POLICY_SYNC.kind, "metadata": metadata}
         response = await self._client.create(POLICY_SYNC, body)
-        if not response.ok and response.status != _CONFLICT:
+        if not response.ok and response.status != HTTPStatus.CONFLICT:
             raise response.error("creating the PolicySync")
 
     async def _write_assigned(self, members: Mapping[str, Mapping[str, Any]]) -> None:
@@ -241,7 +241,7 @@ class Reporter:
         there = self._assigned
         for name in there.keys() - members.keys():
             response = await self._client.delete(ASSIGNED_POLICY, there[name])
-            if not response.ok and response.status not in (_NOT_FOUND, _CONFLICT):
+            if not response.ok and response.status not in _MEANWHILE:
                 raise response.error(f"deleting the AssignedPolicy {name}")
             del there[name]
         patient = loop_time() < self._patient_until
@@ -259,8 +259,8 @@ class Reporter:
             response = await self._client.replace(ASSIGNED_POLICY, {**wanted, "metadata": metadata})
         else:
             return
-        if response.status in (_NOT_FOUND, _CONFLICT):
-            # Somebody else was at it: what is there now is looked at in the next round.
+        if response.status in _MEANWHILE:
+            # What is there now is looked at in the next round.
             self._look_again = True
             self._dirty.set()
         elif not response.ok:
@@ -278,7 +278,7 @@ class Reporter:
             return
         path = f"{POLICY_SYNC.path(live.ref.name)}/status"
         response = await self._client.request("PUT", path, body={**live.manifest, "status": status})
-        if response.status in (_NOT_FOUND, _CONFLICT):
+        if response.status in _MEANWHILE:
             self._look_again = True
             self._dirty.set()
         elif not response.ok:
@@ -299,7 +299,7 @@ class Reporter:
 
     async def _send(self, draft: EventDraft) -> None:
         self._serial += 1
-        now = datetime.now(UTC)
+        now = utc_now()
         body = event(draft, instance=self._instance, serial=f"{time.time_ns():x}{self._serial:x}", now=now)
         response = await self._client.request("POST", COLLECTION, body=body)
         if not response.ok:
