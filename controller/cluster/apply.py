@@ -64,6 +64,7 @@ READY_TIMEOUT: Final = 90.0
 REJECTED_DIGEST: Final = "azpolicy.dev/rejected-digest"
 NUDGED: Final = "azpolicy.dev/asked-again"
 PREVENTION: Final = "azpolicy manages this object"  # how the chart's admission policy begins a denial
+_NOT_OURS: Final = "its ConstraintTemplate is not ours"
 _ROUNDS: Final = 5
 _ASKS: Final = 3
 
@@ -209,7 +210,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self._tasks: dict[ObjectRef, asyncio.Task[Result]] = {}
-        self._templates: dict[str, asyncio.Task[None]] = {}
+        self._templates: dict[tuple[str, bool], asyncio.Task[None]] = {}
         self._changes: dict[ObjectRef, Change] = {ref_of(change): change for change in self.plan.changes}
 
     async def carry_out(self, done: Callable[[Result], None]) -> ChangeSet:
@@ -243,7 +244,7 @@ class _Run:
     async def _write(self, change: Create | Replace | NeedsDryRun) -> Result:
         desired = change.desired
         if desired.ref.group == CONSTRAINT_GROUP:
-            await self._template_ready(desired.ref.kind)
+            await self._template_usable(change)
             await self._data_replicated(desired.ref.kind)
         current: Unwritten | Create | Replace | NeedsDryRun = change
         for _ in range(_ROUNDS):
@@ -284,14 +285,27 @@ class _Run:
 
     # --- templates -----------------------------------------------------------------------------------------------
 
-    async def _template_ready(self, kind: str) -> None:
-        """Returns when constraints of a kind can be made; _Stopped when they cannot."""
-        if kind not in self._templates:
-            self._templates[kind] = asyncio.create_task(self._await_template(kind))
-        await asyncio.shield(self._templates[kind])
+    async def _template_usable(self, change: Create | Replace | NeedsDryRun) -> None:
+        """Returns when a constraint can be written; _Stopped when it cannot.
 
-    async def _await_template(self, kind: str) -> None:
+        A constraint that is there is repaired at once unless this plan writes its template too: while one pod of
+        Gatekeeper lags behind, the others enforce what somebody made of the constraint.
+        """
+        kind = change.desired.ref.kind
         ref = ObjectRef(TEMPLATE_GROUP, "ConstraintTemplate", kind.lower())
+        wait = isinstance(change, Create) or isinstance(self._changes.get(ref), Create | Replace | NeedsDryRun)
+        key = (kind, wait)
+        if key not in self._templates:
+            look = self._await_template(ref) if wait else self._template_ours(ref)
+            self._templates[key] = asyncio.create_task(look)
+        await asyncio.shield(self._templates[key])
+
+    async def _template_ours(self, ref: ObjectRef) -> None:
+        live = await self.client.get_live(kind_of(ref), ref.name)
+        if live is not None and ownership(live, self.marks) is Ownership.FOREIGN:
+            raise _Stopped(Reason.BLOCKED, _NOT_OURS, Action.BLOCKED)
+
+    async def _await_template(self, ref: ObjectRef) -> None:
         change = self._changes.get(ref)
         task = self._tasks.get(ref)
         # Where the new version is not taken, the last good one stays, and constraints are enforced with it.
@@ -299,7 +313,7 @@ class _Run:
             result = await asyncio.shield(task)
             if result.action not in (Action.CREATED, Action.REPLACED, Action.UNCHANGED):
                 raise _Stopped(
-                    Reason.TEMPLATE_NOT_READY, f"its template {kind.lower()}: {result.message}", Action.BLOCKED
+                    Reason.TEMPLATE_NOT_READY, f"its template {ref.name}: {result.message}", Action.BLOCKED
                 )
             return
         await self._ready(ref, None)
@@ -337,7 +351,7 @@ class _Run:
         while True:
             live = await self.client.get_live(kind, ref.name)
             if live and ownership(live, self.marks) is Ownership.FOREIGN:
-                raise _Stopped(Reason.BLOCKED, "its ConstraintTemplate is not ours", Action.BLOCKED)
+                raise _Stopped(Reason.BLOCKED, _NOT_OURS, Action.BLOCKED)
             verdict = await self._judge(live) if live else Pending("the template is not there")
             now = loop_time()
             if isinstance(verdict, Ready):

@@ -180,6 +180,30 @@ async def test_a_repair_without_its_template_in_the_plan_builds_nothing_on_a_for
     assert not api.has(constraint().ref)
 
 
+async def test_a_repair_of_a_constraint_builds_nothing_on_a_foreign_template_either(
+    api: FakeApi, cache: DryRunCache
+) -> None:
+    change = drifted(api, constraint())
+    api.put(foreign(template()))
+
+    result = await one(api, cache, change)
+
+    assert (result.action, result.message) == (Action.BLOCKED, "its ConstraintTemplate is not ours")
+
+
+async def test_a_loosened_constraint_is_repaired_while_a_gatekeeper_pod_lags_behind_its_template(
+    api: FakeApi, cache: DryRunCache
+) -> None:
+    found = api.put(live(template()))
+    api.merge(kind_of(found.ref).path(found.ref.name), {"status": {"byPod": [{"observedGeneration": 0}]}})
+    change = drifted(api, constraint())
+
+    outcome = await carry_out(api, cache, Keep(template(), found), change)
+
+    assert [result.action for result in outcome.results] == [Action.UNCHANGED, Action.REPLACED]
+    assert api.found(constraint().ref).manifest["spec"] == constraint().manifest["spec"]
+
+
 # --- the server says no ----------------------------------------------------------------------------------------------
 
 
