@@ -247,6 +247,7 @@ class _Run:
             await self._template_usable(change)
             await self._data_replicated(desired.ref.kind)
         current: Unwritten | Create | Replace | NeedsDryRun = change
+        released: Replace | None = None
         for _ in range(_ROUNDS):
             match current:
                 case Create():
@@ -255,8 +256,13 @@ class _Run:
                     response = await self.client.replace(_kind_for(desired), current.target)
                 case _:
                     return unwritten(current)
+            if response.ok and isinstance(current, Replace) and current.live.deleting:
+                # Without finalizers the server lets it go with this answer.
+                released, current = current, Create(desired)
+                continue
             if response.ok:
-                return await self._written(current, LiveObject.of(_kind_for(desired), response.body))
+                stored = LiveObject.of(_kind_for(desired), response.body)
+                return await self._written(current, stored, released)
             gone = response.status == HTTPStatus.NOT_FOUND and not isinstance(current, Create)
             if response.status != HTTPStatus.CONFLICT and not gone:
                 raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
@@ -267,7 +273,10 @@ class _Run:
         live = await self.client.get_live(_kind_for(desired), desired.ref.name)
         return decide(desired, live, self.marks, self.cache.entries)
 
-    async def _written(self, change: Create | Replace | NeedsDryRun, stored: LiveObject) -> Result:
+    async def _written(
+        self, change: Create | Replace | NeedsDryRun, stored: LiveObject, released: Replace | None
+    ) -> Result:
+        """The result of a write that was made; `released` is the object that finalizers kept in place before it."""
         desired = change.desired
         dropped = missing(desired.manifest.get("spec"), stored.manifest.get("spec"))
         self.cache.remember_equal(stored, desired, dropped)
@@ -275,6 +284,9 @@ class _Run:
             await self._verdict(change, stored)
             self.cache.good_templates.pop(stored.uid, None)
         note = (Reason.FIELDS_DROPPED, _dropped(dropped)) if dropped else ("", "")
+        if released is not None:
+            editors = changed_by(released.live, released.differences)
+            return Result(desired.ref, Action.REPLACED, *note, released.differences, dropped, editors, stored.uid)
         if isinstance(change, Create):
             return Result(desired.ref, Action.CREATED, *note, dropped=dropped, uid=stored.uid)
         if isinstance(change, Replace):
@@ -312,9 +324,7 @@ class _Run:
         if task is not None and not isinstance(change, Keep | Rejected | Invalid):
             result = await asyncio.shield(task)
             if result.action not in (Action.CREATED, Action.REPLACED, Action.UNCHANGED):
-                raise _Stopped(
-                    Reason.TEMPLATE_NOT_READY, f"its template {ref.name}: {result.message}", Action.BLOCKED
-                )
+                raise _Stopped(Reason.TEMPLATE_NOT_READY, f"its template {ref.name}: {result.message}", Action.BLOCKED)
             return
         await self._ready(ref, None)
 
