@@ -64,6 +64,7 @@ READY_TIMEOUT: Final = 90.0
 REJECTED_DIGEST: Final = "azpolicy.dev/rejected-digest"
 NUDGED: Final = "azpolicy.dev/asked-again"
 PREVENTION: Final = "azpolicy manages this object"  # how the chart's admission policy begins a denial
+_NOT_OURS: Final = "its ConstraintTemplate is not ours"
 _ROUNDS: Final = 5
 _ASKS: Final = 3
 
@@ -209,7 +210,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self._tasks: dict[ObjectRef, asyncio.Task[Result]] = {}
-        self._templates: dict[str, asyncio.Task[None]] = {}
+        self._templates: dict[tuple[str, bool], asyncio.Task[None]] = {}
         self._changes: dict[ObjectRef, Change] = {ref_of(change): change for change in self.plan.changes}
 
     async def carry_out(self, done: Callable[[Result], None]) -> ChangeSet:
@@ -243,9 +244,10 @@ class _Run:
     async def _write(self, change: Create | Replace | NeedsDryRun) -> Result:
         desired = change.desired
         if desired.ref.group == CONSTRAINT_GROUP:
-            await self._template_ready(desired.ref.kind)
+            await self._template_usable(change)
             await self._data_replicated(desired.ref.kind)
         current: Unwritten | Create | Replace | NeedsDryRun = change
+        released: Replace | None = None
         for _ in range(_ROUNDS):
             match current:
                 case Create():
@@ -254,8 +256,13 @@ class _Run:
                     response = await self.client.replace(_kind_for(desired), current.target)
                 case _:
                     return unwritten(current)
+            if response.ok and isinstance(current, Replace) and current.live.deleting:
+                # Without finalizers the server lets it go with this answer.
+                released, current = current, Create(desired)
+                continue
             if response.ok:
-                return await self._written(current, LiveObject.of(_kind_for(desired), response.body))
+                stored = LiveObject.of(_kind_for(desired), response.body)
+                return await self._written(current, stored, released)
             gone = response.status == HTTPStatus.NOT_FOUND and not isinstance(current, Create)
             if response.status != HTTPStatus.CONFLICT and not gone:
                 raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
@@ -266,7 +273,10 @@ class _Run:
         live = await self.client.get_live(_kind_for(desired), desired.ref.name)
         return decide(desired, live, self.marks, self.cache.entries)
 
-    async def _written(self, change: Create | Replace | NeedsDryRun, stored: LiveObject) -> Result:
+    async def _written(
+        self, change: Create | Replace | NeedsDryRun, stored: LiveObject, released: Replace | None
+    ) -> Result:
+        """The result of a write that was made; `released` is the object that finalizers kept in place before it."""
         desired = change.desired
         dropped = missing(desired.manifest.get("spec"), stored.manifest.get("spec"))
         self.cache.remember_equal(stored, desired, dropped)
@@ -274,6 +284,9 @@ class _Run:
             await self._verdict(change, stored)
             self.cache.good_templates.pop(stored.uid, None)
         note = (Reason.FIELDS_DROPPED, _dropped(dropped)) if dropped else ("", "")
+        if released is not None:
+            editors = changed_by(released.live, released.differences)
+            return Result(desired.ref, Action.REPLACED, *note, released.differences, dropped, editors, stored.uid)
         if isinstance(change, Create):
             return Result(desired.ref, Action.CREATED, *note, dropped=dropped, uid=stored.uid)
         if isinstance(change, Replace):
@@ -284,23 +297,34 @@ class _Run:
 
     # --- templates -----------------------------------------------------------------------------------------------
 
-    async def _template_ready(self, kind: str) -> None:
-        """Returns when constraints of a kind can be made; _Stopped when they cannot."""
-        if kind not in self._templates:
-            self._templates[kind] = asyncio.create_task(self._await_template(kind))
-        await asyncio.shield(self._templates[kind])
+    async def _template_usable(self, change: Create | Replace | NeedsDryRun) -> None:
+        """Returns when a constraint can be written; _Stopped when it cannot.
 
-    async def _await_template(self, kind: str) -> None:
+        A constraint that is there is repaired at once unless this plan writes its template too: while one pod of
+        Gatekeeper lags behind, the others enforce what somebody made of the constraint.
+        """
+        kind = change.desired.ref.kind
         ref = ObjectRef(TEMPLATE_GROUP, "ConstraintTemplate", kind.lower())
+        wait = isinstance(change, Create) or isinstance(self._changes.get(ref), Create | Replace | NeedsDryRun)
+        key = (kind, wait)
+        if key not in self._templates:
+            look = self._await_template(ref) if wait else self._template_ours(ref)
+            self._templates[key] = asyncio.create_task(look)
+        await asyncio.shield(self._templates[key])
+
+    async def _template_ours(self, ref: ObjectRef) -> None:
+        live = await self.client.get_live(kind_of(ref), ref.name)
+        if live is not None and ownership(live, self.marks) is Ownership.FOREIGN:
+            raise _Stopped(Reason.BLOCKED, _NOT_OURS, Action.BLOCKED)
+
+    async def _await_template(self, ref: ObjectRef) -> None:
         change = self._changes.get(ref)
         task = self._tasks.get(ref)
         # Where the new version is not taken, the last good one stays, and constraints are enforced with it.
         if task is not None and not isinstance(change, Keep | Rejected | Invalid):
             result = await asyncio.shield(task)
             if result.action not in (Action.CREATED, Action.REPLACED, Action.UNCHANGED):
-                raise _Stopped(
-                    Reason.TEMPLATE_NOT_READY, f"its template {kind.lower()}: {result.message}", Action.BLOCKED
-                )
+                raise _Stopped(Reason.TEMPLATE_NOT_READY, f"its template {ref.name}: {result.message}", Action.BLOCKED)
             return
         await self._ready(ref, None)
 
@@ -337,7 +361,7 @@ class _Run:
         while True:
             live = await self.client.get_live(kind, ref.name)
             if live and ownership(live, self.marks) is Ownership.FOREIGN:
-                raise _Stopped(Reason.BLOCKED, "its ConstraintTemplate is not ours", Action.BLOCKED)
+                raise _Stopped(Reason.BLOCKED, _NOT_OURS, Action.BLOCKED)
             verdict = await self._judge(live) if live else Pending("the template is not there")
             now = loop_time()
             if isinstance(verdict, Ready):

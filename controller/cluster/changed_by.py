@@ -9,6 +9,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.cluster.kinds import HOLDS
 from controller.gatekeeper.naming import FIELD_MANAGER
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from controller.cluster.kinds import LiveObject
 
 _STEP: Final = re.compile(r'\[(\d+)\]|\[("(?:[^"\\]|\\.)*")\]|([^.\[\]]+)')
-_IN_METADATA: Final = frozenset({"labels", "annotations"})
+_IN_METADATA: Final = frozenset({"labels", "annotations", *HOLDS})
 
 
 def changed_by(live: LiveObject, found: Iterable[Difference]) -> tuple[str, ...]:

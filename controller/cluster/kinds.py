@@ -72,6 +72,7 @@ POLICY_SYNC: Final = Kind(AZPOLICY_GROUP, "v1alpha1", "PolicySync", "policysyncs
 ASSIGNED_POLICY: Final = Kind(
     AZPOLICY_GROUP, "v1alpha1", "AssignedPolicy", "assignedpolicies", Role.REPORT, optional=True
 )
+HOLDS: Final = ("finalizers", "ownerReferences")
 _BY_NAME: Final = {(kind.group, kind.kind): kind for kind in FIXED_KINDS}
 
 
@@ -139,11 +140,21 @@ class LiveObject:
             if not entry.get("subresource")
         )
 
+    @property
+    def holds(self) -> dict[str, Any]:
+        """What decides over the object's end: finalizers keep a deleted one in place, an owner takes it along."""
+        return {key: value for key in HOLDS if (value := self.metadata.get(key))}
+
     def projection(self) -> dict[str, Any]:
-        """The part that a decision compares: labels, annotations, spec. Status and bookkeeping are not in it."""
+        """The part that a decision compares: labels, annotations, `holds`, spec. Status and bookkeeping are not in it.
+
+        An object of ours has no finalizers and no owner: Gatekeeper stops to enforce an object once its deletion
+        begins, so one that a finalizer then keeps in place would enforce nothing for ever.
+        """
         return {
             "labels": dict(self.labels),
             "annotations": dict(self.annotations),
+            **self.holds,
             "spec": self.manifest.get("spec") or {},
         }
 

@@ -7,6 +7,7 @@ One function decides for the poll and for a watch event, for a dry run and for r
 | yes     | none                                | Create                                     |
 | yes     | foreign                             | Conflict, and Blocked for what needs it    |
 | yes     | ours, being deleted                 | Blocked: made again once it is gone        |
+| yes     | ours, and finalizers keep it so     | Replace without them, and made again       |
 | yes     | ours, template does not compile     | Rejected                                   |
 | yes     | ours, equal, or equal after server  | Keep                                       |
 | yes     | ours, differs, server not asked yet | NeedsDryRun: a dry-run PUT answers         |
@@ -35,7 +36,7 @@ from controller.cluster.changes import (
 )
 from controller.cluster.diff import differences, missing, same
 from controller.cluster.dry_run import CachedAnswer, CachedEqual, DryRunAnswer, Rejection, spec_digest
-from controller.cluster.kinds import LiveObject, template_kind
+from controller.cluster.kinds import HOLDS, LiveObject, template_kind
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.prune import DEFAULT_LIMIT, PruneLimit, data_that_stays, judge_syncset, prune
 from controller.cluster.readiness import Broken, template_verdict
@@ -88,12 +89,22 @@ def decide(
     if ownership(live, marks, desired=True) is Ownership.FOREIGN:
         return Conflict(desired, _conflict_message(live, marks))
     if live.deleting:
-        return Blocked(desired, "is being deleted; it is made again once it is gone")
+        return _deleting(desired, live)
     known = cached.get(live.uid)
     if isinstance(known, Rejection) and known == Rejection(spec_digest(live), spec_digest(desired)):
         message = "Gatekeeper does not take this version of the template; the last good one stays"
         return Rejected(desired, live, message)
     return _compare(desired, live, cached, answer)
+
+
+def _deleting(desired: DesiredObject, live: LiveObject) -> Replace | Blocked:
+    """Gatekeeper no longer enforces it: what keeps it in place is taken off, so that it can be made again."""
+    if not live.metadata.get("finalizers"):
+        return Blocked(desired, "is being deleted; it is made again once it is gone")
+    target = target_for(desired, live)
+    after = LiveObject(live.ref, target).projection()
+    note = "is being deleted, and finalizers keep it in place; it is made again without them"
+    return Replace(desired, live, target, tuple(differences(live.projection(), after)), after, note=note)
 
 
 def _compare(
@@ -131,8 +142,8 @@ def _kept(desired: DesiredObject, live: LiveObject, dropped: tuple[str, ...] = (
 
 
 def target_for(desired: DesiredObject, live: LiveObject) -> dict[str, Any]:
-    """The object to PUT: desired spec and our marks over the live object; others' metadata stays."""
-    metadata = {k: v for k, v in live.metadata.items() if k not in ("managedFields", "labels", "annotations")}
+    """The object to PUT: desired spec and our marks over the live object; others' metadata stays, but for `holds`."""
+    metadata = {k: v for k, v in live.metadata.items() if k not in ("managedFields", "labels", "annotations", *HOLDS)}
     wanted: Any = desired.manifest["metadata"]
     for field_name, theirs in (("labels", live.labels), ("annotations", live.annotations)):
         ours = wanted.get(field_name) or {}

@@ -260,6 +260,9 @@ class FakeApi(KubeClient):
         if dry:
             return Response(200, made)
         self._objects[path] = made
+        if "deletionTimestamp" in made["metadata"] and not made["metadata"].get("finalizers"):
+            self._gone(path)
+            return Response(200, copy.deepcopy(made))
         self._written(path)
         return Response(200, copy.deepcopy(made))
 
@@ -271,6 +274,8 @@ class FakeApi(KubeClient):
             return status(409, "Precondition failed: UID in precondition differs", "Conflict")
         if there["metadata"].get("finalizers"):
             there["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
+            there["metadata"]["resourceVersion"] = self._next_version()
+            self._happened(path)
             return Response(200, copy.deepcopy(there))
         self._gone(path)
         return Response(200, {"kind": "Status", "status": "Success"})
