@@ -192,7 +192,7 @@ def unique_service_selectors(case: Case) -> bool:
         bool(own)
         and is_core_service(case)
         and any(
-            each["kind"] == "Service"
+            (each["apiVersion"], each["kind"]) == ("v1", "Service")
             and each["metadata"]["namespace"] == metadata(case)["namespace"]
             and each["metadata"]["name"] != metadata(case)["name"]
             and each["spec"].get("selector") == own
