@@ -13,6 +13,7 @@ from controller.cluster.plan import (
     Create,
     Delete,
     Keep,
+    Recreate,
     Replace,
     Unsure,
     ref_of,
@@ -53,6 +54,10 @@ def planned(change: Change) -> Result:
                 message=change.note,
                 differences=change.differences,
                 dropped=change.dropped,
+            )
+        case Recreate():
+            return Result(
+                change.desired.ref, Action.REPLACED, "KindSpelled", change.message, differences=change.differences
             )
         case Delete():
             return Result(change.live.ref, Action.DELETED, change.reason, change.message)

@@ -23,6 +23,7 @@ from controller.cluster.plan import (
     Change,
     Conflict,
     Create,
+    Decision,
     Delete,
     Difference,
     InUse,
@@ -30,6 +31,7 @@ from controller.cluster.plan import (
     Keep,
     Learnt,
     Plan,
+    Recreate,
     Refuse,
     Rejected,
     Rejection,
@@ -43,6 +45,7 @@ from controller.cluster.plan import (
     missing,
     ref_of,
     spec_digest,
+    target_for,
     template_kind,
 )
 from controller.cluster.readiness import (
@@ -268,6 +271,8 @@ class _Run:
         match change:
             case Create() | Replace() | Unsure():
                 return await self._write(change)
+            case Recreate():
+                return await self._recreate(change)
             case Delete():
                 return await self._delete(change)
             case _:
@@ -280,12 +285,13 @@ class _Run:
         if desired.ref.group == CONSTRAINT_GROUP:
             await self._template_ready(desired.ref.kind)
             await self._data_replicated(desired.ref.kind)
-        current: Unwritten | Create | Replace | Unsure = change
+        current: Decision = change
         for _ in range(_ROUNDS):
             match current:
                 case Create():
                     response = await self.client.create(_kind_for(desired), desired.manifest)
                 case Replace() | Unsure():
+                    await self._same_kind(current)
                     response = await self.client.replace(_kind_for(desired), current.target)
                 case _:
                     return unwritten(current)
@@ -296,7 +302,7 @@ class _Run:
             current = await self._decide_again(desired)
         raise _Stopped("Contended", f"{desired.ref}: changes faster than it can be written")
 
-    async def _decide_again(self, desired: DesiredObject) -> Unwritten | Create | Replace | Unsure:
+    async def _decide_again(self, desired: DesiredObject) -> Decision:
         live = await self.client.get_live(_kind_for(desired), desired.ref.name)
         return decide(desired, live, self.marks, self.memory.settled)
 
@@ -317,6 +323,52 @@ class _Run:
         return Result(desired.ref, Action.REPLACED, *note, found, dropped, editors(change.live, found), stored.uid)
 
     # --- templates -----------------------------------------------------------------------------------------------
+
+    async def _recreate(self, change: Recreate) -> Result:
+        """Deletes a template with its constraints and makes it again; until that is taken up, none of them enforces."""
+        desired, kind = change.desired, _kind_for(change.desired)
+        path = _crd_path(desired.ref)
+        if _crd_kind(await self.client.get(path)) == template_kind(desired.manifest):
+            # Discovery told of a kind that is gone.
+            return await self._write(Unsure(desired, change.live, target_for(desired, change.live)))
+        await self._no_others(desired.ref.name)
+        response = await self.client.delete(kind, change.live)
+        if not response.ok and response.status != _NOT_FOUND:
+            raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
+        await self._gone(path)
+        response = await self.client.create(kind, desired.manifest)
+        # Who saw it vanish may have made it again by now.
+        if not response.ok and response.status != _CONFLICT:
+            raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
+        await self._ready(desired.ref, None)
+        return Result(desired.ref, Action.REPLACED, "KindSpelled", change.message, change.differences)
+
+    async def _same_kind(self, change: Replace | Unsure) -> None:
+        """_Stopped where a template would get a kind that its CustomResourceDefinition never takes (see Recreate)."""
+        wanted = template_kind(change.desired.manifest)
+        if change.desired.role is not Role.TEMPLATE or template_kind(change.live.manifest) == wanted:
+            return
+        served = _crd_kind(await self.client.get(_crd_path(change.desired.ref)))
+        if served not in ("", wanted):
+            raise _Stopped("Blocked", f"its kind is {served} here, in other letters", Action.BLOCKED)
+
+    async def _no_others(self, template: str) -> None:
+        """_Stopped where a constraint uses a template that the plan does not delete."""
+        going = {change.live.uid for change in self._changes.values() if isinstance(change, Delete)}
+        items, _ = await self.client.list_live(constraint_kind(template)) or ((), "")
+        for live in items:
+            if not live.deleting and live.uid not in going:
+                raise _Stopped("InUse", f"kept: {live.ref} came to use it", Action.BLOCKED)
+
+    async def _gone(self, path: str) -> None:
+        deadline = time.monotonic() + self.ready_timeout
+        delay = 0.05
+        while await self.client.get(path) is not None:
+            if time.monotonic() > deadline:
+                message = f"the CustomResourceDefinition of its kind is still there after {self.ready_timeout:.0f} s"
+                raise _Stopped("TemplateNotReady", message)
+            await asyncio.sleep(delay)
+            delay = min(delay * 1.5, 1.0)
 
     async def _template_ready(self, kind: str) -> None:
         """Returns when constraints of a kind can be made; _Stopped when they cannot."""
@@ -420,6 +472,9 @@ class _Run:
     async def _delete(self, change: Delete) -> Result:
         ref = change.live.ref
         await self._free_to_delete(change)
+        if any(successor.group == TEMPLATE_GROUP for successor in change.successors):
+            # It went with its template; what has its name by now is of the kind as it is spelled now.
+            return Result(ref, Action.DELETED, change.reason, change.message, uid=change.live.uid)
         response = await self.client.delete(kind_of(ref), change.live)
         if response.ok or response.status == _NOT_FOUND:
             return Result(ref, Action.DELETED, change.reason, change.message, uid=change.live.uid)
@@ -507,6 +562,15 @@ def _kept(why: str) -> _Stopped:
 
 def _kind_for(desired: DesiredObject) -> Kind:
     return kind_of(desired.ref).at(str(desired.manifest["apiVersion"]))
+
+
+def _crd_path(template: ObjectRef) -> str:
+    return f"{CRD_PATH}/{template.name}.{CONSTRAINT_GROUP}"
+
+
+def _crd_kind(crd: Mapping[str, Any] | None) -> str:
+    """The kind that a CustomResourceDefinition serves, empty where there is none."""
+    return str(crd["spec"]["names"]["kind"]) if crd else ""
 
 
 def _kind_at(ref: ObjectRef, stored: LiveObject | None) -> Kind:

@@ -7,6 +7,7 @@ One function decides for the poll and for a watch event, for a dry run and for r
 | yes     | none                                | Create                                     |
 | yes     | foreign                             | Conflict, and Blocked for what needs it    |
 | yes     | ours, being deleted                 | Blocked: made again once it is gone        |
+| yes     | ours, makes its kind in other letters | Recreate, or Blocked if a constraint stays |
 | yes     | ours, template does not compile     | Rejected                                   |
 | yes     | ours, equal, or equal after server  | Keep                                       |
 | yes     | ours, differs, server not asked yet | Unsure: a dry-run PUT answers              |
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 REJECTED_DIGEST: Final = "azpolicy.dev/rejected-digest"
 WHOLE: Final = "*"
 _DIGEST_SHOWN: Final = 12
+_NOT_AGAIN: Final = "its ConstraintTemplate cannot be made again yet"
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_/-]+")
 
 
@@ -109,6 +111,29 @@ class Replace:
 
 
 @dataclass(frozen=True, slots=True)
+class Recreate:
+    """A template whose kind is spelled otherwise here, as `before`: deleted, with its constraints, and made again.
+
+    The API server takes the new spelling in the template, but in no CustomResourceDefinition: spec.names.kind is
+    immutable there. Gatekeeper then enforces the constraints that it knows until it restarts, and takes no others.
+    """
+
+    desired: DesiredObject
+    live: LiveObject
+    before: str
+
+    @property
+    def message(self) -> str:
+        """What happens, for people."""
+        return f"its kind is {self.before} here, in other letters: it is made again, and its constraints with it"
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """The kind, before and after."""
+        return (Difference("spec.crd.spec.names.kind", self.before, template_kind(self.desired.manifest)),)
+
+
+@dataclass(frozen=True, slots=True)
 class Keep:
     """As desired. `dropped` are desired fields that the kind's schema does not have: the server prunes them."""
 
@@ -119,7 +144,7 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """No longer desired. Waits until every ref in `successors` is enforced."""
+    """No longer desired. Waits until every ref in `successors` is enforced; a template there takes it along."""
 
     live: LiveObject
     reason: DeleteReason
@@ -195,18 +220,18 @@ class Unsure:
 
 Unwritten: TypeAlias = Keep | Refuse | Retain | InUse | Conflict | Blocked | Rejected | Invalid
 Decision: TypeAlias = Create | Replace | Unsure | Keep | Conflict | Blocked | Rejected | Invalid
-Change: TypeAlias = Create | Replace | Delete | Unsure | Unwritten
-WRITES: Final = (Create, Replace, Delete)
+Change: TypeAlias = Create | Replace | Recreate | Delete | Unsure | Unwritten
+WRITES: Final = (Create, Replace, Recreate, Delete)
 PROBLEMS: Final = (Conflict, Blocked, Rejected, Invalid, Refuse)
 
 
 def ref_of(change: Change) -> ObjectRef:
     """The object that a change is about."""
     match change:
-        case Create() | Replace() | Keep() | Conflict() | Blocked() | Rejected() | Invalid() | Unsure():
-            return change.desired.ref
         case Delete() | Refuse() | Retain() | InUse():
             return change.live.ref
+        case _:
+            return change.desired.ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,8 +333,10 @@ def make_plan(
         decide(wanted, inventory.objects.get(wanted.ref), marks, settled or {}, (answers or {}).get(wanted.ref))
         for wanted in (_widened(wanted, data, marks) for wanted in desired.objects)
     ]
-    kept = _block(kept, inventory)
-    return Plan(desired.cluster_id, (*kept, *pruned, *_judge_syncset(desired, inventory, marks, data)))
+    decided, pruned = _recreate(kept, pruned, inventory)
+    return Plan(
+        desired.cluster_id, (*_block(decided, inventory), *pruned, *_judge_syncset(desired, inventory, marks, data))
+    )
 
 
 def decide(
@@ -390,7 +417,49 @@ def target_for(desired: DesiredObject, live: LiveObject) -> dict[str, Any]:
     }
 
 
-def _block(changes: list[Decision], inventory: Inventory) -> list[Decision]:
+def _recreate(
+    kept: list[Decision], pruned: tuple[Change, ...], inventory: Inventory
+) -> tuple[list[Decision | Recreate], tuple[Change, ...]]:
+    """A template whose kind is served in other letters is made again with its constraints, unless one is to stay.
+
+    What the live template says of its kind does not count: that can be edited.
+    """
+    served = {kind.lower(): kind for kind in inventory.served}
+    again = {}
+    for change in kept:
+        ref = change.desired.ref
+        if change.desired.role is Role.TEMPLATE and isinstance(change, Keep | Replace | Unsure | Rejected):
+            kind = template_kind(change.desired.manifest)
+            if (before := served.get(ref.name, kind)) != kind:
+                again[ref] = Recreate(change.desired, change.live, before)
+    going = {ref_of(change) for change in pruned if isinstance(change, Delete)}
+    staying = {
+        ref.kind: ref
+        for ref, live in inventory.objects.items()
+        if ref.group == CONSTRAINT_GROUP and ref not in going and not live.deleting
+    }
+
+    def with_template(change: Change) -> Change:
+        template = ObjectRef(TEMPLATE_GROUP, "ConstraintTemplate", ref_of(change).kind.lower())
+        if not isinstance(change, Delete) or template not in again:
+            return change
+        if again[template].before in staying:
+            return Retain(change.live, _NOT_AGAIN)
+        return Delete(change.live, change.reason, change.message, (template,))
+
+    return [
+        change if (remade := again.get(change.desired.ref)) is None else _alone(remade, staying) for change in kept
+    ], tuple(map(with_template, pruned))
+
+
+def _alone(change: Recreate, staying: Mapping[str, ObjectRef]) -> Recreate | Blocked:
+    user = staying.get(change.before)
+    if user is None:
+        return change
+    return Blocked(change.desired, f"{change.message}; but {user} is to stay: delete it, and the rest follows")
+
+
+def _block(changes: list[Decision | Recreate], inventory: Inventory) -> list[Decision | Recreate]:
     """Constraints whose template is foreign, on its way out or never to be are not built on it."""
     reasons = {
         template_kind(change.desired.manifest): _unusable(change, inventory)
@@ -407,12 +476,14 @@ def _block(changes: list[Decision], inventory: Inventory) -> list[Decision]:
     ]
 
 
-def _unusable(template: Decision, inventory: Inventory) -> str:
+def _unusable(template: Decision | Recreate, inventory: Inventory) -> str:
     match template:
         case Conflict():
             return "its ConstraintTemplate is not ours"
-        case Blocked():
+        case Blocked() if inventory.objects[template.desired.ref].deleting:
             return "its ConstraintTemplate is being deleted"
+        case Blocked():
+            return _NOT_AGAIN
         case Invalid() if template.desired.ref not in inventory.objects:
             return "its ConstraintTemplate is refused"
         case _:

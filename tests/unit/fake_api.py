@@ -60,6 +60,7 @@ class FakeApi(KubeClient):
         self.calls: list[Call] = []
         self.gatekeeper_enforces = True
         self._objects: dict[str, Any] = {}
+        self._crd_kinds: dict[str, str] = {}
         self._steps: list[Step] = []
         self._versions = itertools.count(100)
         self._uids = itertools.count(1)
@@ -87,7 +88,7 @@ class FakeApi(KubeClient):
 
     def remove(self, ref: ObjectRef) -> None:
         """Takes an object away; a template takes its kind along."""
-        del self._objects[kind_of(ref).path(ref.name)]
+        self._gone(kind_of(ref).path(ref.name))
 
     def drop(self, path: str) -> None:
         """Takes away whatever is at a path."""
@@ -166,26 +167,23 @@ class FakeApi(KubeClient):
         listed = [k for k in self._objects if path in _collections(k) and k.endswith(name)]
         items = [copy.deepcopy(self._objects[k]) for k in listed]
         plural = path.rpartition("/")[2]
-        served = CONSTRAINT_GROUP not in path or any(k.endswith(f"constrainttemplates/{plural}") for k in self._objects)
+        served = CONSTRAINT_GROUP not in path or plural in self._crd_kinds
         if _NAMESPACE.sub("", path).count("/") == (3 if path.startswith("/api/") else 4) and served:
             return Response(200, {"kind": "List", "metadata": {"resourceVersion": "1"}, "items": items})
         return status(404, f"{path} not found", "NotFound")
 
     def _constraint_kinds(self) -> Response:
         """Discovery: a kind for each template."""
-        kinds = [
-            template_kind(made) for path, made in self._objects.items() if path.startswith(f"/apis/{TEMPLATE_GROUP}/")
-        ]
-        resources = [{"name": kind.lower(), "kind": kind, "verbs": ["list"]} for kind in kinds]
+        resources = [{"name": name, "kind": kind, "verbs": ["list"]} for name, kind in self._crd_kinds.items()]
         return Response(200, {"kind": "APIResourceList", "resources": resources})
 
     def _crd(self, name: str) -> Response:
-        if not any(path.endswith(f"constrainttemplates/{name}") for path in self._objects):
+        if name not in self._crd_kinds:
             return status(404, "not found", "NotFound")
         established = {"conditions": [{"type": "Established", "status": "True"}]}
         metadata = {"name": name}
         crd = {"kind": "CustomResourceDefinition", "metadata": metadata, "status": established}
-        crd["spec"] = {"versions": []}
+        crd["spec"] = {"versions": [], "names": {"kind": self._crd_kinds[name]}}
         return Response(200, crd)
 
     def _create(self, path: str, body: Mapping[str, Any], *, dry: bool) -> Response:
@@ -236,8 +234,19 @@ class FakeApi(KubeClient):
         if there["metadata"].get("finalizers"):
             there["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
             return Response(200, copy.deepcopy(there))
-        del self._objects[path]
+        self._gone(path)
         return Response(200, {"kind": "Status", "status": "Success"})
+
+    def _gone(self, path: str) -> None:
+        """A template takes its kind along, and that its objects."""
+        del self._objects[path]
+        if TEMPLATE_GROUP in path:
+            name = path.rpartition("/")[2]
+            self._crd_kinds.pop(name, None)
+            mine = [each for each in self._objects if f"{CONSTRAINT_VERSION}/{name}/" in each]
+            for each in mine:
+                if not self._objects[each]["metadata"].get("finalizers"):
+                    del self._objects[each]
 
     def _written(self, path: str) -> None:
         """Gatekeeper takes a write up at once: what it says is of this uid and generation."""
@@ -245,6 +254,8 @@ class FakeApi(KubeClient):
         there["metadata"]["resourceVersion"] = str(next(self._versions))
         said = {"observedGeneration": there["metadata"]["generation"]}
         if TEMPLATE_GROUP in path:
+            # A CustomResourceDefinition keeps the kind that it was made with.
+            self._crd_kinds.setdefault(path.rpartition("/")[2], template_kind(there))
             bad = BAD_REGO in there["spec"]["targets"][0]["rego"]
             errors = {"errors": [{"code": "ingest_error", "message": "rego_parse_error"}]} if bad else {}
             there["status"] = {"byPod": [{**said, "templateUID": there["metadata"]["uid"], **errors}]}
