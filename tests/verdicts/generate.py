@@ -79,7 +79,8 @@ class Makers:
         manifest = make()
         inventory: Sequence[Json] = []
         if template in {"unique-service-selectors/v1", "ingress-hostnames-conflict"}:
-            inventory = several(make, self._chance)
+            # An object that is changed is there as well.
+            inventory = several(lambda: manifest if self._chance.odds(0.25) else make(), self._chance)
         elif template.startswith("disallowed-bad-pod-disruption-budgets/"):
             inventory = several(self._objects.workload, self._chance)
         before = make if template.startswith("restricted-") else lambda: manifest
@@ -250,7 +251,7 @@ EXCLUSIONS: Mapping[str, set[str]] = {
     },
 }
 USERS_AND_GROUPS: Mapping[str, Maker] = {"allowedUsers": some(*USERNAMES[:2]), "allowedGroups": some(*GROUPS[:2])}
-PORT_RANGES = ("80", "3000-4000", "79-80", "4000-3000", "8080")
+PORT_RANGES = ("any", "0-79", "80", "3000-4000", "79-80", "4000-3000", "8080")
 PARAMETERS: Mapping[str, Mapping[str, Maker]] = {
     "allowed-external-ips": {"allowedExternalIPs": some(*ADDRESSES)},
     "allowed-host-paths/v3": {"allowedHostPaths": paths},

@@ -32,7 +32,7 @@ IMAGES = (
 )
 PATHS = ("/", "/foo", "/foo/", "/foo/bar", "/foo//bar", "/foo/./bar", "/foobar", "/Foo", "/etc/ssl")
 WINDOWS_PATHS = ("C:\\", "C:\\foo", "c:\\Foo\\bar", "C:/foo/bar", "C:\\foobar", "C:\\foo\\..\\etc")
-PORTS = (79, 80, 81, 3000, 3999, 4000, 8080)
+PORTS = (1, 79, 80, 81, 3000, 3999, 4000, 8080)
 SYSCTLS = ("kernel.sem", "kernel.shmmax", "kernel/sem", "net.ipv4.tcp_rmem", "net/ipv4/tcp_rmem", "kernelx.y")
 CAPABILITIES = ("SYS_ADMIN", "sys_admin", "CAP_SYS_ADMIN", "CHOWN", "KILL", "NET_RAW", "ALL", "all")
 CPUS = ("100m", "200m", "250m", "1", "1500m", "2", "200e-3", "1e0")
@@ -250,7 +250,10 @@ class Pods:
         if chance.odds(0.2):
             context["appArmorProfile"] = _apparmor_field(chance.one(APPARMOR_PROFILES))
         if chance.odds(0.4):
-            options = {field: chance.one(texts) for field, texts in SELINUX.items() if chance.odds(0.5)}
+            odds = {"user": 0.15, "role": 0.15}
+            options = {
+                field: chance.one(texts) for field, texts in SELINUX.items() if chance.odds(odds.get(field, 0.6))
+            }
             context["seLinuxOptions"] = options
         return context
 
