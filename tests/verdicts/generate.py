@@ -164,12 +164,10 @@ def read_only(chance: Chance) -> Json:
 
 
 def identity(chance: Chance) -> Json | None:
-    """A rule for ids with its ranges; one definition sends no rule."""
+    """A rule for ids with its ranges, half the time one that allows all."""
     bounds = ({"min": 1, "max": 100}, {"min": 100, "max": 200}, {"min": 1000, "max": -1}, {"min": 200, "max": 100})
-    rule = chance.one(("MustRunAs", "MustRunAsNonRoot", "MayRunAs", "RunAsAny"))
-    return chance.one(
-        ({"rule": rule, "ranges": chance.some(bounds, 2)}, {"rule": rule, "ranges": chance.some(bounds, 2)}, None)
-    )
+    rule = chance.one(("MustRunAs", "MustRunAsNonRoot", "MayRunAs", "RunAsAny", "RunAsAny"))
+    return chance.one((None, *[{"rule": rule, "ranges": chance.some(bounds, 2)}] * 4))
 
 
 def selinux_options(chance: Chance) -> list[Json]:
