@@ -79,8 +79,7 @@ class Makers:
         manifest = make()
         inventory: Sequence[Json] = []
         if template in {"unique-service-selectors/v1", "ingress-hostnames-conflict"}:
-            # An object that is changed is there as well.
-            inventory = several(lambda: manifest if self._chance.odds(0.25) else make(), self._chance)
+            inventory = several(lambda: self._neighbour(manifest, make), self._chance)
         elif template.startswith("disallowed-bad-pod-disruption-budgets/"):
             inventory = several(self._objects.workload, self._chance)
         before = make if template.startswith("restricted-") else lambda: manifest
@@ -119,6 +118,12 @@ class Makers:
             "unique-service-selectors": made.service,
         }
         return kinds.get(template) or kinds.get(template.partition("/")[0]) or made.pods.manifest
+
+    def _neighbour(self, manifest: Json, make: Callable[[], Json]) -> Json:
+        """An object beside the one under review: another, much the same one under another name, or it as it was."""
+        other = self._chance.one((make(), make(), manifest))
+        metadata = manifest["metadata"] | {"name": "other", "namespace": self._chance.one(("default", "prod"))}
+        return self._chance.one((other, manifest | {"metadata": metadata}))
 
     def _request(self, manifest: Json, before: Callable[[], Json]) -> Json:
         chance = self._chance
