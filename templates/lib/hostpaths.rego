@@ -2,14 +2,7 @@ package lib.hostpaths
 
 import data.lib.pod
 
-# Volumes of the host that one of the mounts names: a volume that nothing mounts gives nothing away.
-used(mounts) = [volume |
-  volume := pod.spec.volumes[_]
-  volume.hostPath
-  named[volume.name]
-] {
-  named := {mount.name | mount := mounts[_]}
-}
+volumes = [volume | volume := pod.spec.volumes[_]; volume.hostPath]
 
 # Every mount of the container. A block device is one as well.
 mounts(container) = array.concat(
@@ -17,7 +10,9 @@ mounts(container) = array.concat(
   object.get(container, "volumeDevices", []),
 )
 
-writing(mounts) = [mount | mount := mounts[_]; not mount.readOnly == true]
+writes(mount) {
+  not mount.readOnly == true
+}
 
 allowed(volume, entries) {
   within(volume.hostPath.path, entries[_].pathPrefix)
