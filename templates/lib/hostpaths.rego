@@ -4,11 +4,8 @@ import data.lib.pod
 
 volumes = [volume | volume := pod.spec.volumes[_]; volume.hostPath]
 
-# Every mount of the container. A block device is one as well.
-mounts(container) = array.concat(
-  object.get(container, "volumeMounts", []),
-  object.get(container, "volumeDevices", []),
-)
+# Where a container names the volumes that it uses: a block device gives access as well.
+fields = ["volumeMounts", "volumeDevices"]
 
 writes(mount) {
   not mount.readOnly == true

@@ -10,7 +10,7 @@ allowed_paths = object.get(input.parameters, "allowedHostPaths", [])
 mounts = [mount |
   container := containers.all[_]
   not containers.excluded(container)
-  mount := hostpaths.mounts(container)[_]
+  mount := container[hostpaths.fields[_]][_]
 ]
 
 mounted = {mount.name | mount := mounts[_]}

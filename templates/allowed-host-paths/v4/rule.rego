@@ -17,13 +17,13 @@ allowed_paths = object.get(input.parameters, "windowsAllowedHostPaths", []) {
 mounted = {mount.name |
   container := containers.all[_]
   not containers.excluded_by_image(container)
-  mount := hostpaths.mounts(container)[_]
+  mount := container[hostpaths.fields[_]][_]
 }
 
 written = {mount.name |
   container := containers.all[_]
   not containers.excluded(container)
-  mount := hostpaths.mounts(container)[_]
+  mount := container[hostpaths.fields[_]][_]
   hostpaths.writes(mount)
 }
 

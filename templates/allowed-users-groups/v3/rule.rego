@@ -8,10 +8,7 @@ judged = [{"name": container.name, "settings": settings} |
   not pod.windows
   container := containers.all[_]
   not containers.excluded(container)
-  settings := object.union(
-    object.get(pod.spec, "securityContext", {}),
-    object.get(container, "securityContext", {}),
-  )
+  settings := object.union_n([context | context := [pod.spec, container][_].securityContext; is_object(context)])
 ]
 
 # How a message names a wrong value of each field.
