@@ -19,12 +19,14 @@ from controller.cluster.changes import (
     Change,
     Conflict,
     Create,
+    Decision,
     Delete,
     InUse,
     Invalid,
     Keep,
     NeedsDryRun,
     Plan,
+    Recreate,
     Refuse,
     Rejected,
     Replace,
@@ -36,7 +38,7 @@ from controller.cluster.diff import Difference, differences, missing
 from controller.cluster.dry_run import DryRunAnswer, DryRunCache, Rejection, spec_digest
 from controller.cluster.kinds import CRD_PATH, LiveObject, constraint_kind, kind_of, template_kind
 from controller.cluster.ownership import Ownership, ownership
-from controller.cluster.plan import decide
+from controller.cluster.plan import decide, target_for
 from controller.cluster.readiness import (
     PASSING_ERROR_SECONDS,
     Broken,
@@ -234,6 +236,8 @@ class _Run:
         match change:
             case Create() | Replace() | NeedsDryRun():
                 return await self._write(change)
+            case Recreate():
+                return await self._recreate(change)
             case Delete():
                 return await self._delete(change)
             case _:
@@ -246,13 +250,14 @@ class _Run:
         if desired.ref.group == CONSTRAINT_GROUP:
             await self._template_usable(change)
             await self._data_replicated(desired.ref.kind)
-        current: Unwritten | Create | Replace | NeedsDryRun = change
+        current: Decision = change
         released: Replace | None = None
         for _ in range(_ROUNDS):
             match current:
                 case Create():
                     response = await self.client.create(_kind_for(desired), desired.manifest)
                 case Replace() | NeedsDryRun():
+                    await self._same_kind(current)
                     response = await self.client.replace(_kind_for(desired), current.target)
                 case _:
                     return unwritten(current)
@@ -269,7 +274,7 @@ class _Run:
             current = await self._decide_again(desired)
         raise _Stopped(Reason.CONCURRENT_CHANGES, f"{desired.ref}: changes faster than it can be written")
 
-    async def _decide_again(self, desired: DesiredObject) -> Unwritten | Create | Replace | NeedsDryRun:
+    async def _decide_again(self, desired: DesiredObject) -> Decision:
         live = await self.client.get_live(_kind_for(desired), desired.ref.name)
         return decide(desired, live, self.marks, self.cache.entries)
 
@@ -296,6 +301,52 @@ class _Run:
         return Result(desired.ref, Action.REPLACED, *note, found, dropped, changed_by(change.live, found), stored.uid)
 
     # --- templates -----------------------------------------------------------------------------------------------
+
+    async def _recreate(self, change: Recreate) -> Result:
+        """Deletes a template with its constraints and makes it again; until that is taken up, none of them enforces."""
+        desired, kind = change.desired, _kind_for(change.desired)
+        path = _crd_path(desired.ref)
+        if _crd_kind(await self.client.get(path)) == template_kind(desired.manifest):
+            # Discovery told of a kind that is gone.
+            return await self._write(NeedsDryRun(desired, change.live, target_for(desired, change.live)))
+        await self._no_others(desired.ref.name)
+        response = await self.client.delete(kind, change.live)
+        if not response.ok and response.status != HTTPStatus.NOT_FOUND:
+            raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
+        await self._gone(path)
+        response = await self.client.create(kind, desired.manifest)
+        # Who saw it vanish may have made it again by now.
+        if not response.ok and response.status != HTTPStatus.CONFLICT:
+            raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
+        await self._ready(desired.ref, None)
+        return Result(desired.ref, Action.REPLACED, Reason.KIND_SPELLED, change.message, change.differences)
+
+    async def _same_kind(self, change: Replace | NeedsDryRun) -> None:
+        """_Stopped where a template would get a kind that its CustomResourceDefinition never takes (see Recreate)."""
+        wanted = template_kind(change.desired.manifest)
+        if change.desired.role is not Role.TEMPLATE or template_kind(change.live.manifest) == wanted:
+            return
+        served = _crd_kind(await self.client.get(_crd_path(change.desired.ref)))
+        if served not in ("", wanted):
+            raise _Stopped(Reason.BLOCKED, f"its kind is {served} here, in other letters", Action.BLOCKED)
+
+    async def _no_others(self, template: str) -> None:
+        """_Stopped where a constraint uses a template that the plan does not delete."""
+        going = {change.live.uid for change in self._changes.values() if isinstance(change, Delete)}
+        items, _ = await self.client.list_live(constraint_kind(template)) or ((), "")
+        for live in items:
+            if not live.deleting and live.uid not in going:
+                raise _Stopped(Reason.IN_USE, f"kept: {live.ref} came to use it", Action.BLOCKED)
+
+    async def _gone(self, path: str) -> None:
+        deadline = loop_time() + self.ready_timeout
+        delay = 0.05
+        while await self.client.get(path) is not None:
+            if loop_time() > deadline:
+                message = f"the CustomResourceDefinition of its kind is still there after {self.ready_timeout:.0f} s"
+                raise _Stopped(Reason.TEMPLATE_NOT_READY, message)
+            await asyncio.sleep(delay)
+            delay = min(delay * 1.5, 1.0)
 
     async def _template_usable(self, change: Create | Replace | NeedsDryRun) -> None:
         """Returns when a constraint can be written; _Stopped when it cannot.
@@ -416,6 +467,9 @@ class _Run:
     async def _delete(self, change: Delete) -> Result:
         ref = change.live.ref
         await self._free_to_delete(change)
+        if any(successor.group == TEMPLATE_GROUP for successor in change.successors):
+            # It went with its template; what has its name by now is of the kind as it is spelled now.
+            return Result(ref, Action.DELETED, change.reason, change.message, uid=change.live.uid)
         response = await self.client.delete(kind_of(ref), change.live)
         if response.ok or response.status == HTTPStatus.NOT_FOUND:
             return Result(ref, Action.DELETED, change.reason, change.message, uid=change.live.uid)
@@ -487,6 +541,10 @@ def planned(change: Change) -> Result:
                 differences=change.differences,
                 dropped=change.dropped,
             )
+        case Recreate():
+            return Result(
+                change.desired.ref, Action.REPLACED, Reason.KIND_SPELLED, change.message, differences=change.differences
+            )
         case Delete():
             return Result(change.live.ref, Action.DELETED, change.reason, change.message)
         case NeedsDryRun():
@@ -528,6 +586,15 @@ def _kept(why: str) -> _Stopped:
 
 def _kind_for(desired: DesiredObject) -> Kind:
     return kind_of(desired.ref).at(str(desired.manifest["apiVersion"]))
+
+
+def _crd_path(template: ObjectRef) -> str:
+    return f"{CRD_PATH}/{template.name}.{CONSTRAINT_GROUP}"
+
+
+def _crd_kind(crd: Mapping[str, Any] | None) -> str:
+    """The kind that a CustomResourceDefinition serves, empty where there is none."""
+    return str(crd["spec"]["names"]["kind"]) if crd else ""
 
 
 def _kind_at(ref: ObjectRef, stored: LiveObject | None) -> Kind:

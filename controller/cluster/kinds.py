@@ -96,9 +96,12 @@ class LiveObject:
 
     @classmethod
     def of(cls, kind: Resource, document: Mapping[str, Any]) -> LiveObject:
-        """Wraps a list item, which carries no apiVersion and kind of its own in some lists."""
+        """Wraps a list item, which carries no apiVersion and kind of its own in some lists.
+
+        Where it has a kind, that counts: a constraint kind in other letters is listed at the same path.
+        """
         manifest = {"apiVersion": kind.api_version, "kind": kind.kind, **document}
-        return cls(ObjectRef(kind.group, kind.kind, document["metadata"]["name"]), manifest)
+        return cls(ObjectRef(kind.group, str(manifest["kind"]), document["metadata"]["name"]), manifest)
 
     @property
     def metadata(self) -> Mapping[str, Any]:

@@ -2,22 +2,14 @@ package lib.hostpaths
 
 import data.lib.pod
 
-# Volumes of the host that one of the mounts names: a volume that nothing mounts gives nothing away.
-used(mounts) = [volume |
-  volume := pod.spec.volumes[_]
-  volume.hostPath
-  named[volume.name]
-] {
-  named := {mount.name | mount := mounts[_]}
+volumes = [volume | volume := pod.spec.volumes[_]; volume.hostPath]
+
+# Where a container names the volumes that it uses: a block device gives access as well.
+fields = ["volumeMounts", "volumeDevices"]
+
+writes(mount) {
+  not mount.readOnly == true
 }
-
-# Every mount of the container. A block device is one as well.
-mounts(container) = array.concat(
-  object.get(container, "volumeMounts", []),
-  object.get(container, "volumeDevices", []),
-)
-
-writing(mounts) = [mount | mount := mounts[_]; not mount.readOnly == true]
 
 allowed(volume, entries) {
   within(volume.hostPath.path, entries[_].pathPrefix)

@@ -6,18 +6,23 @@ deviation whose predicate holds for exactly that case, that template and that di
 
 import enum
 import itertools
-import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from tests.verdicts import objects, pod_rules, rules
+from tests.verdicts import objects, rules
 from tests.verdicts.cases import Case
+from tests.verdicts.object_rules import scanned
+from tests.verdicts.pod_rules import (
+    APPARMOR,
+    apparmor,
+    capabilities,
+    default_pull_policy,
+    dotted,
+    matches,
+    spelled,
+    windows_user,
+)
 from tests.verdicts.quantities import value
-
-SCAN = "azuredefender.io/containers.vulnerability.scan.info"
-APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 
 
 class Newly(enum.StrEnum):
@@ -76,71 +81,44 @@ def may_write_endpoints(case: Case) -> bool:
 
 def adds_a_listed_capability(case: Case) -> bool:
     """D5: an added capability is listed in another spelling, or is ALL, or ALL is listed."""
-    listed = {_capability(name) for name in case.parameters.get("disallowedCapabilities", [])}
-    added = {_capability(name) for each in objects.judged(case) for name in _added(each)}
-    return bool(listed & added) or bool(listed and "ALL" in added) or bool("ALL" in listed and added)
+    listed = {spelled(name) for name in case.parameters.get("disallowedCapabilities", [])}
+    added = {spelled(name) for each in objects.judged(case) for name in capabilities(each)[0]}
+    return bool(listed & added or (listed and "ALL" in added) or ("ALL" in listed and added))
 
 
 def adds_no_capability(case: Case) -> bool:
     """D5: `*` is listed, and no container adds anything."""
     listed = case.parameters.get("disallowedCapabilities", [])
-    return "*" in listed and not any(_added(each) for each in objects.judged(case))
+    return "*" in listed and not any(capabilities(each)[0] for each in objects.judged(case))
 
 
-def _capability(name: str) -> str:
-    return name.upper().removeprefix("CAP_")
+def asks_by_a_field(case: Case) -> bool:
+    """D6: a container without annotation has a profile by a field, and it is none of the list."""
+    return any(
+        APPARMOR + each["name"] not in objects.annotations(case)
+        and apparmor(each, case) not in {"runtime/default", *case.parameters.get("allowedProfiles", [])}
+        for each in objects.judged(case)
+    )
 
 
-def _added(container: Mapping[str, Any]) -> list[str]:
-    added: list[str] = (objects.security(container).get("capabilities") or {}).get("add") or []
-    return added
-
-
-def has_a_field_that_is_not_allowed(case: Case) -> bool:
-    """D6: a container without annotation asks by a field for a profile that is not in the list."""
-    return any(not _apparmor_allowed(profile, case) for profile in _apparmor_fields(case))
-
-
-def has_only_profiles_that_are_allowed(case: Case) -> bool:
-    """D6: with the fields and with localhost/* every container has an allowed profile."""
-    return all(_apparmor_allowed(_apparmor(each, case), case) for each in objects.judged(case))
-
-
-def _apparmor_fields(case: Case) -> Iterator[str]:
-    for container in objects.judged(case):
-        if APPARMOR + container["name"] not in objects.annotations(case):
-            yield _apparmor(container, case)
-
-
-def _apparmor(container: Mapping[str, Any], case: Case) -> str:
-    annotation = objects.annotations(case).get(APPARMOR + container["name"])
-    if annotation is not None:
-        return annotation
-    for owner in (container, case.spec):
-        if field := objects.security(owner).get("appArmorProfile"):
-            written = {"RuntimeDefault": "runtime/default", "Unconfined": "unconfined"}
-            return written.get(field["type"]) or f"localhost/{field['localhostProfile']}"
-    return "runtime/default"
-
-
-def _apparmor_allowed(profile: str, case: Case) -> bool:
-    allowed = case.parameters.get("allowedProfiles", [])
-    return profile in allowed or ("localhost/*" in allowed and profile.startswith("localhost/"))
+def asks_by_a_field_or_for_a_file(case: Case) -> bool:
+    """D6: a container has no annotation, and another profile than runtime/default; or localhost/* is listed."""
+    return "localhost/*" in case.parameters.get("allowedProfiles", []) or any(
+        APPARMOR + each["name"] not in objects.annotations(case) and apparmor(each, case) != "runtime/default"
+        for each in objects.judged(case)
+    )
 
 
 def sets_a_forbidden_sysctl(case: Case) -> bool:
-    """D7: a sysctl is forbidden where slashes are dots, be they in its name or in an entry."""
-    sysctls = objects.security(case.spec).get("sysctls") or []
-    pairs = itertools.product((each["name"] for each in sysctls), case.parameters.get("forbiddenSysctls", []))
-    return any(
-        "/" in name + entry and name.replace("/", ".").startswith(entry.strip("*").replace("/", "."))
-        for name, entry in pairs
-    )
+    """D7: a sysctl is forbidden in the spelling with dots, and its name or the entry has a slash."""
+    names = [each["name"] for each in objects.security(case.spec).get("sysctls") or []]
+    pairs = itertools.product(names, case.parameters.get("forbiddenSysctls", []))
+    return any("/" in name + entry and dotted(name).startswith(dotted(entry.strip("*"))) for name, entry in pairs)
 
 
 def runs_as_administrator(case: Case) -> bool:
     """D8: a container runs as ContainerAdministrator in another spelling than that."""
-    return any(user.lower().removeprefix("user manager\\") == "containeradministrator" for user in _windows_users(case))
+    return any(user.lower().endswith("containeradministrator") for user in _windows_users(case))
 
 
 def runs_as_a_user_of_another_domain(case: Case) -> bool:
@@ -152,42 +130,29 @@ def runs_as_a_user_of_another_domain(case: Case) -> bool:
     )
 
 
-def _windows_users(case: Case) -> Iterator[str]:
-    for container in objects.judged(case, objects.LASTING):
-        for owner in (container, case.spec):
-            user = (objects.security(owner).get("windowsOptions") or {}).get("runAsUserName")
-            if user is not None:
-                yield user
-                break
+def _windows_users(case: Case) -> list[str]:
+    users = (windows_user(each, case) for each in objects.judged(case, objects.LASTING))
+    return [user for user in users if user is not None]
 
 
-def has_a_bad_image_beside_a_free_one(case: Case) -> bool:
-    """D9: an entry is healthy or excluded, and another is not."""
-    try:
-        entries = json.loads(objects.annotations(case).get(SCAN, "{}")).get("containers") or []
-    except json.JSONDecodeError:
-        return False
-    free = [
-        entry.get("scanStatus") == "healthyScan"
-        or any(
-            re.search(pattern, entry.get("image", {}).get("name", ""))
-            for pattern in case.parameters.get("excludedImages", [])
-        )
-        for entry in entries
-    ]
-    return any(free) and not all(free)
+def has_a_healthy_or_excluded_image(case: Case) -> bool:
+    """D9: an entry is healthy or excluded, which frees the others in Azure's template."""
+    excluded = case.parameters.get("excludedImages", [])
+    return any(
+        entry["scanStatus"] == "healthyScan" or any(matches(each, entry["image"]["name"]) for each in excluded)
+        for entry in scanned(case)
+    )
 
 
 def asks_for_its_limits_in_other_words(case: Case) -> bool:
-    """D13: each container has both limits and asks for as much as they are, in another spelling."""
-    return all(_asks_for_its_limits(container) for container in objects.judged(case, objects.LASTING))
-
-
-def _asks_for_its_limits(container: Mapping[str, Any]) -> bool:
-    resources = container.get("resources") or {}
-    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-    names = {"cpu", "memory"}
-    return names <= set(limits) and all(value(requests[name]) == value(limits[name]) for name in names & set(requests))
+    """D13: a request is as much as its limit, in another spelling."""
+    resources = [each.get("resources") or {} for each in objects.judged(case, objects.LASTING)]
+    pairs = [
+        (request, (each.get("limits") or {}).get(name))
+        for each in resources
+        for name, request in (each.get("requests") or {}).items()
+    ]
+    return any(limit is not None and request != limit and value(request) == value(limit) for request, limit in pairs)
 
 
 def has_an_image_without_report(case: Case) -> bool:
@@ -207,7 +172,7 @@ def would_get_another_pull_policy(case: Case) -> bool:
     """O2: a container without pull policy would get one that is not allowed."""
     allowed = case.parameters.get("allowedPullPolicy", [])
     return any(
-        "imagePullPolicy" not in container and pod_rules.default_pull_policy(container.get("image", "")) not in allowed
+        "imagePullPolicy" not in container and default_pull_policy(container.get("image", "")) not in allowed
         for container in objects.judged(case)
     )
 
@@ -243,12 +208,12 @@ DEVIATIONS = (
     Deviation("D4", Newly.DENIED, ("block-endpoint-edit-default-role/v1",), may_write_endpoints),
     Deviation("D5", Newly.DENIED, ("container-disallowed-capabilities/v3",), adds_a_listed_capability),
     Deviation("D5", Newly.ADMITTED, ("container-disallowed-capabilities/v3",), adds_no_capability),
-    Deviation("D6", Newly.DENIED, ("enforce-apparmor-profile/v3",), has_a_field_that_is_not_allowed),
-    Deviation("D6", Newly.ADMITTED, ("enforce-apparmor-profile/v3",), has_only_profiles_that_are_allowed),
+    Deviation("D6", Newly.DENIED, ("enforce-apparmor-profile/v3",), asks_by_a_field),
+    Deviation("D6", Newly.ADMITTED, ("enforce-apparmor-profile/v3",), asks_by_a_field_or_for_a_file),
     Deviation("D7", Newly.DENIED, ("forbidden-sysctl-interfaces/v1",), sets_a_forbidden_sysctl),
     Deviation("D8", Newly.DENIED, ("windows-block-container-admin/v1",), runs_as_administrator),
     Deviation("D8", Newly.DENIED, ("windows-container-allowed-usernames/v1",), runs_as_a_user_of_another_domain),
-    Deviation("D9", Newly.DENIED, ("container-no-vulnerable-images/v1",), has_a_bad_image_beside_a_free_one),
+    Deviation("D9", Newly.DENIED, ("container-no-vulnerable-images/v1",), has_a_healthy_or_excluded_image),
     Deviation("D13", Newly.ADMITTED, ("windows-container-resources/v1",), asks_for_its_limits_in_other_words),
     Deviation("D16", Newly.DENIED, ("image-integrity-notation-verification/v1",), has_an_image_without_report),
     Deviation("O1", Newly.DENIED, ("block-automount-token/v2",), has_not_been_created),

@@ -79,7 +79,7 @@ class Makers:
         manifest = make()
         inventory: Sequence[Json] = []
         if template in {"unique-service-selectors/v1", "ingress-hostnames-conflict"}:
-            inventory = several(make, self._chance)
+            inventory = several(lambda: self._neighbour(manifest, make), self._chance)
         elif template.startswith("disallowed-bad-pod-disruption-budgets/"):
             inventory = several(self._objects.workload, self._chance)
         before = make if template.startswith("restricted-") else lambda: manifest
@@ -118,6 +118,12 @@ class Makers:
             "unique-service-selectors": made.service,
         }
         return kinds.get(template) or kinds.get(template.partition("/")[0]) or made.pods.manifest
+
+    def _neighbour(self, manifest: Json, make: Callable[[], Json]) -> Json:
+        """An object beside the one under review: another, much the same one under another name, or it as it was."""
+        other = self._chance.one((make(), make(), manifest))
+        metadata = manifest["metadata"] | {"name": "other", "namespace": self._chance.one(("default", "prod"))}
+        return self._chance.one((other, manifest | {"metadata": metadata}))
 
     def _request(self, manifest: Json, before: Callable[[], Json]) -> Json:
         chance = self._chance
@@ -163,12 +169,10 @@ def read_only(chance: Chance) -> Json:
 
 
 def identity(chance: Chance) -> Json | None:
-    """A rule for ids with its ranges; one definition sends no rule."""
+    """A rule for ids with its ranges, half the time one that allows all."""
     bounds = ({"min": 1, "max": 100}, {"min": 100, "max": 200}, {"min": 1000, "max": -1}, {"min": 200, "max": 100})
-    rule = chance.one(("MustRunAs", "MustRunAsNonRoot", "MayRunAs", "RunAsAny"))
-    return chance.one(
-        ({"rule": rule, "ranges": chance.some(bounds, 2)}, {"rule": rule, "ranges": chance.some(bounds, 2)}, None)
-    )
+    rule = chance.one(("MustRunAs", "MustRunAsNonRoot", "MayRunAs", "RunAsAny", "RunAsAny"))
+    return chance.one((None, *[{"rule": rule, "ranges": chance.some(bounds, 2)}] * 4))
 
 
 def selinux_options(chance: Chance) -> list[Json]:
@@ -250,7 +254,7 @@ EXCLUSIONS: Mapping[str, set[str]] = {
     },
 }
 USERS_AND_GROUPS: Mapping[str, Maker] = {"allowedUsers": some(*USERNAMES[:2]), "allowedGroups": some(*GROUPS[:2])}
-PORT_RANGES = ("80", "3000-4000", "79-80", "4000-3000", "8080")
+PORT_RANGES = ("any", "0-79", "80", "3000-4000", "79-80", "4000-3000", "8080")
 PARAMETERS: Mapping[str, Mapping[str, Maker]] = {
     "allowed-external-ips": {"allowedExternalIPs": some(*ADDRESSES)},
     "allowed-host-paths/v3": {"allowedHostPaths": paths},

@@ -192,7 +192,7 @@ def unique_service_selectors(case: Case) -> bool:
         bool(own)
         and is_core_service(case)
         and any(
-            each["kind"] == "Service"
+            (each["apiVersion"], each["kind"]) == ("v1", "Service")
             and each["metadata"]["namespace"] == metadata(case)["namespace"]
             and each["metadata"]["name"] != metadata(case)["name"]
             and each["spec"].get("selector") == own
@@ -305,11 +305,15 @@ def selects(selector: Object | None, labels: Mapping[str, str]) -> bool:
 
 def container_no_vulnerable_images(case: Case) -> bool:
     """An image that was not scanned, or has more findings than allowed; each entry by itself (D9)."""
+    return any(is_vulnerable(entry, case) for entry in scanned(case))
+
+
+def scanned(case: Case) -> Sequence[Object]:
+    """What Defender's annotation says of each image; nothing where it cannot be read."""
     try:
-        entries = json.loads(objects.annotations(case).get(SCAN, "")).get("containers") or []
+        return json.loads(objects.annotations(case).get(SCAN, "")).get("containers") or []
     except ValueError:
-        return False
-    return any(is_vulnerable(entry, case) for entry in entries)
+        return []
 
 
 def is_vulnerable(entry: Object, case: Case) -> bool:

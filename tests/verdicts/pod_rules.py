@@ -204,13 +204,13 @@ def container_allowed_ports(case: Case) -> bool:
 
 def forbidden_sysctls(case: Case) -> bool:
     """No sysctl begins with an entry, whatever its spelling (D7)."""
-    prefixes = tuple(entry.strip("*").replace("/", ".") for entry in case.parameters.get("forbiddenSysctls", []))
+    prefixes = tuple(dotted(entry.strip("*")) for entry in case.parameters.get("forbiddenSysctls", []))
     return any(name.startswith(prefixes) for name in sysctls(case))
 
 
 def allowed_sysctls(case: Case) -> bool:
     """Every sysctl is an entry, or begins with one that ends in `*`."""
-    entries = [entry.replace("/", ".") for entry in case.parameters.get("allowedSysctls", [])]
+    entries = [dotted(entry) for entry in case.parameters.get("allowedSysctls", [])]
     return not all(
         any(name.startswith(entry[:-1]) if entry.endswith("*") else name == entry for entry in entries)
         for name in sysctls(case)
@@ -219,7 +219,16 @@ def allowed_sysctls(case: Case) -> bool:
 
 def sysctls(case: Case) -> list[str]:
     """The names of the pod's sysctls, with dots."""
-    return [each["name"].replace("/", ".") for each in security(case.spec).get("sysctls") or []]
+    return [dotted(each["name"]) for each in security(case.spec).get("sysctls") or []]
+
+
+def dotted(name: str) -> str:
+    """A sysctl in the spelling with dots: where the first separator is a slash, dots and slashes change places.
+
+    https://kubernetes.io/docs/tasks/administer-cluster/sysctl-cluster/
+    """
+    separator = re.search("[./]", name)
+    return name.translate(str.maketrans("./", "/.")) if separator and separator[0] == "/" else name
 
 
 # The security context of containers

@@ -197,7 +197,7 @@ class Objects:
         """A Service of Kubernetes; now and then one of Knative."""
         chance = self._chance
         spec: Json = {"type": chance.one(("ClusterIP", "LoadBalancer", "LoadBalancer", "NodePort", "ExternalName"))}
-        ports = [{"port": port, "protocol": chance.one(("TCP", "TCP", "UDP"))} for port in chance.some(PORTS[:4], 2)]
+        ports = [{"port": port, "protocol": chance.one(("TCP", "TCP", "UDP"))} for port in chance.some(PORTS[1:5], 2)]
         selector = chance.one(({"app": "web"}, {"app": "web"}, {"app": "db"}, {"app": "web", "tier": "db"}, {}))
         addresses = chance.some(ADDRESSES, 2)
         spec |= {"ports": ports} if ports else {}

@@ -32,8 +32,17 @@ IMAGES = (
 )
 PATHS = ("/", "/foo", "/foo/", "/foo/bar", "/foo//bar", "/foo/./bar", "/foobar", "/Foo", "/etc/ssl")
 WINDOWS_PATHS = ("C:\\", "C:\\foo", "c:\\Foo\\bar", "C:/foo/bar", "C:\\foobar", "C:\\foo\\..\\etc")
-PORTS = (79, 80, 81, 3000, 3999, 4000, 8080)
-SYSCTLS = ("kernel.sem", "kernel.shmmax", "kernel/sem", "net.ipv4.tcp_rmem", "net/ipv4/tcp_rmem", "kernelx.y")
+PORTS = (1, 79, 80, 81, 3000, 3999, 4000, 8080)
+SYSCTLS = (
+    "kernel.sem",
+    "kernel.shmmax",
+    "kernel/sem",
+    "kernelx.y",
+    "net.ipv4.tcp_rmem",
+    "net/ipv4/tcp_rmem",
+    "net.ipv4.conf.eth0/100.rp_filter",
+    "net/ipv4/conf/eth0.100/rp_filter",
+)
 CAPABILITIES = ("SYS_ADMIN", "sys_admin", "CAP_SYS_ADMIN", "CHOWN", "KILL", "NET_RAW", "ALL", "all")
 CPUS = ("100m", "200m", "250m", "1", "1500m", "2", "200e-3", "1e0")
 MEMORIES = ("128Mi", "512Mi", "1Gi", "1G", "1e9", "1500M", "2Gi", "64k")
@@ -111,8 +120,7 @@ class Pods:
         if not on_windows:
             spec |= {field: chance.odds(0.2) or None for field in ("hostPID", "hostIPC")}
         names = iter(chance.source.sample(NAMES, len(NAMES)))
-        counts = {"containers": chance.one((1, 1, 2)), "initContainers": chance.one((0, 0, 1, 2))}
-        counts["ephemeralContainers"] = chance.one((0, 0, 0, 1))
+        counts = dict(zip(EVERY, chance.one(((1, 0, 0), (1, 0, 0), (1, 1, 0), (1, 0, 1), (2, 2, 1))), strict=True))
         for field in EVERY:
             spec[field] = [
                 self._container(field, next(names), spec, on_windows=on_windows) for _ in range(counts[field])
@@ -196,14 +204,15 @@ class Pods:
         found = {CONTAINER_SECCOMP + name: chance.one(SECCOMP_PROFILES) for name in names if chance.odds(0.2)}
         if chance.odds(0.2):
             found[SECCOMP] = chance.one(SECCOMP_PROFILES)
-        # The API server copies an annotation into the field, and lets the two not differ.
+        # Since Kubernetes 1.30 the API server copies an annotation into the field, and refuses two that differ.
         for field in EVERY:
             for container in spec.get(field, []):
                 asked = container.get("securityContext", {}).get("appArmorProfile")
                 if chance.odds(0.25) and not asked and "os" not in spec:
                     profile = chance.one(APPARMOR_PROFILES)
                     found[APPARMOR + container["name"]] = profile
-                    container.setdefault("securityContext", {})["appArmorProfile"] = _apparmor_field(profile)
+                    if chance.odds(0.5):
+                        container.setdefault("securityContext", {})["appArmorProfile"] = _apparmor_field(profile)
         return found
 
     def _pod_security(self, *, on_windows: bool) -> Json:
@@ -250,7 +259,10 @@ class Pods:
         if chance.odds(0.2):
             context["appArmorProfile"] = _apparmor_field(chance.one(APPARMOR_PROFILES))
         if chance.odds(0.4):
-            options = {field: chance.one(texts) for field, texts in SELINUX.items() if chance.odds(0.5)}
+            odds = {"user": 0.15, "role": 0.15}
+            options = {
+                field: chance.one(texts) for field, texts in SELINUX.items() if chance.odds(odds.get(field, 0.6))
+            }
             context["seLinuxOptions"] = options
         return context
 

@@ -10,20 +10,26 @@ allowed_paths = object.get(input.parameters, "allowedHostPaths", [])
 mounts = [mount |
   container := containers.all[_]
   not containers.excluded(container)
-  mount := hostpaths.mounts(container)[_]
+  mount := container[hostpaths.fields[_]][_]
 ]
+
+mounted = {mount.name | mount := mounts[_]}
+
+written = {mount.name | mount := mounts[_]; hostpaths.writes(mount)}
 
 # A volume of the host that a container mounts has to be in an allowed path. Windows has other paths; v4 judges them.
 violation[{"msg": msg}] {
   not pod.windows
-  volume := hostpaths.used(mounts)[_]
+  volume := hostpaths.volumes[_]
+  mounted[volume.name]
   not hostpaths.allowed(volume, allowed_paths)
   msg := hostpaths.not_allowed(volume, request.name, allowed_paths)
 }
 
 violation[{"msg": msg}] {
   not pod.windows
-  volume := hostpaths.used(hostpaths.writing(mounts))[_]
+  volume := hostpaths.volumes[_]
+  written[volume.name]
   hostpaths.for_reading(volume, allowed_paths)
   msg := hostpaths.not_read_only(volume, request.name, allowed_paths)
 }

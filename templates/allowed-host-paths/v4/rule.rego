@@ -14,26 +14,29 @@ allowed_paths = object.get(input.parameters, "windowsAllowedHostPaths", []) {
 }
 
 # Excluded images free from both rules, excluded names only from that of reading.
-mounts = [mount |
+mounted = {mount.name |
   container := containers.all[_]
   not containers.excluded_by_image(container)
-  mount := hostpaths.mounts(container)[_]
-]
+  mount := container[hostpaths.fields[_]][_]
+}
 
-named_mounts = [mount |
+written = {mount.name |
   container := containers.all[_]
   not containers.excluded(container)
-  mount := hostpaths.mounts(container)[_]
-]
+  mount := container[hostpaths.fields[_]][_]
+  hostpaths.writes(mount)
+}
 
 violation[{"msg": msg}] {
-  volume := hostpaths.used(mounts)[_]
+  volume := hostpaths.volumes[_]
+  mounted[volume.name]
   not hostpaths.allowed(volume, allowed_paths)
   msg := hostpaths.not_allowed(volume, request.name, allowed_paths)
 }
 
 violation[{"msg": msg}] {
-  volume := hostpaths.used(hostpaths.writing(named_mounts))[_]
+  volume := hostpaths.volumes[_]
+  written[volume.name]
   hostpaths.for_reading(volume, allowed_paths)
   msg := hostpaths.not_read_only(volume, request.name, allowed_paths)
 }

@@ -2,12 +2,13 @@ package allowed_users_groups
 
 import data.lib.containers
 import data.lib.pod
-import data.lib.security
 
-judged = [container |
+# What each container runs as: its own settings, else those of the pod.
+judged = [{"name": container.name, "settings": settings} |
   not pod.windows
   container := containers.all[_]
   not containers.excluded(container)
+  settings := object.union_n([context | context := [pod.spec, container][_].securityContext; is_object(context)])
 ]
 
 # How a message names a wrong value of each field.
@@ -23,27 +24,19 @@ violation[{"msg": msg}] {
   demand := input.parameters[field]
   demand.rule != "RunAsAny"
   container := judged[_]
-  fault := fault_of(field, demand, value_of(container, field))
+  fault := fault_of(field, demand, object.get(container.settings, field, "not set"))
   msg := sprintf("Container %v is attempting to run %v", [container.name, fault])
 }
 
 violation[{"msg": msg}] {
   input.parameters.runAsUser.rule == "MustRunAsNonRoot"
   container := judged[_]
-  value_of(container, "runAsUser") == "not set"
-  not promises_non_root(container)
+  object.get(container.settings, "runAsUser", "not set") == "not set"
+  not container.settings.runAsNonRoot == true
   msg := sprintf(
     "Container %v is attempting to run without a required securityContext/runAsNonRoot or securityContext/runAsUser != 0",
     [container.name],
   )
-}
-
-value_of(container, field) = value {
-  value := security.setting(container, field)
-} else = "not set"
-
-promises_non_root(container) {
-  security.setting(container, "runAsNonRoot") == true
 }
 
 # MustRunAs needs a value. The API server refuses all of them on pods whose operating system is Windows.
