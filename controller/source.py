@@ -171,7 +171,7 @@ async def open_azure(options: SourceOptions) -> AsyncIterator[ArmReader]:
     The SDK is imported here and nowhere else, for a snapshot does not need it.
     """
     if options.snapshot is not None:
-        raise InputError("this is about Azure itself: leave --snapshot (AZPOLICY_SNAPSHOT) out")
+        raise InputError("this command reads Azure itself: remove --snapshot (AZPOLICY_SNAPSHOT)")
     settings = options.azure.settings(options.cluster_id, os.environ)
     from controller.azure.arm import ArmReader  # noqa: PLC0415
 

@@ -121,7 +121,7 @@ class ArmReader:
                 yield
         except TimeoutError as exc:
             raise SourceError(
-                f"{self._cluster.id}: Azure was not read within {limit:g} s: look for throttling, or allow more time"
+                f"{self._cluster.id}: reading Azure took more than {limit:g} s: look for throttling, or allow more time"
             ) from exc
 
     async def _read(self, known_assignments: Collection[str]) -> tuple[list[Fetched], frozenset[str]]:
@@ -191,7 +191,7 @@ class ArmReader:
         if fold(assignment_id) in await self._ids_by_definition(found.definition_id):
             raise SourceError(
                 f"{self._cluster.id}: the list of assignments lacks {assignment_id}, which still applies:"
-                " it is not whole, the next poll tries again"
+                " it is incomplete; the next poll tries again"
             )
         return True
 

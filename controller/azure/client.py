@@ -149,7 +149,7 @@ class ArmClient:
         url, seen = _url(path, query), set[str]()
         while url:
             if url in seen:
-                raise SourceError(f"{path}: a page leads back to one before it, so the answer is not whole")
+                raise SourceError(f"{path}: a page links back to an earlier one, so the answer is not complete")
             seen.add(url)
             page = await self._answer(path, self._fetch(path, url, method))
             found += _entries(path, page)
@@ -181,14 +181,16 @@ class ArmClient:
             raise HttpResponseError(response=response)
         document = response.json()
         if not isinstance(document, dict):
-            raise SourceError(f"{path}: the answer is no JSON object")
+            raise SourceError(f"{path}: the answer is not a JSON object")
         return document
 
     async def _answer(self, path: str, call: Awaitable[_Answer]) -> _Answer:
         try:
             return await call
         except _NoTokenError as exc:
-            reason = f"no token could be had for {self._endpoint}: {_one_line(exc)}; check the credential's settings"
+            reason = (
+                f"no token from the credential for {self._endpoint}: {_one_line(exc)}; check the credential's settings"
+            )
             raise SourceError(reason) from exc.__cause__
         except HttpResponseError as exc:
             status = exc.status_code or 0
@@ -200,7 +202,7 @@ class ArmClient:
 
     def _not_whole(self, path: str, error: Exception) -> SourceError:
         return SourceError(
-            f"{path}: no whole answer from {self._endpoint}: {_one_line(error)}; the next poll tries again"
+            f"{path}: no complete answer from {self._endpoint}: {_one_line(error)}; the next poll tries again"
         )
 
     def _count(self, headers: Mapping[str, str] | None) -> None:
@@ -276,7 +278,7 @@ class _Gate(_Policy):
 
     async def send(self, request: _Request) -> _Response:
         if urlsplit(request.http_request.url)[:2] != self._home:
-            raise ValueError(f"a link leads away, to {urlsplit(request.http_request.url).netloc}")
+            raise ValueError(f"a link leads to another host, {urlsplit(request.http_request.url).netloc}")
         self._count(None)
         response = await self.next.send(request)
         self._count(response.http_response.headers)
@@ -331,14 +333,14 @@ def _url(path: str, query: Mapping[str, str]) -> str:
 def _entries(path: str, page: Document) -> list[Document]:
     entries = page.get("value")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise SourceError(f"{path}: a page has no list of objects in `value`, so the answer is not whole")
+        raise SourceError(f"{path}: a page has no list of objects in `value`, so the answer is not complete")
     return entries
 
 
 def _next_page(path: str, page: Document) -> str:
     link = page.get("nextLink")
     if link is not None and not isinstance(link, str):
-        raise SourceError(f"{path}: a page's nextLink is no text, so the answer is not whole")
+        raise SourceError(f"{path}: a page's nextLink is not a string, so the answer is not complete")
     # The SDK takes braces in a URL for its own placeholders.
     return (link or "").replace("{", "%7B").replace("}", "%7D")
 

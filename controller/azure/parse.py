@@ -165,7 +165,7 @@ def parse_resource(document: Mapping[str, Json], place: str) -> Resource | None:
     if not isinstance(resource_id, str | None) or not isinstance(resource_type, str | None):
         raise InputError(f"{place}: 'id' and 'type' must be strings")
     if not resource_id and not resource_type:
-        raise InputError(f"{place}: this is no ARM resource, it has neither 'id' nor 'type'")
+        raise InputError(f"{place}: this is not an ARM resource: it has neither 'id' nor 'type'")
     kind = (resource_type or type_of(resource_id or "")).casefold()
     parser = _PARSERS.get(kind)
     if parser is None and kind not in _CLUSTER_TYPES:
@@ -218,9 +218,9 @@ def _unusable(document: Mapping[str, Json]) -> str:
                 below += value
             elif isinstance(value, str):
                 if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-                    return f"the text {value[:60]!r} holds half a surrogate pair"
+                    return f"the text {value[:60]!r} contains half a surrogate pair"
             elif isinstance(value, float) and not math.isfinite(value):
-                return f"{value} is no JSON number"
+                return f"{value} is not a JSON number"
         if not below:
             return ""
         level = below
@@ -275,7 +275,7 @@ def _definition_id(node: _Node) -> str:
     known = type_of(named).casefold() in (_DEFINITION, _INITIATIVE)
     if not known or not named.startswith("/") or not named.isprintable():
         place = f"{node.path}.policyDefinitionId"
-        raise _Malformed(f"{place} names no definition and no initiative: {named!r}")
+        raise _Malformed(f"{place} names neither a definition nor an initiative: {named!r}")
     return named
 
 
@@ -284,7 +284,7 @@ def _not_scopes(node: _Node) -> tuple[str, ...]:
     for scope in scopes:
         # An empty one would stand above everything.
         if not fold(scope).startswith("/"):
-            raise _Malformed(f"properties.notScopes must be resource ids, {scope!r} is none")
+            raise _Malformed(f"properties.notScopes must be resource ids; {scope!r} is not one")
     return scopes
 
 
@@ -429,7 +429,7 @@ def _reference(node: _Node, reference_id: str, *, again: bool) -> DefinitionRefe
     except _Malformed as error:
         named = node.raw("policyDefinitionId")
         return DefinitionReference(named if isinstance(named, str) else "", reference_id, "", {}, fault=str(error))
-    fault = f"{node.path}.policyDefinitionReferenceId comes twice in the initiative" if again else ""
+    fault = f"{node.path}.policyDefinitionReferenceId appears twice in the initiative" if again else ""
     return replace(reference, fault=fault)
 
 
@@ -478,7 +478,9 @@ def cluster_of(cluster_id: str, document: Mapping[str, Json] | None = None, plac
     cluster_type = _CLUSTER_TYPES.get(found["type"].casefold()) if found else None
     if found is None or cluster_type is None:
         forms = " or ".join(f"/subscriptions/.../resourceGroups/.../providers/{name}/NAME" for name in CLUSTER_TYPES)
-        raise InputError(f"{f'{place}: ' if place else ''}{cluster_id!r} is no cluster's id, which reads {forms}")
+        raise InputError(
+            f"{f'{place}: ' if place else ''}{cluster_id!r} is not a cluster's id, which has the form {forms}"
+        )
     return ClusterResource(cluster_id.rstrip("/"), cluster_type, found["name"], document)
 
 
@@ -495,7 +497,7 @@ class _Shelf:
         known = self.places.setdefault(key, (place, resource))
         if known[1] != resource:
             what = f"{resource.id} version {version}" if version else resource.id
-            raise InputError(f"{known[0]} and {place} both hold {what}, with different content: remove one of them")
+            raise InputError(f"{known[0]} and {place} both contain {what}, with different content: remove one of them")
 
     def of(self, kind: type[T]) -> list[T]:
         """Everything of one type, in the order it came."""
@@ -553,7 +555,7 @@ def _choose_cluster(clusters: list[ClusterResource], cluster_id: str | None) -> 
         case [only]:
             return only
         case []:
-            raise InputError("no cluster is in the snapshot: say which one is meant with --cluster-id")
+            raise InputError("the snapshot has no cluster: name one with --cluster-id")
         case _:
             found = ", ".join(sorted(each.id for each in clusters))
-            raise InputError(f"several clusters are in the snapshot, choose one with --cluster-id: {found}")
+            raise InputError(f"the snapshot has several clusters: choose one with --cluster-id: {found}")

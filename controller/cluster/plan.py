@@ -88,10 +88,10 @@ def decide(
     if ownership(live, marks, desired=True) is Ownership.FOREIGN:
         return Conflict(desired, _conflict_message(live, marks))
     if live.deleting:
-        return Blocked(desired, "is being deleted; it is made again once it is gone")
+        return Blocked(desired, "is being deleted; it is created again when it is gone")
     known = cached.get(live.uid)
     if isinstance(known, Rejection) and known == Rejection(spec_digest(live), spec_digest(desired)):
-        message = "Gatekeeper does not take this version of the template; the last good one stays"
+        message = "Gatekeeper rejects this version of the template; the last good one stays"
         return Rejected(desired, live, message)
     return _compare(desired, live, cached, answer)
 
@@ -113,7 +113,7 @@ def _compare(
         return NeedsDryRun(desired, live, target)
     if answer.stored is None:
         after = wanted.projection()
-        note = f"compared as written, defaults may show as differences: {answer.unknown}"
+        note = f"compared as written; defaults may show as differences: {answer.unknown}"
         return Replace(desired, live, target, tuple(differences(before, after)), after, note=note)
     after = answer.stored.projection()
     dropped = missing(desired.manifest.get("spec"), after["spec"])
@@ -126,7 +126,7 @@ def _kept(desired: DesiredObject, live: LiveObject, dropped: tuple[str, ...] = (
     """Keep, but for a template that is as desired and does not compile: it was never good, and must not look so."""
     verdict = template_verdict(live, None) if desired.role is Role.TEMPLATE else None
     if isinstance(verdict, Broken):
-        return Rejected(desired, live, f"Gatekeeper does not take it: {verdict.message}")
+        return Rejected(desired, live, f"Gatekeeper rejects it: {verdict.message}")
     return Keep(desired, live, dropped)
 
 
@@ -184,5 +184,5 @@ def _unusable(template: Decision, inventory: Inventory) -> str:
 
 def _conflict_message(live: LiveObject, marks: OwnershipMarks) -> str:
     owner = live.labels.get("managed-by", "")
-    whose = f"it is managed by {owner}" if owner and owner != marks.managed_by else "it was not made by azpolicy"
+    whose = f"it is managed by {owner}" if owner and owner != marks.managed_by else "azpolicy did not create it"
     return f"{whose}: delete it, or label it managed-by={marks.managed_by} to hand it over"

@@ -133,12 +133,12 @@ def _judged(outcome: Outcome | None, azure: MemberCompliance | None, audit: Audi
     """The table at the top of the module."""
     match outcome:
         case None:
-            return Verdict.DIFFERS, "Azure tells of a member that does not come of any assignment read here"
+            return Verdict.DIFFERS, "Azure has a member that no assignment read here contains"
         case NotApplied():
             contradicted = azure is not None and azure.compliant is not None
             return Verdict.DIFFERS if contradicted else Verdict.SAME, f"does not apply here: {outcome.reason}"
         case Unresolved():
-            return Verdict.UNKNOWN, f"what it means here is not known: {outcome.reason}"
+            return Verdict.UNKNOWN, f"its meaning here is not known: {outcome.reason}"
         case Rendered() if not any(ref.group == CONSTRAINT_GROUP for ref in outcome.objects):
             return Verdict.UNKNOWN, "a mutation, which is not audited"
         case Rendered():
@@ -157,7 +157,7 @@ def _side_by_side(azure: MemberCompliance | None, audit: Audit | None) -> tuple[
         return Verdict.UNKNOWN, "Azure has no verdict"
     if azure.compliant is (audit.violations == 0):
         return Verdict.SAME, ""
-    return Verdict.DIFFERS, "the verdicts contradict each other"
+    return Verdict.DIFFERS, "the verdicts differ"
 
 
 def as_json(cluster_id: str, found: Iterable[Comparison]) -> str:
@@ -219,7 +219,7 @@ def _objects(each: Comparison) -> Iterator[str]:
 
 def _azure(told: MemberCompliance | None) -> str:
     if told is None:
-        return "says nothing"
+        return "no state"
     count = len(told.components)
     at_fault = f", {count} object{'s' if count > 1 else ''}" if count else ""
     return f"{told.state or 'no state'}{at_fault}"

@@ -129,5 +129,5 @@ def _names(value: Json, place: str) -> list[Json]:
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise DocumentError(f"spec.match.{place} is no list of names")
+        raise DocumentError(f"spec.match.{place} is not a list of names")
     return value

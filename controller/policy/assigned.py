@@ -52,7 +52,7 @@ def _reasons(
 ) -> Iterator[NotApplied | Unresolved]:
     # A snapshot holds no hierarchy: a management group in it counts as above the cluster.
     if above_cluster(assignment.scope, state) is False:
-        message = f"its scope {assignment.scope} does not hold the cluster"
+        message = f"its scope {assignment.scope} does not contain the cluster"
         yield not_applied(member, NotAppliedReason.OUT_OF_SCOPE, message)
     yield from _excluded(assignment, state, member)
     match selected(assignment.resource_selectors, state.cluster):

@@ -45,14 +45,14 @@ _EFFECT_PLACE: Final = "policyRule.then.effect"
 _NOT_ENFORCED: Final = {
     EnforcementMode.DO_NOT_ENFORCE: (
         NotAppliedReason.NOT_ENFORCED,
-        "enforcementMode is DoNotEnforce, and a mutation cannot be evaluated without being made",
+        "enforcementMode is DoNotEnforce, and a mutation cannot be evaluated without applying it",
     ),
     EnforcementMode.ENROLL: (
         NotAppliedReason.NOT_ENROLLED,
-        "enforcementMode is Enroll, and enrolments cannot be read: the cluster counts as not enrolled",
+        "enforcementMode is Enroll, and enrolments cannot be read, so the cluster counts as not enrolled",
     ),
 }
-_ENROLL_NOTE: Final = "enforcementMode is Enroll, and enrolments cannot be read: audited, never denied"
+_ENROLL_NOTE: Final = "enforcementMode is Enroll, and enrolments cannot be read, so it is audited and never denied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ class Evaluator:
         prepared = inputs.prepared
         mode = prepared.definition.mode
         if mode.casefold() != DATA_MODE.casefold():
-            return RuledOut(NotAppliedReason.MODE, f"mode {mode} is not for the objects in a cluster")
+            return RuledOut(NotAppliedReason.MODE, f"mode {mode} is not for objects in a cluster")
         binding = bind(prepared.declared, inputs.parameters.values, inputs.parameters.unusable)
         scope = Scope(binding.values, self.now, policy=_policy(inputs.member))
         effect = _effect(inputs, scope, binding)
@@ -275,7 +275,7 @@ def _effect(inputs: MemberInput, scope: Scope, binding: Binding) -> Effect | Pro
         message = f"{_EFFECT_PLACE} is {text}, which Azure gave up in 2020: use a newer version of the definition"
         return Problem(UnresolvedReason.LEGACY_FORM, message)
     known = ", ".join(Effect)
-    return Problem(UnresolvedReason.EFFECT, f"{_EFFECT_PLACE} is {shown(text)}, in this mode it can be: {known}")
+    return Problem(UnresolvedReason.EFFECT, f"{_EFFECT_PLACE} is {shown(text)}, but in this mode it can be: {known}")
 
 
 def _in_force(inputs: MemberInput, effect: Effect, scope: Scope, binding: Binding) -> Evaluation:
@@ -284,7 +284,7 @@ def _in_force(inputs: MemberInput, effect: Effect, scope: Scope, binding: Bindin
     if isinstance(details, Problem):
         return details
     if (effect is Effect.MUTATE) is not details.mutates:
-        message = f"{_EFFECT_PLACE} is {effect}, which does not go with details.{details.form}"
+        message = f"{_EFFECT_PLACE} is {effect}, which does not fit details.{details.form}"
         return Problem(UnresolvedReason.EFFECT, message)
     if effect is Effect.MUTATE and inputs.mode in _NOT_ENFORCED:
         return RuledOut(*_NOT_ENFORCED[inputs.mode])

@@ -142,7 +142,7 @@ def bind(
     for name, value in given.items():
         parameter = declared.find(name)
         if parameter is None:
-            notes.append(f"parameter '{name}' is not declared, its value is ignored")
+            notes.append(f"parameter '{name}' is not declared, so its value is ignored")
             continue
         fault = _mismatch(parameter, value)
         if fault:

@@ -184,7 +184,7 @@ class _Resolver:
             raise Problem(UnresolvedReason.UNREADABLE, f"the {what} {wanted} does not parse: {broken.reason}")
         found = shelf.get(key)
         if not found:
-            message = f"the {what} {wanted} is not there: add it to the snapshot, or check that it exists in Azure"
+            message = f"the {what} {wanted} is missing: add it to the snapshot, or check that it exists in Azure"
             raise Problem(UnresolvedReason.DEFINITION_MISSING, message)
         return found
 
@@ -198,7 +198,7 @@ class _Resolver:
 
     def _choose(self, definition_id: str, asked: str, effective: str) -> Prepared | Problem:
         if _SET_DEFINITIONS in fold(definition_id):
-            message = f"{definition_id} is an initiative, and Azure knows none within another: name its definitions"
+            message = f"{definition_id} is an initiative, which Azure does not allow in another: name its definitions"
             return Problem(UnresolvedReason.DEFINITION_MISSING, message)
         try:
             versions = self._at_hand(definition_id, self.state.definitions, "definition")

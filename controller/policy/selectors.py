@@ -71,5 +71,5 @@ def above_cluster(scope: str, state: AzureState) -> Verdict:
     if not folded.startswith(MANAGEMENT_GROUPS):
         return False
     if state.management_groups is None:
-        return Unknown(f"whether the management group {scope} is above the cluster is not known")
+        return Unknown(f"it is not known whether the management group {scope} is above the cluster")
     return folded in state.management_groups

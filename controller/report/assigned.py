@@ -191,7 +191,7 @@ def _of_objects(outcome: Rendered, known: Knowledge, now: datetime) -> _Told:
         if (health := known.health.get(ref)) and health.errors:
             return _Told(Enforcement.FAILED, "TemplateInstallFailed", "; ".join(health.errors))
     if not known.writes and any(result.action in WRITE_ACTIONS for result in results):
-        return _Told(Enforcement.PLANNED, "", "a sync that writes would make or change it")
+        return _Told(Enforcement.PLANNED, "", "a sync that writes would create or change it")
     taken = _taken(known.health.get(outcome.objects[-1]), outcome, now)
     noted = next((result for result in results if result.reason), None)
     if taken.outcome is Enforcement.ENFORCED and not taken.reason and noted is not None:
@@ -202,7 +202,7 @@ def _of_objects(outcome: Rendered, known: Knowledge, now: datetime) -> _Told:
 def _taken(health: Health | None, outcome: Rendered, now: datetime) -> _Told:
     """Whether Gatekeeper has taken the constraint or mutator, and audits it."""
     if health is None:
-        return _Told(Enforcement.PENDING, "", "it is being made")
+        return _Told(Enforcement.PENDING, "", "it is being created")
     audits = outcome.enforcement_action != ""
     if not isinstance(health.verdict, Ready):
         if audits and health.audited is None and health.created is not None and now - health.created > _STALE:

@@ -183,7 +183,7 @@ class Reporter:
                 await self.write()
             except ClusterError as error:
                 if str(error) != self._trouble:
-                    log.warning("report not written, it is tried again error=%r", str(error))
+                    log.warning("report not written, will be retried error=%r", str(error))
                 self._trouble = str(error)
                 self._look_again = True
                 self._dirty.set()
@@ -292,7 +292,7 @@ class Reporter:
             if self._budget.take(loop_time()):
                 await self._send(draft)
         if owed := self._budget.owed(loop_time()):
-            note = f"{owed} more repairs, changes or problems: the log has each"
+            note = f"{owed} more repairs, changes or problems: the log lists them"
             await self._send(EventDraft(SYNC_REF, self._sync_uid, "EventsSuppressed", note))
         if self._budget.in_debt:
             asyncio.get_running_loop().call_later(_RETRY, self._dirty.set)

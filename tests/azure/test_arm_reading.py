@@ -113,7 +113,7 @@ async def test_names_that_need_quoting_are_found(arm: Standin, open_reader: Open
 
 
 async def test_an_id_that_is_no_cluster_is_refused_before_anything_is_asked(arm: Standin) -> None:
-    with pytest.raises(InputError, match="is no cluster's id"):
+    with pytest.raises(InputError, match="is not a cluster's id"):
         ArmReader(arm.settings(f"{GROUP}/providers/Microsoft.Compute/virtualMachines/one"), credential=arm.credential())
 
     assert arm.requests == []

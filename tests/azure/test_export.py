@@ -147,7 +147,7 @@ def test_a_link_or_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) 
     (tmp_path / "file").write_text("")
 
     for name in ("link", "file"):
-        with pytest.raises(InputError, match="is no folder"):
+        with pytest.raises(InputError, match="is not a folder"):
             write_export(tmp_path / name, [make_cluster()])
 
 
@@ -189,5 +189,5 @@ def test_azure_and_a_snapshot_at_once_are_refused(shell: Shell, tmp_path: Path) 
     code, _, err = shell("export", str(tmp_path / "saved"), "--snapshot", str(tmp_path), *shell.azure)
 
     assert code == 2
-    assert "leave --snapshot" in err
+    assert "remove --snapshot" in err
     assert not (tmp_path / "saved").exists()

@@ -530,7 +530,9 @@ def test_the_add_ons_own_mark_is_refused_while_it_is_there(world: World) -> None
 
     for ended in (world.azpolicy.plan(*marks), world.azpolicy.apply(*marks)):
         assert ended.code == 2
-        assert ended.err.startswith(f"error: --managed-by {ADDON} is the add-on's own, and its deployment azure-policy")
+        assert ended.err.startswith(
+            f"error: --managed-by {ADDON} is the add-on's own value, and its deployment azure-policy"
+        )
     with world.azpolicy.operating(*marks, ready=False) as operator:
         assert operator.wait() == 2
         assert f"--managed-by {ADDON} is the add-on's own" in operator.text

@@ -116,7 +116,7 @@ def test_the_text_shows_the_objects_of_both_sides_where_they_differ() -> None:
     found = compare(CONSTRAINT, [state("NonCompliant")], {member().key: CLEAN})
 
     assert list(as_text(found)) == [
-        "! differs: the verdicts contradict each other",
+        "! differs: the verdicts differ",
         "    /assignments/a",
         "    Azure: NonCompliant, 1 object; Gatekeeper: 0 violations at now",
         "    Azure: Pod web",

@@ -846,7 +846,7 @@ def test_an_allowed_value_in_another_case_needs_no_note() -> None:
 def test_a_parameter_that_is_not_declared_is_noted_and_ignored() -> None:
     found = effective(make_assignment(parameters={"y": 1}), make_definition())
 
-    assert found.notes == ("parameter 'y' is not declared, its value is ignored",)
+    assert found.notes == ("parameter 'y' is not declared, so its value is ignored",)
 
 
 def test_what_a_parameter_holds_is_not_evaluated_again() -> None:

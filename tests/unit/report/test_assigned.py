@@ -32,7 +32,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TEMPLATE, CONSTRAINT, MUTATOR = template(), constraint(), mutator()
 LONG_AGO, LATELY = NOW - timedelta(hours=2), NOW - timedelta(minutes=5)
 TAKEN = Health(Ready(), violations=0, audited=LATELY, created=LONG_AGO)
-NOT_YET = Pending("Gatekeeper has not taken up the constraint yet")
+NOT_YET = Pending("Gatekeeper has not accepted the constraint yet")
 
 
 def state(*outcomes: Any) -> DesiredState:
