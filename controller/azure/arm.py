@@ -11,15 +11,15 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.azure.ancestors import find_ancestors
 from controller.azure.catalogue import EXPAND, Catalogue, Fetched, Kind, Wanted, fetched
 from controller.azure.client import ArmClient, ArmRefusal
 from controller.azure.credentials import make_credential
-from controller.azure.model import MANAGEMENT_GROUPS, Assignment, Initiative, fold
-from controller.azure.parse import build_state, cluster_of
+from controller.azure.model import MANAGEMENT_GROUPS, Assignment, Initiative, Subscription, fold
+from controller.azure.parse import build_state, cluster_of, groups_above
+from controller.azure.proofs import Fate, check_empty, fate_by_refusal, fate_by_scopes, is_assignment_id
 from controller.errors import InputError, SourceError
 
 if TYPE_CHECKING:
@@ -126,9 +126,10 @@ class ArmReader:
 
     async def _read(self, known_assignments: Collection[str]) -> tuple[list[Fetched], frozenset[str]]:
         cluster, listed, exemptions = await self.client.together((self._resource, self._assignments, self._exemptions))
-        gone = await self._gone(known_assignments, listed)
-        assignments = [each.resource for each in listed if isinstance(each.resource, Assignment)]
-        ancestors = await self._ancestors(assignments)
+        missing = await self._missing(known_assignments, listed)
+        assignments = _assignments_of(listed)
+        ancestors = await self._ancestors(assignments, _assignments_of(_shown(missing)))
+        gone = await self._gone(missing, assignments, ancestors)
         initiatives = await self._initiatives.bring(
             Wanted(each.definition_id, version) for each in assignments for version in _versions(each)
         )
@@ -138,9 +139,14 @@ class ArmReader:
         )
         return sorted([*cluster, *ancestors, *listed, *exemptions, *initiatives, *definitions], key=_order), gone
 
-    async def _ancestors(self, assignments: Iterable[Assignment]) -> list[Fetched]:
-        """What tells the groups above, where an assignment excludes one: nothing else depends on them."""
-        if not any(fold(scope).startswith(MANAGEMENT_GROUPS) for each in assignments for scope in each.not_scopes):
+    async def _ancestors(self, listed: Iterable[Assignment], missing: Iterable[Assignment]) -> list[Fetched]:
+        """What tells the groups above, where an assignment excludes one, or one that the list lacks is assigned to one.
+
+        Nothing else depends on them.
+        """
+        scopes = [scope for each in (*listed, *missing) for scope in each.not_scopes]
+        scopes += [each.scope for each in missing]
+        if not any(fold(scope).startswith(MANAGEMENT_GROUPS) for scope in scopes):
             return []
         found = await find_ancestors(self.client, self._cluster.id, self._settings.api_versions.management_groups)
         return [] if found is None else [fetched(found)]
@@ -162,44 +168,66 @@ class ArmReader:
 
     async def _list(self, collection: str, query: Mapping[str, str]) -> list[Fetched]:
         path = f"{self._cluster.id}/providers/Microsoft.Authorization/{collection}"
-        return [fetched(each) for each in await self.client.list(path, query)]
+        found = await self.client.list(path, query)
+        if not found:
+            await check_empty(self.client, self._cluster.id, collection, query["api-version"])
+        return [fetched(each) for each in found]
 
-    async def _gone(self, known: Collection[str], listed: Iterable[Fetched]) -> frozenset[str]:
-        """The folded ids of known assignments that Azure itself says no longer apply: docs/design.md (Safety stop)."""
+    async def _missing(self, known: Collection[str], listed: Iterable[Fetched]) -> dict[str, Fetched | Fate]:
+        """Known assignments that the list lacks, by folded id: what their own GET shows, or what its refusal proves."""
         there = {fold(each.resource.id) for each in listed}
-        missing = {fold(each): each for each in known if fold(each) not in there}
-        proofs = await self.client.together(partial(self._is_gone, each) for each in missing.values())
-        return frozenset(key for key, proven in zip(missing, proofs, strict=True) if proven)
+        asked = {fold(each): each for each in known if is_assignment_id(each) and fold(each) not in there}
+        answers = await self.client.together(partial(self._ask, each) for each in asked.values())
+        return dict(zip(asked, answers, strict=True))
 
-    async def _is_gone(self, assignment_id: str) -> bool:
-        """Whether an assignment that the listing lacks is proven not to apply to the cluster any more.
-
-        404 of its own GET proves it. One that still exists is asked for by its definition: if Azure lists it for the
-        cluster then, the listing was not whole, else it moved out of the cluster's way. 403 proves nothing and is no
-        error: whoever may read the cluster alone sees what a management group assigns, but not that it went; the
-        deletion is left to the safety stop.
-        """
+    async def _ask(self, assignment_id: str) -> Fetched | Fate:
         try:
-            document = await self.client.get(assignment_id, {"api-version": self._query["api-version"]})
+            return fetched(await self.client.get(assignment_id, {"api-version": self._query["api-version"]}))
         except ArmRefusal as refusal:
-            if refusal.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
-                raise
-            return refusal.status == HTTPStatus.NOT_FOUND
-        found = fetched(document).resource
-        if not isinstance(found, Assignment):
-            return False  # of which definition it is cannot be read, so it cannot be asked for by that
-        if fold(assignment_id) in await self._ids_by_definition(found.definition_id):
-            raise SourceError(
-                f"{self._cluster.id}: the list of assignments lacks {assignment_id}, which still applies:"
-                " it is incomplete; the next poll tries again"
-            )
-        return True
+            return fate_by_refusal(refusal)
 
-    async def _ids_by_definition(self, definition_id: str) -> set[str]:
-        """The folded ids of all assignments of a definition that apply to the cluster."""
-        quoted = definition_id.replace("'", "''")
-        query = {**self._query, "$filter": f"policyDefinitionId eq '{quoted}'"}
-        return {fold(each.resource.id) for each in await self._list("policyAssignments", query)}
+    async def _gone(
+        self, missing: Mapping[str, Fetched | Fate], listed: Iterable[Assignment], ancestors: Iterable[Fetched]
+    ) -> frozenset[str]:
+        """The folded ids of known assignments that Azure itself says no longer apply (design property 3)."""
+        subscriptions = [each.resource for each in ancestors if isinstance(each.resource, Subscription)]
+        judge = partial(self._fate, groups_above(self._cluster, subscriptions, listed))
+        fates = await self.client.together(partial(judge, each) for each in missing.values())
+        return frozenset(key for key, fate in zip(missing, fates, strict=True) if fate in (Fate.DELETED, Fate.MOVED))
+
+    async def _fate(self, groups: frozenset[str] | None, answer: Fetched | Fate) -> Fate:
+        """What Azure proves of an assignment that the list lacks.
+
+        SourceError where it applies: the list is not whole then, and what else it lacks is not known.
+        """
+        if isinstance(answer, Fate):
+            return answer
+        found = answer.resource
+        if not isinstance(found, Assignment):
+            return Fate.UNPROVEN
+        fate = fate_by_scopes(found, self._cluster.id, groups)
+        # Where its place is not known, Azure may still list it for the cluster when it is asked for by its definition.
+        if fate is Fate.APPLIES or (fate is Fate.UNPROVEN and await self._is_listed(found)):
+            raise SourceError(
+                f"{self._cluster.id}: the list of assignments lacks {found.id}, which still applies:"
+                " it is not whole, the next poll tries again"
+            )
+        return fate
+
+    async def _is_listed(self, assignment: Assignment) -> bool:
+        """Whether it is among the assignments of its definition that apply to the cluster."""
+        quoted = assignment.definition_id.replace("'", "''")
+        path = f"{self._cluster.id}/providers/Microsoft.Authorization/policyAssignments"
+        found = await self.client.list(path, {**self._query, "$filter": f"policyDefinitionId eq '{quoted}'"})
+        return fold(assignment.id) in {fold(str(each.get("id"))) for each in found}
+
+
+def _assignments_of(found: Iterable[Fetched]) -> list[Assignment]:
+    return [each.resource for each in found if isinstance(each.resource, Assignment)]
+
+
+def _shown(missing: Mapping[str, Fetched | Fate]) -> Iterator[Fetched]:
+    yield from (each for each in missing.values() if isinstance(each, Fetched))
 
 
 def _versions(assignment: Assignment) -> Iterator[str]:

@@ -55,14 +55,48 @@ _RETRIED: Final = frozenset(
 )
 _REMAINING: Final = "x-ms-ratelimit-remaining-"
 _LONGEST_REASON: Final = 300
+_FAILURE_CAUSE: Final = "x-ms-failure-cause"
+_API_VERSION_CODES: Final = frozenset(
+    {"invalidapiversionparameter", "missingapiversionparameter", "noregisteredproviderfound", "invalidresourcetype"}
+)
+# By the last type in a path, folded: which api-version it is asked with, as --api-version names them.
+_API_VERSION_NAMES: Final = {
+    "policyassignments": "policy",
+    "policydefinitions": "policy",
+    "policysetdefinitions": "policy",
+    "policyexemptions": "exemptions",
+    "policystates": "policy-states",
+    "managedclusters": "managed-clusters",
+    "connectedclusters": "connected-clusters",
+    "getentities": "management-groups",
+}
 
 
 class ArmRefusal(SourceError):  # noqa: N818 - a refusal is an answer, not a fault of ours
-    """ARM answered with an error status; a 403 or 404 of a definition need not end the whole read."""
+    """ARM answered with an error status. `code` is the error's code, empty where the body tells none.
 
-    def __init__(self, message: str, *, status: int) -> None:
+    `by_gateway` says that the answer is not the service's own; `passes` that asking again later can help.
+    """
+
+    def __init__(self, message: str, *, status: int, code: str = "", by_gateway: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
+        self.by_gateway = by_gateway
+
+    @property
+    def passes(self) -> bool:
+        """Whether it is likely to pass by itself."""
+        return _passes(self.status)
+
+    @property
+    def about_api_version(self) -> bool:
+        """Whether it is the api-version that this cloud does not have: no answer about the thing asked for at all."""
+        return self.code.casefold() in _API_VERSION_CODES
+
+    def because(self, what: str) -> ArmRefusal:
+        """The same refusal, told as the reason of something else."""
+        return ArmRefusal(f"{what}: {self}", status=self.status, code=self.code, by_gateway=self.by_gateway)
 
 
 class ArmClient:
@@ -196,7 +230,7 @@ class ArmClient:
             status = exc.status_code or 0
             if status < HTTPStatus.MULTIPLE_CHOICES:  # cut off, or no JSON
                 raise self._not_whole(path, exc) from exc
-            raise _refusal(path, status, _one_line(exc)) from exc
+            raise _refusal(path, status, exc) from exc
         except (AzureError, ValueError, RecursionError) as exc:  # the last for JSON nested without end
             raise self._not_whole(path, exc) from exc
 
@@ -357,20 +391,48 @@ async def _collected(entries: AsyncIterable[_Answer]) -> Sequence[_Answer]:
         raise ValueError("a page has no list in `value`") from exc
 
 
-def _refusal(path: str, status: int, said: str) -> ArmRefusal:
+def _refusal(path: str, status: int, error: HttpResponseError) -> ArmRefusal:
+    code = (error.error.code if error.error else "") or ""
+    # A proxy's page says nothing that is not in its status.
+    said = _one_line(error) if code else _phrase(status)
+    headers: Mapping[str, str] = getattr(error.response, "headers", {})
+    return ArmRefusal(
+        f"{path}: Azure answered {status}: {said}; {_advice(path, status, code)}",
+        status=status,
+        code=code,
+        by_gateway=headers.get(_FAILURE_CAUSE, "").casefold() == "gateway",
+    )
+
+
+def _passes(status: int) -> bool:
+    return status in _RETRIED or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "a status that HTTP does not name"
+
+
+def _advice(path: str, status: int, code: str) -> str:
+    """What to do about a refusal: wait where it passes, and otherwise what has to be mended for it to end."""
     scope, right = _needed_right(path)
+    if code.casefold() in _API_VERSION_CODES:
+        kind = path.rpartition("/providers/")[2].split("/")[1:2]
+        name = _API_VERSION_NAMES.get(kind[0].casefold() if kind else "", "NAME")
+        return f"this does not pass by itself: set --api-version {name}=VERSION to one that this cloud has"
     match status:
         case HTTPStatus.UNAUTHORIZED:
-            advice = "the credential is not accepted there: check its tenant, client and cloud"
+            return "the credential is not accepted there: check its tenant, client and cloud"
         case HTTPStatus.FORBIDDEN:
-            advice = f"grant its identity Reader, or a role with {right}, at {scope}"
-        case HTTPStatus.NOT_FOUND:
-            advice = "check the id"
+            return f"this does not pass by itself: grant its identity Reader, or a role with {right}, at {scope}"
         case HTTPStatus.TOO_MANY_REQUESTS:
-            advice = "Azure is throttling: poll less often"
+            return "Azure is throttling: poll less often"
+        case _ if _passes(status):
+            return "the next poll tries again"
         case _:
-            advice = "the next poll tries again"
-    return ArmRefusal(f"{path}: Azure answered {status}: {said}; {advice}", status=status)
+            return "this does not pass by itself: check the id"
 
 
 def _needed_right(path: str) -> tuple[str, str]:

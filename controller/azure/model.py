@@ -42,6 +42,16 @@ def contains(scope: str, resource_id: str) -> bool:
     return below == above or below.startswith(above + "/")
 
 
+def stands_above(scope: str, resource_id: str, groups: frozenset[str] | None) -> bool | None:
+    """Whether a scope is the resource's or above it; None where that takes `groups`, its management groups, unknown."""
+    if contains(scope, resource_id):
+        return True
+    folded = fold(scope)
+    if not folded.startswith(MANAGEMENT_GROUPS):
+        return False
+    return None if groups is None else folded in groups
+
+
 class VersionKind(StrEnum):
     """The suffix that a version carries."""
 
@@ -275,7 +285,8 @@ class AzureState:
     """All that Azure, or a snapshot, says about one cluster. Complete: readers raise SourceError otherwise.
 
     `definitions` and `initiatives` map folded ids to every version at hand. `gone` holds the folded ids of assignments
-    whose own GET answered 404, which proves their deletion. `unreadable` maps folded ids to what is wrong with them.
+    that Azure proves deleted, or no longer assigned to the cluster (design property 3). `unreadable` maps folded ids to
+    what is wrong with them.
     """
 
     cluster: ClusterResource

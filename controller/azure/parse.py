@@ -525,11 +525,11 @@ def build_state(resources: Iterable[Located], cluster_id: str | None, gone: froz
         exemptions=tuple(shelf.of(Exemption)),
         gone=gone,
         unreadable=unreadable,
-        management_groups=_groups_above(cluster, shelf.of(Subscription), assignments),
+        management_groups=groups_above(cluster, shelf.of(Subscription), assignments),
     )
 
 
-def _groups_above(
+def groups_above(
     cluster: ClusterResource, subscriptions: Iterable[Subscription], assignments: Iterable[Assignment]
 ) -> frozenset[str] | None:
     """The management groups above the cluster; not believed where one that assigns to the cluster is not among them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from controller.azure.model import MANAGEMENT_GROUPS, contains, fold
+from controller.azure.model import stands_above
 from controller.policy.fields import location_of, normalised_location
 from controller.policy.verdict import Unknown, Verdict, all_of, any_of, negate
 
@@ -65,11 +65,7 @@ def _comparable(kind: str, value: str) -> str:
 
 def above_cluster(scope: str, state: AzureState) -> Verdict:
     """Whether a scope is the cluster's or above it; a management group's is known only where Azure told which are."""
-    if contains(scope, state.cluster.id):
-        return True
-    folded = fold(scope)
-    if not folded.startswith(MANAGEMENT_GROUPS):
-        return False
-    if state.management_groups is None:
-        return Unknown(f"it is not known whether the management group {scope} is above the cluster")
-    return folded in state.management_groups
+    above = stands_above(scope, state.cluster.id, state.management_groups)
+    return (
+        Unknown(f"whether the management group {scope} is above the cluster is not known") if above is None else above
+    )

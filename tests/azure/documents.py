@@ -40,6 +40,8 @@ class Documents:
         self._lock = threading.RLock()
         # Which management groups stand above the cluster's subscription; None means whichever is asked about.
         self.management_groups: frozenset[str] | None = None
+        # Folded ids that no list shows although they are there.
+        self.hidden: set[str] = set()
         for document in documents:
             self.put(document)
 
@@ -80,7 +82,7 @@ class Documents:
     def collection(self, scope: str, kind: str, query_filter: str, *, expanded: bool = False) -> list[Document]:
         """What the list of a kind at a scope holds, with one of ARM's filters."""
         with self._lock:
-            ids = [key for key in self._versions if _is_kind(key, kind)]
+            ids = [key for key in self._versions if _is_kind(key, kind) and key not in self.hidden]
             chosen = self._chooser(scope.casefold(), kind.casefold(), query_filter)
             found = [self.newest(key, expanded=expanded) for key in ids if chosen(key)]
             return [each for each in found if each is not None]

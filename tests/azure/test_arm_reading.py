@@ -262,8 +262,8 @@ async def test_remaining_reads_are_told(arm: Standin, open_reader: OpenReader) -
     async with open_reader() as reader:
         reading = await reader.read()
 
-    assert set(reading.remaining_reads) == {"subscription-reads", "tenant-reads"}
-    assert min(reading.remaining_reads.values()) == arm.remaining_reads
+    assert set(reading.remaining_reads) == {"subscription-reads", "subscription-global-reads", "tenant-reads"}
+    assert all(left == arm.remaining[bucket] for bucket, left in reading.remaining_reads.items())
     assert reading.requests == len(arm.requests)
 
 
@@ -342,9 +342,12 @@ def a_hundred_assignments(custom: int) -> Standin:
     return Standin([make_cluster(), *members, *own, initiative, *assignments], page_size=500)
 
 
-@pytest.mark.parametrize(("custom", "first", "settled"), [(0, 31, 3), (20, 32, 4)])
+@pytest.mark.parametrize(("custom", "first", "settled"), [(0, 32, 4), (20, 33, 5)])
 async def test_requests_at_a_hundred_assignments(custom: int, first: int, settled: int) -> None:
-    """The cluster, the assignments, the exemptions; a list per scope; first also the initiative and its members."""
+    """The cluster, the assignments, the exemptions and the proof that there are none; a list per scope.
+
+    First also the initiative and its members.
+    """
     clock = Clock()
     with a_hundred_assignments(custom) as arm:
         async with ArmReader(arm.settings(CLUSTER_ID), credential=arm.credential(), clock=clock) as reader:
