@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from azure.core.exceptions import AzureError, HttpResponseError
@@ -23,6 +23,7 @@ from azure.mgmt.policyinsights.models import QueryOptions
 from azure.mgmt.resource.policy.aio import PolicyClient
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
 
+from controller.azure.links import at_endpoint
 from controller.errors import InputError, SourceError
 
 if TYPE_CHECKING:
@@ -303,16 +304,15 @@ class _SecondToken(_Policy):
 
 
 class _Gate(_Policy):
-    """Lets requests out to one endpoint only, for they carry a token, and a link or a redirect may lead anywhere."""
+    """Sends every request to the endpoint, for it carries a token, and a link or a redirect may lead anywhere."""
 
     def __init__(self, endpoint: str, count: Callable[[Mapping[str, str] | None], None]) -> None:
         super().__init__()
-        self._home = urlsplit(endpoint)[:2]
+        self._endpoint = endpoint
         self._count = count
 
     async def send(self, request: _Request) -> _Response:
-        if urlsplit(request.http_request.url)[:2] != self._home:
-            raise ValueError(f"a link leads to another host, {urlsplit(request.http_request.url).netloc}")
+        request.http_request.url = at_endpoint(request.http_request.url, self._endpoint)
         self._count(None)
         response = await self.next.send(request)
         self._count(response.http_response.headers)

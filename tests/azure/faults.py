@@ -46,7 +46,6 @@ class FaultKind(StrEnum):
     NO_VALUE = "a page without its list"
     LOOP = "a page whose next page is itself"
     ASTRAY = "a page whose next page is on another host"
-    REGIONAL = "a page whose next page is on a regional host"
     REDIRECT = "307 to another host"
 
 

@@ -66,10 +66,6 @@ _STATES: Final = re.compile(
 )
 
 
-# Where a fault's links lead: ARM hands out such of its regions, and nothing else may be followed.
-_HOSTS: Final = {FaultKind.ASTRAY: "https://elsewhere.test", FaultKind.REGIONAL: "https://WestUS.{0}"}
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request as it came in."""
@@ -280,8 +276,8 @@ class Standin:
         following = {**request.query, "$skiptoken": str(start if kind is FaultKind.LOOP else end)}
         following.pop("cursor", None)
         if (end < len(entries) and kind is not FaultKind.LAST_PAGE) or kind in (FaultKind.LOOP, FaultKind.ASTRAY):
-            host = _HOSTS[kind].format(self._server.host) if kind in _HOSTS else self._server.url
-            # With braces, so that whoever takes a link for a template is found out.
+            # Of a region, as ARM's are; with braces, so that whoever takes a link for a template is found out.
+            host = "https://elsewhere.test" if kind is FaultKind.ASTRAY else f"https://WestUS.{self._server.host}"
             page[link] = f"{host}{request.path}?{urlencode(following)}&cursor={{{end}}}"
         if kind is FaultKind.NO_VALUE:
             del page["value"]

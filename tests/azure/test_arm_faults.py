@@ -101,16 +101,6 @@ async def test_a_definition_that_cannot_be_had_for_now_ends_the_read(
             await reader.read()
 
 
-async def test_a_link_that_leads_to_another_host_is_not_followed_with_our_token(
-    arm: Standin, open_reader: OpenReader
-) -> None:
-    arm.fail(FaultKind.ASTRAY, ASSIGNMENTS)
-
-    async with open_reader() as reader:
-        with pytest.raises(SourceError, match=r"a link leads to another host, elsewhere\.test"):
-            await reader.read()
-
-
 async def test_no_more_requests_run_at_once_than_are_allowed(arm: Standin, open_reader: OpenReader) -> None:
     arm.fail(FaultKind.SLOW, times=ALWAYS)
 
