@@ -116,7 +116,11 @@ class _Proofs:
             message = "its policy is enforced by another object now"
             return Delete(live, DeleteReason.MOVED, message, tuple(sorted(self._objects[key])))
         if key.assignment_id in self._desired.gone:
-            return Delete(live, DeleteReason.ASSIGNMENT_GONE, "Azure says that its assignment is deleted, or is for this cluster no more")
+            return Delete(
+                live,
+                DeleteReason.ASSIGNMENT_GONE,
+                "Azure says that its assignment is deleted, or is for this cluster no more",
+            )
         if key.assignment_id in self._desired.listed:
             return Delete(live, DeleteReason.MEMBER_GONE, "its assignment no longer has this policy")
         return Delete(live, DeleteReason.UNLISTED, "its assignment is no longer listed")
