@@ -24,7 +24,7 @@ async def find_ancestors(arm: ArmClient, cluster_id: str, api_version: str) -> D
     try:
         entities = await arm.list("/providers/Microsoft.Management/getEntities", query, method="POST")
     except ArmRefusal as refusal:
-        if refusal.status not in _UNSEEN:
+        if refusal.about_api_version or refusal.status not in _UNSEEN:
             raise
         return None
     return next((each for each in entities if str(each.get("name")).casefold() == subscription.casefold()), None)

@@ -17,7 +17,7 @@ from controller.azure.ancestors import find_ancestors
 from controller.azure.catalogue import EXPAND, Catalogue, Fetched, Kind, Wanted, fetched
 from controller.azure.client import ArmClient, ArmRefusal
 from controller.azure.credentials import make_credential
-from controller.azure.model import MANAGEMENT_GROUPS, Assignment, Initiative, Subscription, fold
+from controller.azure.model import MANAGEMENT_GROUPS, Assignment, Initiative, Subscription, Unreadable, fold
 from controller.azure.parse import build_state, cluster_of, groups_above
 from controller.azure.proofs import Fate, check_empty, fate_by_refusal, fate_by_scopes, is_assignment_id
 from controller.errors import InputError, SourceError
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from controller.azure.access import ArmSettings
     from controller.azure.client import Document
     from controller.azure.model import AzureState, DefinitionReference, Override
+    from controller.azure.parse import Located
 
 _MANAGED_CLUSTERS: Final = "microsoft.containerservice/managedclusters"
 _AT_SCOPE: Final = "atScope()"
@@ -43,13 +44,36 @@ _MEMBERS: Final = "policydefinitionreferenceid"
 class Reading:
     """One complete read. `documents` are the raw ones, a snapshot's content; `remaining_reads` what ARM still allows.
 
-    `requests` counts every request sent for it, retries too.
+    `requests` counts every request sent for it, retries too. `lacks` names what is there and could not be read, with
+    the reason: its members are Unresolved, and a snapshot of the documents is not all that Azure says.
     """
 
     state: AzureState
     documents: tuple[Document, ...]
     requests: int
     remaining_reads: Mapping[str, int]
+    lacks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """All that a read brought. `needs_groups`: something depends on the management groups above the cluster."""
+
+    found: list[Fetched]
+    gone: frozenset[str]
+    needs_groups: bool
+
+    def located(self) -> Iterator[Located]:
+        """What the documents say, each with its place."""
+        return ((each.resource.id, each.resource) for each in self.found)
+
+    def lacks(self, state: AzureState) -> Iterator[str]:
+        """What is there and could not be read, with the reason."""
+        if self.needs_groups and state.management_groups is None:
+            yield f"the management groups above {state.cluster.id}: let the account read them, up to the root group"
+        for each in self.found:
+            if each.document is None and isinstance(each.resource, Unreadable):
+                yield f"{each.resource.id}: {each.resource.reason}"
 
 
 class ArmReader:
@@ -97,15 +121,16 @@ class ArmReader:
         before = self.client.requests
         try:
             async with self._in_time():
-                found, gone = await self._read(known_assignments)
-            state = build_state(((each.resource.id, each.resource) for each in found), self._cluster.id, gone)
+                answers = await self._read(known_assignments)
+            state = build_state(answers.located(), self._cluster.id, answers.gone)
         except InputError as exc:
             raise SourceError(f"{self._cluster.id}: Azure's answer cannot be used: {exc}") from exc
         return Reading(
             state=state,
-            documents=tuple(each.document for each in found if each.document is not None),
+            documents=tuple(each.document for each in answers.found if each.document is not None),
             requests=self.client.requests - before,
             remaining_reads=dict(self.client.remaining),
+            lacks=tuple(answers.lacks(state)),
         )
 
     async def policy_states(self) -> Sequence[Any]:
@@ -124,11 +149,12 @@ class ArmReader:
                 f"{self._cluster.id}: reading Azure took more than {limit:g} s: look for throttling, or allow more time"
             ) from exc
 
-    async def _read(self, known_assignments: Collection[str]) -> tuple[list[Fetched], frozenset[str]]:
+    async def _read(self, known_assignments: Collection[str]) -> _Answers:
         cluster, listed, exemptions = await self.client.together((self._resource, self._assignments, self._exemptions))
         missing = await self._missing(known_assignments, listed)
         assignments = _assignments_of(listed)
-        ancestors = await self._ancestors(assignments, _assignments_of(_shown(missing)))
+        needs_groups = _needs_groups(assignments, _assignments_of(_shown(missing)))
+        ancestors = await self._ancestors() if needs_groups else []
         gone = await self._gone(missing, assignments, ancestors)
         initiatives = await self._initiatives.bring(
             Wanted(each.definition_id, version) for each in assignments for version in _versions(each)
@@ -137,17 +163,11 @@ class ArmReader:
         definitions = await self._definitions.bring(
             wanted for each in assignments for wanted in _wanted_definitions(each, references)
         )
-        return sorted([*cluster, *ancestors, *listed, *exemptions, *initiatives, *definitions], key=_order), gone
+        found = sorted([*cluster, *ancestors, *listed, *exemptions, *initiatives, *definitions], key=_order)
+        return _Answers(found, gone, needs_groups=needs_groups)
 
-    async def _ancestors(self, listed: Iterable[Assignment], missing: Iterable[Assignment]) -> list[Fetched]:
-        """What tells the groups above, where an assignment excludes one, or one that the list lacks is assigned to one.
-
-        Nothing else depends on them.
-        """
-        scopes = [scope for each in (*listed, *missing) for scope in each.not_scopes]
-        scopes += [each.scope for each in missing]
-        if not any(fold(scope).startswith(MANAGEMENT_GROUPS) for scope in scopes):
-            return []
+    async def _ancestors(self) -> list[Fetched]:
+        """What tells the management groups above the cluster; nothing where Azure does not show them."""
         found = await find_ancestors(self.client, self._cluster.id, self._settings.api_versions.management_groups)
         return [] if found is None else [fetched(found)]
 
@@ -220,6 +240,13 @@ class ArmReader:
         path = f"{self._cluster.id}/providers/Microsoft.Authorization/policyAssignments"
         found = await self.client.list(path, {**self._query, "$filter": f"policyDefinitionId eq '{quoted}'"})
         return fold(assignment.id) in {fold(str(each.get("id"))) for each in found}
+
+
+def _needs_groups(listed: Iterable[Assignment], missing: Iterable[Assignment]) -> bool:
+    """Whether anything depends on the groups above: one is excluded, or one that the list lacks is assigned to one."""
+    scopes = [scope for each in (*listed, *missing) for scope in each.not_scopes]
+    scopes += [each.scope for each in missing]
+    return any(fold(scope).startswith(MANAGEMENT_GROUPS) for scope in scopes)
 
 
 def _assignments_of(found: Iterable[Fetched]) -> list[Assignment]:

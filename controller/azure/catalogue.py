@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from controller.azure.client import ArmRefusal
 from controller.azure.model import Initiative, PolicyDefinition, Unreadable, Version, VersionPattern, fold
 from controller.azure.parse import parse_resource, scope_of
+from controller.azure.proofs import says_not_found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from controller.azure.parse import Resource
 
 EXPAND: Final = "LatestDefinitionVersion, EffectiveDefinitionVersion"
-# An id that Azure finds malformed spoils what needs it, as one that may not be read does, and nothing else.
-_UNREADABLE: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN)
+# An id that Azure finds malformed spoils what needs it, as one that may not be read does, and nothing else. So does a
+# 404 that does not speak of the definition.
+_UNREADABLE: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 
 class Kind(StrEnum):
@@ -91,10 +93,11 @@ class Catalogue:
             self._query["$expand"] = EXPAND
 
     async def bring(self, wanted: Iterable[Wanted]) -> list[Fetched]:
-        """Every version that is wanted and there. One that is not there (404) is left out: its members are Unresolved.
+        """Every version that is wanted and there. One that is not there is left out: its members are Unresolved.
 
         So is one that may not be read (403), or whose id is none to Azure (400), as an Unreadable that says so: what
-        needs it is kept as it is, and a custom definition high up in the tree does not stop everything else.
+        needs it is kept as it is, and a custom definition high up in the tree does not stop everything else. An
+        api-version that the cloud does not have says nothing about any definition: it is raised.
         """
         distinct = {each.key: each for each in wanted if f"/{self._kind}/".casefold() in each.definition_id.casefold()}
         self._kept = {key: kept for key, kept in self._kept.items() if key in distinct}
@@ -111,9 +114,7 @@ class Catalogue:
         try:
             documents = await self._arm.list(path, {**self._query, "$filter": "atExactScope()"})
         except ArmRefusal as refusal:
-            if refusal.status not in (*_UNREADABLE, HTTPStatus.NOT_FOUND):
-                raise
-            return {} if refusal.status == HTTPStatus.NOT_FOUND else refusal
+            return _bearable(refusal)
         return {fold(str(each.get("id"))): fetched(each) for each in documents}
 
     async def _find(self, wanted: Wanted, held: dict[str, _Held]) -> Collection[Fetched]:
@@ -124,9 +125,9 @@ class Catalogue:
                 return [Fetched(Unreadable(wanted.definition_id, str(refusal)), None)]
             case known:
                 head = known.get(fold(wanted.definition_id))
-                if head is None:
-                    return []
-                return [head] if _fits(head.resource, wanted.version) else await self._fetch(wanted)
+                # What a list does not show may be hidden from the reader, so it is asked for by itself.
+                shown = head is not None and _fits(head.resource, wanted.version)
+                return [head] if head is not None and shown else await self._fetch(wanted)
 
     async def _built_in(self, wanted: Wanted) -> Collection[Fetched]:
         kept = self._kept.get(wanted.key)
@@ -148,11 +149,16 @@ class Catalogue:
             versions = [fetched(each) for each in await self._arm.list(f"{path}/versions", self._query)]
             return [each for each in versions if _fits(each.resource, version)]
         except ArmRefusal as refusal:
-            if refusal.status in _UNREADABLE:
-                return [Fetched(Unreadable(wanted.definition_id, str(refusal)), None)]
-            if refusal.status == HTTPStatus.NOT_FOUND:
+            if says_not_found(refusal, self._kind):
                 return []
-            raise
+            return [Fetched(Unreadable(wanted.definition_id, str(_bearable(refusal))), None)]
+
+
+def _bearable(refusal: ArmRefusal) -> ArmRefusal:
+    """The refusal, where it concerns one definition or one scope; raised where it passes, or all reading fails so."""
+    if refusal.about_api_version or refusal.status not in _UNREADABLE:
+        raise refusal
+    return refusal
 
 
 def fetched(document: Document) -> Fetched:

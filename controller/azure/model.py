@@ -270,7 +270,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A resource that was there but does not parse: whatever depends on it is Unresolved, the rest goes on.
+    """A resource that was there but does not parse, or may not be read: whatever depends on it is Unresolved, the rest goes on.
 
     `concerns` is the id of the assignment that a malformed exemption names, empty where even that cannot be read.
     """

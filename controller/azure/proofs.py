@@ -27,6 +27,8 @@ _NOT_FOUND_CODES: Final = {
     "policyAssignments": "policyassignmentnotfound",
     "policyExemptions": "policyexemptionnotfound",
     "policyEnrollments": "policyenrollmentnotfound",
+    "policyDefinitions": "policydefinitionnotfound",
+    "policySetDefinitions": "policysetdefinitionnotfound",
 }
 
 

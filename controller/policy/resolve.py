@@ -156,7 +156,7 @@ class _Resolver:
         doubt = self.doubts.get(_ANY) or self.doubts.get(fold(assignment.id))
         if doubt is None:
             return None
-        message = f"the exemption {doubt.id} does not parse: {doubt.reason}"
+        message = f"the exemption {doubt.id} cannot be read: {doubt.reason}"
         return unresolved(whole, Problem(UnresolvedReason.UNREADABLE, message))
 
     def _initiative(self, assigned: _Assigned) -> _AssignedInitiative:
@@ -181,7 +181,7 @@ class _Resolver:
         key = fold(wanted)
         broken = self.state.unreadable.get(key)
         if broken is not None:
-            raise Problem(UnresolvedReason.UNREADABLE, f"the {what} {wanted} does not parse: {broken.reason}")
+            raise Problem(UnresolvedReason.UNREADABLE, f"the {what} {wanted} cannot be read: {broken.reason}")
         found = shelf.get(key)
         if not found:
             message = f"the {what} {wanted} is missing: add it to the snapshot, or check that it exists in Azure"
