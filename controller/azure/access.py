@@ -19,6 +19,7 @@ class ApiVersions:
 
     policy: str = "2026-06-01"
     exemptions: str = "2022-07-01-preview"
+    enrollments: str = "2026-01-01-preview"
     managed_clusters: str = "2025-01-01"
     connected_clusters: str = "2024-01-01"
     policy_states: str = "2019-10-01"

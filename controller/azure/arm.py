@@ -11,13 +11,23 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.azure.ancestors import find_ancestors
 from controller.azure.catalogue import EXPAND, Catalogue, Fetched, Kind, Wanted, fetched
 from controller.azure.client import ArmClient, ArmRefusal
 from controller.azure.credentials import make_credential
-from controller.azure.model import MANAGEMENT_GROUPS, Assignment, Initiative, Subscription, Unreadable, fold
+from controller.azure.model import (
+    MANAGEMENT_GROUPS,
+    Assignment,
+    EnforcementMode,
+    Initiative,
+    NoEnrollments,
+    Subscription,
+    Unreadable,
+    fold,
+)
 from controller.azure.parse import build_state, cluster_of, groups_above
 from controller.azure.proofs import Fate, check_empty, fate_by_refusal, fate_by_scopes, is_assignment_id
 from controller.errors import InputError, SourceError
@@ -36,6 +46,7 @@ if TYPE_CHECKING:
 
 _MANAGED_CLUSTERS: Final = "microsoft.containerservice/managedclusters"
 _AT_SCOPE: Final = "atScope()"
+_ENROLL: Final = EnforcementMode.ENROLL.casefold()
 _VERSION_KINDS: Final = frozenset({"definitionversion", "policyversion"})
 _MEMBERS: Final = "policydefinitionreferenceid"
 
@@ -61,6 +72,7 @@ class _Answers:
 
     found: list[Fetched]
     gone: frozenset[str]
+    no_enrollments: NoEnrollments | None
     needs_groups: bool
 
     def located(self) -> Iterator[Located]:
@@ -71,6 +83,8 @@ class _Answers:
         """What is there and could not be read, with the reason."""
         if self.needs_groups and state.management_groups is None:
             yield f"the management groups above {state.cluster.id}: let the account read them, up to the root group"
+        if self.no_enrollments is not None and self.no_enrollments.refused:
+            yield f"enrollments: {self.no_enrollments.reason}"
         for each in self.found:
             if each.document is None and isinstance(each.resource, Unreadable):
                 yield f"{each.resource.id}: {each.resource.reason}"
@@ -122,7 +136,7 @@ class ArmReader:
         try:
             async with self._in_time():
                 answers = await self._read(known_assignments)
-            state = build_state(answers.located(), self._cluster.id, answers.gone)
+            state = build_state(answers.located(), self._cluster.id, answers.gone, answers.no_enrollments)
         except InputError as exc:
             raise SourceError(f"{self._cluster.id}: Azure's answer cannot be used: {exc}") from exc
         return Reading(
@@ -153,6 +167,7 @@ class ArmReader:
         cluster, listed, exemptions = await self.client.together((self._resource, self._assignments, self._exemptions))
         missing = await self._missing(known_assignments, listed)
         assignments = _assignments_of(listed)
+        enrollments = await self._enrollments(assignments)
         needs_groups = _needs_groups(assignments, _assignments_of(_shown(missing)))
         ancestors = await self._ancestors() if needs_groups else []
         gone = await self._gone(missing, assignments, ancestors)
@@ -163,8 +178,10 @@ class ArmReader:
         definitions = await self._definitions.bring(
             wanted for each in assignments for wanted in _wanted_definitions(each, references)
         )
-        found = sorted([*cluster, *ancestors, *listed, *exemptions, *initiatives, *definitions], key=_order)
-        return _Answers(found, gone, needs_groups=needs_groups)
+        enrolled = [] if isinstance(enrollments, NoEnrollments) else enrollments
+        found = [*cluster, *ancestors, *listed, *exemptions, *enrolled, *initiatives, *definitions]
+        unread = enrollments if isinstance(enrollments, NoEnrollments) else None
+        return _Answers(sorted(found, key=_order), gone, unread, needs_groups=needs_groups)
 
     async def _ancestors(self) -> list[Fetched]:
         """What tells the management groups above the cluster; nothing where Azure does not show them."""
@@ -185,6 +202,18 @@ class ArmReader:
     async def _exemptions(self) -> list[Fetched]:
         query = {"api-version": self._settings.api_versions.exemptions, "$filter": _AT_SCOPE}
         return await self._list("policyExemptions", query)
+
+    async def _enrollments(self, assignments: Iterable[Assignment]) -> list[Fetched] | NoEnrollments:
+        """The enrollments that hold for the cluster, or why there are none to be had; asked for where it matters."""
+        if not any(each.enforcement_mode.casefold() == _ENROLL for each in assignments):
+            return []
+        query = {"api-version": self._settings.api_versions.enrollments, "$filter": _AT_SCOPE}
+        try:
+            return await self._list("policyEnrollments", query)
+        except ArmRefusal as refusal:
+            if refusal.passes or refusal.status == HTTPStatus.UNAUTHORIZED:
+                raise
+            return NoEnrollments(str(refusal), refused=refusal.status == HTTPStatus.FORBIDDEN)
 
     async def _list(self, collection: str, query: Mapping[str, str]) -> list[Fetched]:
         path = f"{self._cluster.id}/providers/Microsoft.Authorization/{collection}"

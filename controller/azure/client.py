@@ -66,6 +66,7 @@ _API_VERSION_NAMES: Final = {
     "policydefinitions": "policy",
     "policysetdefinitions": "policy",
     "policyexemptions": "exemptions",
+    "policyenrollments": "enrollments",
     "policystates": "policy-states",
     "managedclusters": "managed-clusters",
     "connectedclusters": "connected-clusters",

@@ -234,6 +234,7 @@ class Assignment:
     overrides: tuple[Override, ...] = ()
     resource_selectors: tuple[ResourceSelector, ...] = ()
     is_initiative: bool = False
+    instance_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +249,25 @@ class Exemption:
     category: str = ""
     expires_on: datetime | None = None
     resource_selectors: tuple[ResourceSelector, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Enrollment:
+    """Has an assignment whose mode is Enroll enforced at a scope; it is for the assignment of that very instance id."""
+
+    id: str
+    scope: str
+    assignment_id: str
+    instance_id: str
+    resource_selectors: tuple[ResourceSelector, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NoEnrollments:
+    """Why enrollments could not be read. `refused`: there may be some; otherwise this cloud does not have them."""
+
+    reason: str
+    refused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +290,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A resource that was there but does not parse, or may not be read: whatever depends on it is Unresolved, the rest goes on.
+    """A resource that is there but does not parse, or may not be read: what depends on it is Unresolved.
 
     `concerns` is the id of the assignment that a malformed exemption names, empty where even that cannot be read.
     """
@@ -297,3 +317,4 @@ class AzureState:
     gone: frozenset[str] = frozenset()
     unreadable: Mapping[str, Unreadable] = field(default_factory=dict)
     management_groups: frozenset[str] | None = None
+    enrollments: tuple[Enrollment, ...] | NoEnrollments = ()

@@ -21,6 +21,7 @@ from controller.azure.model import (
     ClusterResource,
     DefinitionReference,
     EnforcementMode,
+    Enrollment,
     Exemption,
     Initiative,
     Override,
@@ -42,13 +43,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
+    from controller.azure.model import NoEnrollments
     from controller.jsontypes import Json
 
 T = TypeVar("T")
 V = TypeVar("V", PolicyDefinition, Initiative)
 
 Resource: TypeAlias = (
-    Assignment | PolicyDefinition | Initiative | Exemption | ClusterResource | Subscription | Unreadable
+    Assignment | PolicyDefinition | Initiative | Exemption | Enrollment | ClusterResource | Subscription | Unreadable
 )
 Located: TypeAlias = tuple[str, Resource]
 
@@ -267,6 +269,7 @@ def _assignment(node: _Node, resource_id: str) -> Assignment:
         overrides=tuple(_override(each) for each in node.nodes("overrides")),
         resource_selectors=_resource_selectors(node),
         is_initiative=type_of(definition_id).casefold() == _INITIATIVE,
+        instance_id=node.text("instanceId"),
     )
 
 
@@ -330,6 +333,16 @@ def _exemption(node: _Node, resource_id: str) -> Exemption:
         reference_ids=node.texts("policyDefinitionReferenceIds"),
         category=node.text("exemptionCategory"),
         expires_on=_moment(expires) if expires else None,
+        resource_selectors=_resource_selectors(node),
+    )
+
+
+def _enrollment(node: _Node, resource_id: str) -> Enrollment:
+    return Enrollment(
+        id=resource_id,
+        scope=_scope("", resource_id),
+        assignment_id=node.required("policyAssignmentId"),
+        instance_id=node.required("policyAssignmentInstanceId"),
         resource_selectors=_resource_selectors(node),
     )
 
@@ -468,6 +481,7 @@ _PARSERS: Final[Mapping[str, Callable[[_Node, str], Resource]]] = {
     _INITIATIVE: _initiative,
     f"{_INITIATIVE}/versions": _initiative_version,
     f"{_AUTHORIZATION}policyexemptions": _exemption,
+    f"{_AUTHORIZATION}policyenrollments": _enrollment,
     "/subscriptions": _subscription,
 }
 
@@ -504,11 +518,16 @@ class _Shelf:
         return [resource for _, resource in self.places.values() if isinstance(resource, kind)]
 
 
-def build_state(resources: Iterable[Located], cluster_id: str | None, gone: frozenset[str] = frozenset()) -> AzureState:
+def build_state(
+    resources: Iterable[Located],
+    cluster_id: str | None,
+    gone: frozenset[str] = frozenset(),
+    no_enrollments: NoEnrollments | None = None,
+) -> AzureState:
     """Everything read, as one state for one cluster. Each resource comes with its place, for messages.
 
     Without an id the cluster is the only one among the resources. InputError on doubles that differ, and where no
-    cluster is told. `gone` holds folded ids of assignments proven deleted.
+    cluster is told. `gone` holds folded ids of assignments proven deleted; `no_enrollments` why none could be read.
     """
     shelf, unreadable = _Shelf(), dict[str, Unreadable]()
     for place, resource in resources:
@@ -525,6 +544,7 @@ def build_state(resources: Iterable[Located], cluster_id: str | None, gone: froz
         exemptions=tuple(shelf.of(Exemption)),
         gone=gone,
         unreadable=unreadable,
+        enrollments=no_enrollments or tuple(shelf.of(Enrollment)),
         management_groups=groups_above(cluster, shelf.of(Subscription), assignments),
     )
 

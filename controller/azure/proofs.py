@@ -8,6 +8,7 @@ its own GET says so by its code, or shows a scope that does not hold the cluster
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -23,13 +24,9 @@ if TYPE_CHECKING:
 _ASSIGNMENT: Final = "microsoft.authorization/policyassignments"
 # A name that Azure takes and nobody gives: a malformed one would be answered with 400, whatever the rights are.
 _NOBODYS: Final = "azpolicy-may-this-be-read"
-_NOT_FOUND_CODES: Final = {
-    "policyAssignments": "policyassignmentnotfound",
-    "policyExemptions": "policyexemptionnotfound",
-    "policyEnrollments": "policyenrollmentnotfound",
-    "policyDefinitions": "policydefinitionnotfound",
-    "policySetDefinitions": "policysetdefinitionnotfound",
-}
+# On an assignment's code rests a deletion, so it is one code. Of other things it says that they may be read.
+_NOT_FOUND: Final = re.compile(r"policy\w*notfound")
+_NOT_FOUND_CODES: Final = {"policyAssignments": re.compile("policyassignmentnotfound")}
 
 
 class Fate(StrEnum):
@@ -66,8 +63,8 @@ def fate_by_scopes(assignment: Assignment, cluster_id: str, groups: frozenset[st
 
 def says_not_found(refusal: ArmRefusal, collection: str) -> bool:
     """Whether Azure Policy itself says that it holds no such thing: neither a gateway nor another service does."""
-    told = refusal.code.casefold() == _NOT_FOUND_CODES[collection]
-    return refusal.status == HTTPStatus.NOT_FOUND and told and not refusal.by_gateway
+    told = _NOT_FOUND_CODES.get(collection, _NOT_FOUND).fullmatch(refusal.code.casefold())
+    return refusal.status == HTTPStatus.NOT_FOUND and told is not None and not refusal.by_gateway
 
 
 async def check_empty(arm: ArmClient, cluster_id: str, collection: str, api_version: str) -> None:

@@ -42,8 +42,8 @@ _ADVICE: Final[Mapping[NotAppliedReason | UnresolvedReason, str]] = {
     NotAppliedReason.SELECTOR: "to enforce it, let a resourceSelector of the assignment select the cluster",
     NotAppliedReason.RULE: "nothing: the definition is for resources of another kind",
     NotAppliedReason.MODE: "nothing: Azure Resource Manager itself enforces it",
-    NotAppliedReason.NOT_ENROLLED: "to apply it, set the assignment's enforcementMode to Default",
-    NotAppliedReason.NOT_ENFORCED: "to apply it, set the assignment's enforcementMode to Default",
+    NotAppliedReason.NOT_ENROLLED: "to have it made, enroll the cluster, or set enforcementMode to Default",
+    NotAppliedReason.NOT_ENFORCED: "to have it made, set the assignment's enforcementMode to Default",
     UnresolvedReason.DEFINITION_MISSING: "complete the snapshot (azpolicy export), or give the account read rights",
     UnresolvedReason.VERSION_MISSING: "ask for a version that there is, or complete the snapshot (azpolicy export)",
     UnresolvedReason.UNREADABLE: "give the right that the reason names, or correct the document that it names",
@@ -55,7 +55,7 @@ _ADVICE: Final[Mapping[NotAppliedReason | UnresolvedReason, str]] = {
     UnresolvedReason.SELECTOR: _OUTSIDE_AZURE,
     UnresolvedReason.SCOPE: "let the account read the management groups, or name a subscription in notScopes",
     UnresolvedReason.OVERRIDE: _OUTSIDE_AZURE,
-    UnresolvedReason.ENFORCEMENT_MODE: "set enforcementMode to Default, DoNotEnforce or Enroll",
+    UnresolvedReason.ENFORCEMENT_MODE: "set enforcementMode to Default or DoNotEnforce, or let enrollments be read",
     UnresolvedReason.LEGACY_FORM: "use a newer version of the definition",
     UnresolvedReason.TEMPLATE: "fetch it (--templates url), or give a folder or a mirror that has it",
     UnresolvedReason.TEMPLATE_CONFLICT: "make all definitions use one source of the template",
@@ -227,7 +227,8 @@ def _enforced(each: Mapping[str, Any]) -> Iterator[str]:
         return
     action = f", enforcementAction {effect['enforcementAction']}" if effect["enforcementAction"] else ""
     mode = each["enforcementMode"]
-    by_mode = f" as enforcementMode is {mode}" if action and fold(mode) != fold(EnforcementMode.DEFAULT) else ""
+    # What Enroll comes to is in the notes: it depends on who is enrolled.
+    by_mode = f" as enforcementMode is {mode}" if action and fold(mode) == fold(EnforcementMode.DO_NOT_ENFORCE) else ""
     origin = f" by {effect['from']}" if effect["from"] else ""
     yield from _line("effect", f"{effect['value']}{origin}{action}{by_mode}")
     name = template["name"] or "mutation"

@@ -34,7 +34,7 @@ def enforcement_action(effect: Effect, mode: EnforcementMode, *, warn: bool) -> 
     | audit and warn | warn    | dryrun       |
     | disabled       | nothing | nothing      |
 
-    Enroll counts as DoNotEnforce: nothing is enforced on what nobody enrolled. Mutators have no action.
+    Enroll counts as DoNotEnforce here: of an enrolled cluster the mode is Default. Mutators have no action.
     """
     if effect not in (Effect.DENY, Effect.AUDIT):
         return ""

@@ -49,10 +49,9 @@ _NOT_ENFORCED: Final = {
     ),
     EnforcementMode.ENROLL: (
         NotAppliedReason.NOT_ENROLLED,
-        "enforcementMode is Enroll, and enrolments cannot be read, so the cluster counts as not enrolled",
+        "enforcementMode is Enroll, and the cluster is not enrolled",
     ),
 }
-_ENROLL_NOTE: Final = "enforcementMode is Enroll, and enrolments cannot be read, so it is audited and never denied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,5 +292,5 @@ def _in_force(inputs: MemberInput, effect: Effect, scope: Scope, binding: Bindin
         warn=details.warns(scope, binding),
         match=details.match(scope, binding),
         policy=details.policy(scope, binding),
-        notes=(*binding.notes, _ENROLL_NOTE) if inputs.mode is EnforcementMode.ENROLL else binding.notes,
+        notes=binding.notes,
     )

@@ -123,3 +123,15 @@ def make_exemption(name: str, assignment: str, *, scope: str = CLUSTER_ID, **pro
         "type": "Microsoft.Authorization/policyExemptions",
         "properties": {"policyAssignmentId": assignment, "exemptionCategory": "Waiver", **properties},
     }
+
+
+def make_enrollment(
+    name: str, assignment: str, instance: str, *, scope: str = MANAGEMENT_GROUP, **properties: Any
+) -> Document:
+    """An enrollment for an assignment whose enforcement mode is Enroll."""
+    return {
+        "id": f"{scope}{_AUTHORIZATION}/policyEnrollments/{name}",
+        "name": name,
+        "type": "Microsoft.Authorization/policyEnrollments",
+        "properties": {"policyAssignmentId": assignment, "policyAssignmentInstanceId": instance, **properties},
+    }
