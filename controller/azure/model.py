@@ -193,11 +193,15 @@ class EnforcementMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """One selector expression: `kind` is in (or not in) the listed values; exactly one of the two is given."""
+    """One selector expression: `kind` is in (or not in) the listed values; exactly one of the two is given.
+
+    A rollout has `progress` in place of both: the percentage of resources that it has reached.
+    """
 
     kind: str
     within: tuple[str, ...] | None = None
     not_in: tuple[str, ...] | None = None
+    progress: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,13 @@ class _Node:
             raise _Malformed(f"{self._at(key)} is missing")
         return value
 
+    def number(self, key: str) -> float | None:
+        """A number, None where absent."""
+        value = self.value.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise _Malformed(f"{self._at(key)} must be a number, is {_kind(value)}")
+        return value
+
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of strings, empty where absent."""
         return tuple(_string(item, f"{self._at(key)}[{index}]") for index, item in enumerate(self._list(key)))
@@ -320,6 +327,7 @@ def _selector(node: _Node) -> Selector:
         kind=node.required("kind"),
         within=None if node.raw("in") is None else node.texts("in"),
         not_in=None if node.raw("notIn") is None else node.texts("notIn"),
+        progress=node.number("progress"),
     )
 
 
