@@ -28,7 +28,10 @@ class ApiVersions:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How patient a read is: seconds, but for `retries` and `parallel`, which count requests."""
+    """How patient a read is, in seconds, and how many requests it makes: `retries`, `parallel` at once, `requests`.
+
+    More than `requests` are made where everything that matters needs them; they are the limit of what can wait.
+    """
 
     poll: float = 300.0
     retries: int = 3
@@ -36,6 +39,7 @@ class Limits:
     connect: float = 10.0
     answer: float = 30.0
     parallel: int = 8
+    requests: int = 30
     floating_versions: float = 3600.0
 
 

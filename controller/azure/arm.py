@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.azure.ancestors import find_ancestors
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from controller.azure.access import ArmSettings
     from controller.azure.client import Document
     from controller.azure.model import AzureState, DefinitionReference, Override
-    from controller.azure.parse import Located
 
 _MANAGED_CLUSTERS: Final = "microsoft.containerservice/managedclusters"
 _AT_SCOPE: Final = "atScope()"
@@ -74,10 +74,12 @@ class _Answers:
     gone: frozenset[str]
     no_enrollments: NoEnrollments | None
     needs_groups: bool
+    presumed: frozenset[str]
 
-    def located(self) -> Iterator[Located]:
-        """What the documents say, each with its place."""
-        return ((each.resource.id, each.resource) for each in self.found)
+    def state(self, cluster_id: str) -> AzureState:
+        """What the answers say; InputError where they contradict each other."""
+        state = build_state(((each.resource.id, each.resource) for each in self.found), cluster_id, self.gone)
+        return replace(state, presumed=self.presumed, enrollments=self.no_enrollments or state.enrollments)
 
     def lacks(self, state: AzureState) -> Iterator[str]:
         """What is there and could not be read, with the reason."""
@@ -130,13 +132,24 @@ class ArmReader:
     ) -> None:
         await self.client.__aexit__(kind, error, trace)
 
-    async def read(self, known_assignments: Collection[str] = ()) -> Reading:
-        """Everything, or SourceError with the one reason. `known_assignments`: ids that the cluster's objects carry."""
+    async def read(
+        self,
+        known_assignments: Collection[str] = (),
+        known_definitions: Collection[str] = (),
+        *,
+        thorough: bool = False,
+    ) -> Reading:
+        """Everything, or SourceError with the one reason. The known ids are those that the cluster's objects carry.
+
+        `thorough` reads at once what could wait (the state's `presumed`), whatever number of requests that takes.
+        """
         before = self.client.requests
+        self.client.remaining.clear()
         try:
             async with self._in_time():
-                answers = await self._read(known_assignments)
-            state = build_state(answers.located(), self._cluster.id, answers.gone, answers.no_enrollments)
+                limit = inf if thorough else before + self._settings.limits.requests
+                answers = await self._read(known_assignments, frozenset(map(fold, known_definitions)), limit)
+            state = answers.state(self._cluster.id)
         except InputError as exc:
             raise SourceError(f"{self._cluster.id}: Azure's answer cannot be used: {exc}") from exc
         return Reading(
@@ -163,7 +176,8 @@ class ArmReader:
                 f"{self._cluster.id}: reading Azure took more than {limit:g} s: look for throttling, or allow more time"
             ) from exc
 
-    async def _read(self, known_assignments: Collection[str]) -> _Answers:
+    async def _read(self, known_assignments: Collection[str], running: frozenset[str], limit: float) -> _Answers:
+        """All that there is; what can wait is read while fewer than `limit` requests were ever made."""
         cluster, listed, exemptions = await self.client.together((self._resource, self._assignments, self._exemptions))
         missing = await self._missing(known_assignments, listed)
         assignments = _assignments_of(listed)
@@ -174,14 +188,21 @@ class ArmReader:
         initiatives = await self._initiatives.bring(
             Wanted(each.definition_id, version) for each in assignments for version in _versions(each)
         )
-        references = _references(initiatives)
+        references = _references(initiatives.found)
         definitions = await self._definitions.bring(
-            wanted for each in assignments for wanted in _wanted_definitions(each, references)
+            (wanted for each in assignments for wanted in _wanted_definitions(each, references)),
+            limit=limit,
+            running=running,
         )
         enrolled = [] if isinstance(enrollments, NoEnrollments) else enrollments
-        found = [*cluster, *ancestors, *listed, *exemptions, *enrolled, *initiatives, *definitions]
-        unread = enrollments if isinstance(enrollments, NoEnrollments) else None
-        return _Answers(sorted(found, key=_order), gone, unread, needs_groups=needs_groups)
+        found = [*cluster, *ancestors, *listed, *exemptions, *enrolled, *initiatives.found, *definitions.found]
+        return _Answers(
+            found=sorted(found, key=_order),
+            gone=gone,
+            no_enrollments=enrollments if isinstance(enrollments, NoEnrollments) else None,
+            needs_groups=needs_groups,
+            presumed=definitions.presumed,
+        )
 
     async def _ancestors(self) -> list[Fetched]:
         """What tells the management groups above the cluster; nothing where Azure does not show them."""

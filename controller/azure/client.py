@@ -102,7 +102,9 @@ class ArmRefusal(SourceError):  # noqa: N818 - a refusal is an answer, not a fau
 
 
 class ArmClient:
-    """Reads ARM as one identity; an async context manager. `requests` and `remaining` tell what it has used up.
+    """Reads ARM as one identity; an async context manager. `requests` counts what it has sent.
+
+    `remaining` is the least that each bucket of ARM's was told to hold, since it was last cleared.
 
     `renew` makes the credential anew: after a 401 it would give the token that it keeps until that expires.
     """
@@ -247,7 +249,8 @@ class ArmClient:
             return
         for name, value in headers.items():
             if name.lower().startswith(_REMAINING) and value.isdecimal():
-                self.remaining[name.lower().removeprefix(_REMAINING)] = int(value)
+                bucket = name.lower().removeprefix(_REMAINING)
+                self.remaining[bucket] = min(int(value), self.remaining.get(bucket, int(value)))
 
 
 class _NoTokenError(Exception):

@@ -305,9 +305,18 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True)
+class InUse:
+    """The assignments and definitions that the cluster's objects name, as they are spelled there."""
+
+    assignments: frozenset[str] = frozenset()
+    definitions: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class AzureState:
     """All that Azure, or a snapshot, says about one cluster. Complete: readers raise SourceError otherwise.
 
+    `presumed` holds the folded ids of built-in definitions that have yet to be read and are likely of another mode.
     `definitions` and `initiatives` map folded ids to every version at hand. `gone` holds the folded ids of assignments
     that Azure proves deleted, or no longer assigned to the cluster (design property 3). `unreadable` maps folded ids to
     what is wrong with them.
@@ -322,3 +331,4 @@ class AzureState:
     unreadable: Mapping[str, Unreadable] = field(default_factory=dict)
     management_groups: frozenset[str] | None = None
     enrollments: tuple[Enrollment, ...] | NoEnrollments = ()
+    presumed: frozenset[str] = frozenset()

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
-    from controller.azure.model import NoEnrollments
     from controller.jsontypes import Json
 
 T = TypeVar("T")
@@ -526,16 +525,11 @@ class _Shelf:
         return [resource for _, resource in self.places.values() if isinstance(resource, kind)]
 
 
-def build_state(
-    resources: Iterable[Located],
-    cluster_id: str | None,
-    gone: frozenset[str] = frozenset(),
-    no_enrollments: NoEnrollments | None = None,
-) -> AzureState:
+def build_state(resources: Iterable[Located], cluster_id: str | None, gone: frozenset[str] = frozenset()) -> AzureState:
     """Everything read, as one state for one cluster. Each resource comes with its place, for messages.
 
     Without an id the cluster is the only one among the resources. InputError on doubles that differ, and where no
-    cluster is told. `gone` holds folded ids of assignments proven deleted; `no_enrollments` why none could be read.
+    cluster is told. `gone` holds folded ids of assignments proven deleted.
     """
     shelf, unreadable = _Shelf(), dict[str, Unreadable]()
     for place, resource in resources:
@@ -552,7 +546,7 @@ def build_state(
         exemptions=tuple(shelf.of(Exemption)),
         gone=gone,
         unreadable=unreadable,
-        enrollments=no_enrollments or tuple(shelf.of(Enrollment)),
+        enrollments=tuple(shelf.of(Enrollment)),
         management_groups=groups_above(cluster, shelf.of(Subscription), assignments),
     )
 

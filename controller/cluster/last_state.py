@@ -107,7 +107,7 @@ def _outcome(node: object) -> Outcome:
         case "rendered":
             return _built(Rendered, fields, member=_member, objects=_tuple(_ref), notes=_tuple(_text))
         case "not-applied":
-            return _built(NotApplied, fields, member=_member, reason=NotAppliedReason)
+            return _built(NotApplied, fields, member=_member, reason=NotAppliedReason, presumed=_flag)
         case "unresolved":
             return _built(Unresolved, fields, member=_member, reason=UnresolvedReason)
         case other:

@@ -42,10 +42,14 @@ if TYPE_CHECKING:
 
     from controller.azure.model import Assignment, AzureState, DefinitionReference, Exemption, Unreadable
     from controller.jsontypes import Json
-    from controller.policy.model import Resolution, Unresolved
+    from controller.policy.model import NotApplied, Resolution, Unresolved
 
 T = TypeVar("T", PolicyDefinition, Initiative)
 
+_PRESUMED: Final = (
+    "it is presumed to be of another mode, as Azure does not list it in category Kubernetes for clusters:"
+    " its text is read in one of the next polls"
+)
 _SET_DEFINITIONS: Final = "/policysetdefinitions/"
 
 
@@ -214,6 +218,12 @@ class _Resolver:
             prepared = self.prepared[id(definition)] = Prepared.of(definition, self.state.cluster, self.now)
         return prepared
 
+    def _without(self, definition_id: str, member: Member, problem: Problem) -> NotApplied | Unresolved:
+        """A member whose definition is not at hand: one that has yet to be read counts as one of another mode."""
+        if problem.reason is UnresolvedReason.DEFINITION_MISSING and fold(definition_id) in self.state.presumed:
+            return replace(not_applied(member, NotAppliedReason.MODE, _PRESUMED), presumed=True)
+        return unresolved(member, problem)
+
     def _single(self, assigned: _Assigned) -> Resolution:
         """An assignment of one definition."""
         assignment = assigned.assignment
@@ -228,7 +238,7 @@ class _Resolver:
             return not_applied(member, NotAppliedReason.DISABLED, "its effect is disabled (override)")
         prepared = self._definition(assignment.definition_id, asked, effective)
         if isinstance(prepared, Problem):
-            return unresolved(member, prepared)
+            return self._without(assignment.definition_id, member, prepared)
         member = replace(member, definition_name=prepared.definition.display_name, version=prepared.version)
         enforcement = assigned.enforcement
         given = ParameterValues(assignment.parameters, _folded(assignment.parameters), notes=enforcement.notes)
@@ -251,7 +261,7 @@ class _Resolver:
         if _disables(override):
             return not_applied(member, NotAppliedReason.DISABLED, "its effect is disabled (override)")
         if isinstance(prepared, Problem):
-            return unresolved(member, prepared)
+            return self._without(reference.definition_id, member, prepared)
         given = together.given(reference)
         return self.evaluator.decide(MemberInput(member, prepared, given, assigned.enforcement.mode, override))
 

@@ -32,7 +32,7 @@ from controller.cluster.readiness import Ready
 from controller.cluster.reasons import Reason
 from controller.gatekeeper.model import ObjectRef, Rendered, Role
 from controller.gatekeeper.naming import TEMPLATE_URL, name_digits
-from controller.policy.model import NotApplied, Unresolved
+from controller.policy.model import NotApplied, NotAppliedReason, Unresolved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,6 +98,15 @@ def assigned_name(member: Member) -> str:
     words = (_NOT_IN_NAMES.sub("-", name.casefold())[:_CUT].strip("-") for name in names)
     digits = name_digits(member.assignment_id, member.reference_id, member.definition_id)[:_DIGITS]
     return "-".join([*filter(None, words), digits])
+
+
+def adds_nothing(outcome: Outcome, there: Mapping[str, Any]) -> bool:
+    """Whether an AssignedPolicy that is there says of a member what is only presumed of it now.
+
+    Else each restart would rewrite the reports of all members of other modes, and again as their definitions are read.
+    """
+    presumed = isinstance(outcome, NotApplied) and outcome.presumed
+    return presumed and there.get("status", {}).get("reason") == NotAppliedReason.MODE
 
 
 def code_of(result: Result, role: Role, *, exists: bool) -> str:

@@ -84,9 +84,14 @@ class Metrics:
         )
         age.set_function(lambda: self._clock() - self._last_good)
         self._requests = Gauge("azpolicy_arm_requests", "Requests of the last poll.", registry=self.registry)
-        self._remaining = Gauge(
-            "azpolicy_arm_remaining_reads", "Reads that ARM still allows.", ["scope"], registry=self.registry
-        )
+        self._remaining = {
+            what: Gauge(f"azpolicy_arm_remaining_{what}", words, ["scope"], registry=self.registry)
+            for what, words in (
+                ("reads", "Reads that ARM still allows, by bucket."),
+                ("writes", "Writes that ARM still allows, by bucket; it counts a POST as one."),
+                ("requests", "Requests that a service behind ARM still allows, by bucket."),
+            )
+        }
         self._repair_seconds = Histogram(
             "azpolicy_repair_seconds", "From a watch event to the restored object.", registry=self.registry
         )
@@ -108,9 +113,18 @@ class Metrics:
         self._polls.labels("success" if ok else "failure").inc()
 
     def reading(self, figures: Mapping[str, float]) -> None:
-        """What the last reading of the source cost: requests sent, and reads that ARM still allows by its headers."""
+        """What the last reading of the source cost: `requests` sent, and what ARM still allows, by bucket.
+
+        A bucket is named as the end of ARM's header says, such as `subscription-global-reads`. One that the last
+        reading took nothing from is not told: what it held before says nothing of now.
+        """
+        for gauge in self._remaining.values():
+            gauge.clear()
         for name, value in figures.items():
-            (self._requests if name == "requests" else self._remaining.labels(name)).set(value)
+            if name == "requests":
+                self._requests.set(value)
+            elif (what := name.rpartition("-")[2]) in self._remaining:
+                self._remaining[what].labels(name).set(value)
 
     def synced(self, counts: Counts, *, problems: bool) -> None:
         """Takes over the figures of a finished full sync."""

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from controller.cluster.apply import WRITE_ACTIONS, Action
 from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, LiveObject
 from controller.errors import ClusterError
-from controller.report.assigned import Enforcement, Knowledge, assigned_policies
-from controller.report.conditions import LAST_CHANGES, Mode, Reported, SyncState, status_of
+from controller.report.assigned import Enforcement, Knowledge, adds_nothing, assigned_name, assigned_policies
+from controller.report.conditions import LAST_CHANGES, Mode, SyncState, status_of
 from controller.report.events import (
     COLLECTION,
     SYNC_REF,
@@ -239,6 +239,8 @@ class Reporter:
         if self._assigned is None or self._desired is None:
             return
         there = self._assigned
+        named = {assigned_name(each.member): each for each in self._desired.outcomes}
+        kept = {name for name, each in named.items() if name in there and adds_nothing(each, there[name].manifest)}
         for name in there.keys() - members.keys():
             response = await self._client.delete(ASSIGNED_POLICY, there[name])
             if not response.ok and response.status not in (_NOT_FOUND, _CONFLICT):
@@ -246,7 +248,7 @@ class Reporter:
             del there[name]
         patient = loop_time() < self._patient_until
         told = {n: m for n, m in members.items() if not (patient and m["status"]["outcome"] == Enforcement.PENDING)}
-        await asyncio.gather(*(self._write_one(there, name, wanted) for name, wanted in told.items()))
+        await asyncio.gather(*(self._write_one(there, n, wanted) for n, wanted in told.items() if n not in kept))
         if told.keys() != members.keys():
             asyncio.get_running_loop().call_later(self._patient_until - loop_time(), self._dirty.set)
 

@@ -88,6 +88,9 @@ class Documents:
             return [each for each in found if each is not None]
 
     def _chooser(self, scope: str, kind: str, query_filter: str) -> Callable[[str], bool]:
+        if found := re.fullmatch(r"category eq '(\w+)'", query_filter):
+            category = found[1]
+            return lambda key: not _scope_of(key) and self._category(key) == category
         if query_filter == "atExactScope()":
             return lambda key: _scope_of(key) == scope
         if kind in _VERSIONED:
@@ -106,6 +109,10 @@ class Documents:
             group = scope.removeprefix(_TENANT_GROUPS)
             return self.management_groups is None or group in self.management_groups
         return resource_id == scope or resource_id.startswith(scope + "/")
+
+    def _category(self, definition_id: str) -> str:
+        newest = self.newest(definition_id) or {}
+        return str(newest.get("properties", {}).get("metadata", {}).get("category", ""))
 
     def _assigns(self, assignment_id: str) -> str:
         [document] = self._versions[assignment_id].values()

@@ -342,11 +342,11 @@ def a_hundred_assignments(custom: int) -> Standin:
     return Standin([make_cluster(), *members, *own, initiative, *assignments], page_size=500)
 
 
-@pytest.mark.parametrize(("custom", "first", "settled"), [(0, 32, 4), (20, 33, 5)])
+@pytest.mark.parametrize(("custom", "first", "settled"), [(0, 6, 4), (20, 7, 5)])
 async def test_requests_at_a_hundred_assignments(custom: int, first: int, settled: int) -> None:
     """The cluster, the assignments, the exemptions and the proof that there are none; a list per scope.
 
-    First also the initiative and its members.
+    First also the initiative, and the built-ins of category Kubernetes, which are all its members.
     """
     clock = Clock()
     with a_hundred_assignments(custom) as arm:

@@ -55,6 +55,7 @@ def make_definition(name: str, version: str = "1.0.0", *, scope: str = "", **pro
             "displayName": f"Definition {name}",
             "policyType": "Custom" if scope else "BuiltIn",
             "mode": "Microsoft.Kubernetes.Data",
+            "metadata": {"category": "Kubernetes"},
             "version": version,
             "parameters": {"effect": {"type": "String", "defaultValue": "Audit"}},
             "policyRule": {
