@@ -181,7 +181,9 @@ class ArmClient:
         """The JSON object at `path`; ArmRefusal for an error status, SourceError for no answer or a malformed one."""
         return await self._answer(path, self._fetch(path, _url(path, query), "GET"))
 
-    async def list(self, path: str, query: Mapping[str, str], *, method: str = "GET") -> list[Document]:
+    async def list(
+        self, path: str, query: Mapping[str, str], *, method: str = "GET", headers: Mapping[str, str] | None = None
+    ) -> list[Document]:
         """Every entry of every page at `path`; a page that is missing or malformed is an error, never the end."""
         found: list[Document] = []
         url, seen = _url(path, query), set[str]()
@@ -189,7 +191,7 @@ class ArmClient:
             if url in seen:
                 raise SourceError(f"{path}: a page links back to an earlier one, so the answer is not complete")
             seen.add(url)
-            page = await self._answer(path, self._fetch(path, url, method))
+            page = await self._answer(path, self._fetch(path, url, method, headers))
             found += _entries(path, page)
             url = _next_page(path, page)
         return found
@@ -213,8 +215,9 @@ class ArmClient:
         path = f"{resource_id}/providers/Microsoft.PolicyInsights/policyStates"
         return await self._answer(path, _collected(states))
 
-    async def _fetch(self, path: str, url: str, method: str) -> Document:
-        response = await self._policy.send_request(HttpRequest(method, url), **self._patience)
+    async def _fetch(self, path: str, url: str, method: str, headers: Mapping[str, str] | None = None) -> Document:
+        request = HttpRequest(method, url, headers=dict(headers or {}))
+        response = await self._policy.send_request(request, **self._patience)
         if response.status_code != HTTPStatus.OK:  # an empty answer is none either
             raise HttpResponseError(response=response)
         document = response.json()

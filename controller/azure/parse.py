@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from controller.azure.model import (
@@ -427,14 +429,28 @@ def _initiative(node: _Node, resource_id: str) -> Initiative:
 
 def _references(nodes: list[_Node]) -> tuple[DefinitionReference, ...]:
     references: list[DefinitionReference] = []
+    given = [node.text("policyDefinitionReferenceId") for node in nodes]
+    taken = {each.casefold() for each in given if each}
     seen: set[str] = set()
-    for node in nodes:
-        # Without its reference id it cannot be told which live objects are the member's: then no member is read.
-        reference_id = node.required("policyDefinitionReferenceId")
+    for node, told in zip(nodes, given, strict=True):
+        reference_id = told or _made_reference_id(node, taken)
         again = reference_id.casefold() in seen
         seen.add(reference_id.casefold())
         references.append(_reference(node, reference_id, again=again))
     return tuple(references)
+
+
+def _made_reference_id(node: _Node, taken: set[str]) -> str:
+    """The reference id of a member in a file of the old form, where they were optional; it is put among those taken.
+
+    Azure gives such a member a number as it stores the initiative, by a rule that is not published, and always answers
+    with it. Ours comes from the definition's name, so that it stays the same when members come and go.
+    """
+    name = _last(node.text("policyDefinitionId")) or "member"
+    numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    found = next(each for each in numbered if each.casefold() not in taken)
+    taken.add(found.casefold())
+    return found
 
 
 def _reference(node: _Node, reference_id: str, *, again: bool) -> DefinitionReference:

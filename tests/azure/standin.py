@@ -228,7 +228,8 @@ class Standin:
         if fault is None:
             return None
         if fault.kind is FaultKind.HIDDEN:
-            listed = _LIST.fullmatch(request.path.rstrip("/"))
+            path = request.path.rstrip("/")
+            listed = _LIST.fullmatch(path) or path.casefold().endswith("/versions")
             return web.json_response({"value": []}) if listed else recorded("AuthorizationFailed")
         refuse = REFUSALS.get(fault.kind)
         return None if refuse is None else refuse(fault)

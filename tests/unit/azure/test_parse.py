@@ -296,10 +296,6 @@ BROKEN: dict[str, tuple[dict[str, Json], str]] = {
         make_definition(parameters={"x": make_parameter("String", allowedValues="a")}),
         "allowedValues must be a list",
     ),
-    "a member without reference id": (
-        make_initiative({"policyDefinitionId": definition_id()}),
-        "policyDefinitions[0].policyDefinitionReferenceId is missing",
-    ),
     "an exemption of nothing": (make_exemption(of=""), "properties.policyAssignmentId is missing"),
     "an expiry that is no date": (make_exemption(expiresOn="soon"), "expiresOn must be a date and time"),
     "half a surrogate pair": (make_assignment(effect="\ud83d"), "half a surrogate pair"),
@@ -337,6 +333,22 @@ def test_a_malformed_exemption_says_whom_it_concerns() -> None:
 
     assert isinstance(found, Unreadable)
     assert found.concerns == assignment_id()
+
+
+def test_members_of_the_old_form_without_reference_ids_are_named_by_their_definitions() -> None:
+    found = parse(
+        make_initiative(
+            {"policyDefinitionId": definition_id("probes")},
+            {"policyDefinitionId": definition_id("images"), "policyDefinitionReferenceId": None},
+            {"policyDefinitionId": definition_id("Probes")},
+            make_reference("probes-2", of=definition_id("labels")),
+            {"policyDefinitionReferenceId": ""},
+        )
+    )
+
+    assert isinstance(found, Initiative)
+    assert [each.reference_id for each in found.references] == ["probes", "images", "Probes-3", "probes-2", "member"]
+    assert [bool(each.fault) for each in found.references] == [False, False, False, False, True]
 
 
 def test_a_malformed_member_leaves_the_others_readable() -> None:
