@@ -24,6 +24,8 @@ class ApiVersions:
     connected_clusters: str = "2024-01-01"
     policy_states: str = "2019-10-01"
     management_groups: str = "2020-05-01"
+    resource_groups: str = "2021-04-01"
+    subscriptions: str = "2021-01-01"
 
 
 @dataclass(frozen=True, slots=True)

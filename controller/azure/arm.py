@@ -7,6 +7,7 @@ need for the definitions behind them. Import it only where Azure is read, for it
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.azure.ancestors import find_ancestors
-from controller.azure.catalogue import EXPAND, Catalogue, Fetched, Kind, Wanted, fetched
+from controller.azure.catalogue import EXPAND, Catalogue, Fetched, Kind, Wanted, bearable, fetched
 from controller.azure.client import ArmClient, ArmRefusal
 from controller.azure.credentials import make_credential
 from controller.azure.model import (
@@ -25,8 +26,10 @@ from controller.azure.model import (
     EnforcementMode,
     Initiative,
     NoEnrollments,
+    PolicyDefinition,
     Subscription,
     Unreadable,
+    calls,
     fold,
 )
 from controller.azure.parse import build_state, cluster_of, groups_above
@@ -194,8 +197,10 @@ class ArmReader:
             limit=limit,
             running=running,
         )
+        containers = await self._containers([*initiatives.found, *definitions.found])
         enrolled = [] if isinstance(enrollments, NoEnrollments) else enrollments
         found = [*cluster, *ancestors, *listed, *exemptions, *enrolled, *initiatives.found, *definitions.found]
+        found += containers
         return _Answers(
             found=sorted(found, key=_order),
             gone=gone,
@@ -208,6 +213,23 @@ class ArmReader:
         """What tells the management groups above the cluster; nothing where Azure does not show them."""
         found = await find_ancestors(self.client, self._cluster.id, self._settings.api_versions.management_groups)
         return [] if found is None else [fetched(found)]
+
+    async def _containers(self, found: Iterable[Fetched]) -> list[Fetched]:
+        """The resource group and the subscription of the cluster, each where a rule or a mapping asks for it."""
+        parts, versions = self._cluster.id.split("/"), self._settings.api_versions
+        asked = {
+            "resourceGroup": ("/".join(parts[:5]), versions.resource_groups),
+            "subscription": ("/".join(parts[:3]), versions.subscriptions),
+        }
+        texts = [json.dumps(each) for each in _expressions(found)]
+        used = [name for name in asked if any(map(calls(name).search, texts))]
+        return await self.client.together(partial(self._container, *asked[name]) for name in used)
+
+    async def _container(self, resource_id: str, api_version: str) -> Fetched:
+        try:
+            return fetched(await self.client.get(resource_id, {"api-version": api_version}))
+        except ArmRefusal as refusal:
+            return Fetched(Unreadable(resource_id, str(bearable(refusal))), None)
 
     async def _resource(self) -> list[Fetched]:
         versions = self._settings.api_versions
@@ -354,6 +376,16 @@ def _may_select(override: Override, reference_id: str) -> bool:
         if selector.not_in is not None and member in map(str.casefold, selector.not_in):
             return False
     return True
+
+
+def _expressions(found: Iterable[Fetched]) -> Iterator[Any]:
+    """Where a policy for clusters may have expressions: rules, and what initiatives make of their parameters."""
+    for each in found:
+        match each.resource:
+            case PolicyDefinition() as definition if definition.for_clusters:
+                yield definition.rule
+            case Initiative() as initiative:
+                yield [reference.parameters for reference in initiative.references]
 
 
 def _order(found: Fetched) -> tuple[str, str]:

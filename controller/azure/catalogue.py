@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Final
 
 from controller.azure.client import ArmRefusal
 from controller.azure.model import (
-    DATA_MODE,
     Initiative,
     PolicyDefinition,
     Unreadable,
@@ -173,7 +172,7 @@ class Catalogue:
         try:
             documents = await self._arm.list(path, {**self._query, "$filter": _CATEGORY})
         except ArmRefusal as refusal:
-            _bearable(refusal)
+            bearable(refusal)
             documents = []
         heads = {fold(str(each.get("id"))): fetched(each) for each in documents}
         self._heads = (heads, self._clock() + self._floating)
@@ -185,7 +184,7 @@ class Catalogue:
         try:
             documents = await self._arm.list(path, {**self._query, "$filter": "atExactScope()"})
         except ArmRefusal as refusal:
-            return _bearable(refusal)
+            return bearable(refusal)
         return {fold(str(each.get("id"))): fetched(each) for each in documents}
 
     async def _find(self, wanted: Wanted, held: dict[str, _Held]) -> Collection[Fetched]:
@@ -233,7 +232,7 @@ class Catalogue:
         except ArmRefusal as refusal:
             if says_not_found(refusal, self._kind):
                 return []
-            return [Fetched(Unreadable(wanted.definition_id, str(_bearable(refusal))), None)]
+            return [Fetched(Unreadable(wanted.definition_id, str(bearable(refusal))), None)]
         return [each for each in found if _fits(each.resource, version)] or found
 
     async def _get_or_none(self, path: str) -> Fetched | None:
@@ -246,7 +245,7 @@ class Catalogue:
             raise
 
 
-def _bearable(refusal: ArmRefusal) -> ArmRefusal:
+def bearable(refusal: ArmRefusal) -> ArmRefusal:
     """The refusal, where it concerns one definition or one scope; raised where it passes, or all reading fails so."""
     if refusal.about_api_version or refusal.status not in _UNREADABLE:
         raise refusal
@@ -280,7 +279,7 @@ def _is_newest(head: Resource, version: str) -> bool:
 def _is_for_clusters(found: Fetched | None) -> bool:
     """Whether a definition is of the mode that is for the objects in a cluster."""
     resource = None if found is None else found.resource
-    return isinstance(resource, PolicyDefinition) and resource.mode.casefold() == DATA_MODE.casefold()
+    return isinstance(resource, PolicyDefinition) and resource.for_clusters
 
 
 def _identity(found: Fetched) -> tuple[str, str]:

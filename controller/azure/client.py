@@ -71,6 +71,8 @@ _API_VERSION_NAMES: Final = {
     "managedclusters": "managed-clusters",
     "connectedclusters": "connected-clusters",
     "getentities": "management-groups",
+    "resourcegroups": "resource-groups",
+    "subscriptions": "subscriptions",
 }
 
 
@@ -426,8 +428,7 @@ def _advice(path: str, status: int, code: str) -> str:
     """What to do about a refusal: wait where it passes, and otherwise what has to be mended for it to end."""
     scope, right = _needed_right(path)
     if code.casefold() in _API_VERSION_CODES:
-        kind = path.rpartition("/providers/")[2].split("/")[1:2]
-        name = _API_VERSION_NAMES.get(kind[0].casefold() if kind else "", "NAME")
+        name = _API_VERSION_NAMES.get(right.split("/")[-2].casefold(), "NAME")
         return f"this does not pass by itself: set --api-version {name}=VERSION to one that this cloud has"
     match status:
         case HTTPStatus.UNAUTHORIZED:
@@ -443,8 +444,13 @@ def _advice(path: str, status: int, code: str) -> str:
 
 
 def _needed_right(path: str) -> tuple[str, str]:
-    """The scope and the action that reading `path` takes: `…/providers/NAMESPACE/TYPE[/NAME]` below the scope."""
-    scope, _, rest = path.rpartition("/providers/")
+    """The scope and the action that reading `path` takes: `…/providers/NAMESPACE/TYPE[/NAME]` below the scope.
+
+    A subscription and a resource group are of no provider in their ids, and of Microsoft.Resources in actions.
+    """
+    scope, provider, rest = path.rpartition("/providers/")
+    if not provider:
+        return path, "/".join(["Microsoft.Resources", *path.strip("/").split("/")[::2], "read"])
     segments = rest.split("/")
     action = "/".join([*segments[:2], "read"])
     own = segments[0] in {"Microsoft.Authorization", "Microsoft.PolicyInsights"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ def stands_above(scope: str, resource_id: str, groups: frozenset[str] | None) ->
     if not folded.startswith(MANAGEMENT_GROUPS):
         return False
     return None if groups is None else folded in groups
+
+
+@lru_cache
+def calls(function: str) -> re.Pattern[str]:
+    """Finds calls of a function in JSON text: a line break or a tab before the bracket is spelled with a backslash."""
+    return re.compile(rf"{function}(?:\s|\\[tnr])*\(", re.IGNORECASE)
 
 
 class VersionKind(StrEnum):
@@ -149,6 +156,11 @@ class PolicyDefinition:
     rule: Mapping[str, Json]
     description: str = ""
     built_in: bool = False
+
+    @property
+    def for_clusters(self) -> bool:
+        """Whether its mode is the one that is for the objects in a cluster."""
+        return self.mode.casefold() == DATA_MODE.casefold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +305,19 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
+class Container:
+    """A resource group or a subscription as ARM tells it: what resourceGroup() and subscription() yield in a rule."""
+
+    id: str
+    document: Mapping[str, Json]
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is a resource group."""
+        return "/resourcegroups/" in fold(self.id)
+
+
+@dataclass(frozen=True, slots=True)
 class Unreadable:
     """A resource that is there but does not parse, or may not be read: what depends on it is Unresolved.
 
@@ -317,6 +342,7 @@ class AzureState:
     """All that Azure, or a snapshot, says about one cluster. Complete: readers raise SourceError otherwise.
 
     `presumed` holds the folded ids of built-in definitions that have yet to be read and are likely of another mode.
+    `resource_group` and `subscription` hold the cluster, None where no rule asks for them or they could not be read.
     `definitions` and `initiatives` map folded ids to every version at hand. `gone` holds the folded ids of assignments
     that Azure proves deleted, or no longer assigned to the cluster (design property 3). `unreadable` maps folded ids to
     what is wrong with them.
@@ -332,3 +358,5 @@ class AzureState:
     management_groups: frozenset[str] | None = None
     enrollments: tuple[Enrollment, ...] | NoEnrollments = ()
     presumed: frozenset[str] = frozenset()
+    resource_group: Container | None = None
+    subscription: Container | None = None

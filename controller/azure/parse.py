@@ -21,6 +21,7 @@ from controller.azure.model import (
     Assignment,
     AzureState,
     ClusterResource,
+    Container,
     DefinitionReference,
     EnforcementMode,
     Enrollment,
@@ -51,7 +52,15 @@ T = TypeVar("T")
 V = TypeVar("V", PolicyDefinition, Initiative)
 
 Resource: TypeAlias = (
-    Assignment | PolicyDefinition | Initiative | Exemption | Enrollment | ClusterResource | Subscription | Unreadable
+    Assignment
+    | PolicyDefinition
+    | Initiative
+    | Exemption
+    | Enrollment
+    | ClusterResource
+    | Subscription
+    | Container
+    | Unreadable
 )
 Located: TypeAlias = tuple[str, Resource]
 
@@ -61,9 +70,11 @@ _AUTHORIZATION: Final = "microsoft.authorization/"
 _DEFINITION: Final = f"{_AUTHORIZATION}policydefinitions"
 _INITIATIVE: Final = f"{_AUTHORIZATION}policysetdefinitions"
 _CLUSTER_TYPES: Final = {name.casefold(): name for name in CLUSTER_TYPES}
+_CONTAINER_TYPES: Final = frozenset({"microsoft.resources/subscriptions", "microsoft.resources/resourcegroups"})
 _CLUSTER_ID: Final = re.compile(
     r"/subscriptions/[^/]+/resourcegroups/[^/]+/providers/(?P<type>[^/]+/[^/]+)/(?P<name>[^/]+)", re.IGNORECASE
 )
+_CONTAINER_ID: Final = re.compile(r"/subscriptions/[^/]+(/resourcegroups/[^/]+)?", re.IGNORECASE)
 _PROVIDERS: Final = re.compile("/providers/", re.IGNORECASE)
 _VERSION_OF: Final = re.compile(r"(?P<head>.+)/versions/[^/]+/?", re.IGNORECASE | re.DOTALL)
 
@@ -178,12 +189,14 @@ def parse_resource(document: Mapping[str, Json], place: str) -> Resource | None:
         raise InputError(f"{place}: this is not an ARM resource: it has neither 'id' nor 'type'")
     kind = (resource_type or type_of(resource_id or "")).casefold()
     parser = _PARSERS.get(kind)
-    if parser is None and kind not in _CLUSTER_TYPES:
+    if parser is None and kind not in _CLUSTER_TYPES and kind not in _CONTAINER_TYPES:
         return None
     if not resource_id or not resource_id.isprintable() or not resource_id.startswith("/"):
         raise InputError(f"{place}: {kind} needs its full resource id as 'id', it has {resource_id!r}")
     if fault:
         return _unreadable(resource_id, f"{place}: {fault}", document)
+    if kind in _CONTAINER_TYPES:
+        return Container(resource_id, document)
     if parser is None:
         return cluster_of(resource_id, document, place)
     try:
@@ -194,6 +207,8 @@ def parse_resource(document: Mapping[str, Json], place: str) -> Resource | None:
 
 def type_of(resource_id: str) -> str:
     """The resource type that an id spells, `Namespace/type[/subtype]`; empty where it spells none."""
+    if _CONTAINER_ID.fullmatch(resource_id.rstrip("/")):
+        return f"Microsoft.Resources/{resource_id.strip('/').split('/')[-2]}"
     above, *below = _PROVIDERS.split(resource_id)
     namespace, *rest = below[-1].strip("/").split("/") if below else [above]
     return "/".join((namespace, *rest[::2])) if below and rest else ""
@@ -525,12 +540,13 @@ def cluster_of(cluster_id: str, document: Mapping[str, Json] | None = None, plac
 class _Shelf:
     """Parsed resources by what tells them apart, each with the place it came from, so that doubles are found."""
 
-    places: dict[tuple[str, str], tuple[str, Resource]] = field(default_factory=dict)
+    places: dict[tuple[type[Resource], str, str], tuple[str, Resource]] = field(default_factory=dict)
 
     def put(self, place: str, resource: Resource) -> None:
         """Keeps the resource; the same again is fine, another of the same id and version is an InputError."""
         version = getattr(resource, "version", None)
-        key = (fold(resource.id), "" if version is None else str(version))
+        # A subscription is told twice: by itself, and with the management groups above it.
+        key = (type(resource), fold(resource.id), "" if version is None else str(version))
         known = self.places.setdefault(key, (place, resource))
         if known[1] != resource:
             what = f"{resource.id} version {version}" if version else resource.id
@@ -563,8 +579,14 @@ def build_state(resources: Iterable[Located], cluster_id: str | None, gone: froz
         gone=gone,
         unreadable=unreadable,
         enrollments=tuple(shelf.of(Enrollment)),
+        resource_group=_holder(cluster, (each for each in shelf.of(Container) if each.is_group)),
+        subscription=_holder(cluster, (each for each in shelf.of(Container) if not each.is_group)),
         management_groups=groups_above(cluster, shelf.of(Subscription), assignments),
     )
+
+
+def _holder(cluster: ClusterResource, containers: Iterable[Container]) -> Container | None:
+    return next((each for each in containers if contains(each.id, cluster.id)), None)
 
 
 def groups_above(

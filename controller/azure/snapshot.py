@@ -219,7 +219,9 @@ def _file_name(document: Mapping[str, Json]) -> Path:
     resource_id = str(document.get("id", ""))
     properties = document.get("properties")
     version = str(properties.get("version") or "") if isinstance(properties, dict) else ""
-    kind = (str(document.get("type") or "") or type_of(resource_id)).partition("/")[2]
+    # The type of what tells the management groups above a subscription has no namespace.
+    namespace, _, kind = (str(document.get("type") or "") or type_of(resource_id)).partition("/")
+    kind = kind if namespace else f"entities/{kind}" if kind else ""
     identity = f"{fold(resource_id)}\n{version.casefold()}"
     digits = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     # Lower case, for file systems that ignore it: an id in another case is the same resource and the same file.

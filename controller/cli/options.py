@@ -138,7 +138,8 @@ _AZURE = (
         multiple=True,
         envvar="AZPOLICY_API_VERSIONS",
         help="Another api-version for policy, exemptions, enrollments, managed-clusters, connected-clusters, "
-        "policy-states or management-groups: a sovereign cloud may lag behind. Can be repeated.",
+        "policy-states, management-groups, resource-groups or subscriptions: a sovereign cloud may lag behind. "
+        "Can be repeated.",
     ),
 )
 _CLUSTER = (

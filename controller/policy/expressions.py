@@ -380,9 +380,12 @@ def _utc_now(scope: Scope, pattern: str = ROUND_TRIP) -> str:
     return format_moment(scope.now, pattern)
 
 
-def _given(value: dict[str, Json] | None) -> Json:
+_NOT_READ = "its document was not read: let the account read it, or export again"
+
+
+def _given(value: dict[str, Json] | None, otherwise: str = "only in Azure") -> Json:
     if value is None:
-        raise ExpressionError("can only be evaluated in Azure")
+        raise ExpressionError(f"cannot be answered here, {otherwise}")
     return value
 
 
@@ -395,11 +398,11 @@ def _request_context(scope: Scope) -> Json:
 
 
 def _resource_group(scope: Scope) -> Json:
-    return _given(scope.resource_group)
+    return _given(scope.resource_group, _NOT_READ)
 
 
 def _subscription(scope: Scope) -> Json:
-    return _given(scope.subscription)
+    return _given(scope.subscription, _NOT_READ)
 
 
 _SCOPE_TABLE: Mapping[str, Callable[..., Json]] = {
@@ -438,6 +441,7 @@ _FORBIDDEN = frozenset({
     "variables",
 })  # fmt: skip
 _TAKES_LAMBDA = frozenset({"filter", "groupby", "lambdavariables", "map", "mapvalues", "reduce", "sort", "toobject"})
+# guid and uniqueString among them: how they are made is described, and no published value is there to check it with.
 _ONLY_AZURE = frozenset(
     {
         "guid",

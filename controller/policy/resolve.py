@@ -30,7 +30,7 @@ from controller.policy.assigned import (
 )
 from controller.policy.details import has_expression
 from controller.policy.expressions import ExpressionError, Scope, evaluate
-from controller.policy.members import Evaluator, MemberInput, ParameterValues, Prepared
+from controller.policy.members import Evaluator, MemberInput, ParameterValues, Prepared, Surroundings
 from controller.policy.model import Effect, Member, NotAppliedReason, UnresolvedReason
 from controller.policy.parameters import Binding, Declarations, bind
 from controller.policy.problem import Problem
@@ -133,7 +133,7 @@ class _Resolver:
 
     @classmethod
     def of(cls, state: AzureState, now: datetime) -> _Resolver:
-        evaluator = Evaluator(state.cluster, now)
+        evaluator = Evaluator(Surroundings(state.cluster, now, state.resource_group, state.subscription))
         return cls(
             state, now, evaluator, exemptions_by_member(state.exemptions), unreadable_by_assignment(state, EXEMPTIONS)
         )
@@ -177,7 +177,9 @@ class _Resolver:
             declared = self.declared[id(initiative)] = Declarations.of(initiative.parameters)
         binding = bind(declared, assignment.parameters)
         names = _folded(assignment.parameters)
-        return _AssignedInitiative(assigned, initiative, asked, binding, Scope(binding.values, self.now), names)
+        return _AssignedInitiative(
+            assigned, initiative, asked, binding, self.evaluator.around.scope(binding.values), names
+        )
 
     def _asked(self, assignment: Assignment) -> tuple[str, str]:
         """The version of what is assigned that is asked for, and the one that Azure says is effective."""
@@ -215,7 +217,7 @@ class _Resolver:
             return problem
         prepared = self.prepared.get(id(definition))
         if prepared is None:
-            prepared = self.prepared[id(definition)] = Prepared.of(definition, self.state.cluster, self.now)
+            prepared = self.prepared[id(definition)] = Prepared.of(definition, self.evaluator.around)
         return prepared
 
     def _without(self, definition_id: str, member: Member, problem: Problem) -> NotApplied | Unresolved:

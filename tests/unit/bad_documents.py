@@ -422,7 +422,9 @@ INITIATIVES: Final = {
     "an initiative without members": Case(
         documents(assigned(of=A), with_properties(INITIATIVE, {"policyDefinitions": []})), NOTHING
     ),
-    "a member without a reference id": Case(members(make_reference("")), "Unreadable", "ReferenceId is missing"),
+    "a member without a reference id and a definition": Case(
+        members(make_reference("", of="")), "Unreadable", "policyDefinitionId is missing"
+    ),
     "three hundred members with one reference id": Case(
         members(*[make_reference("one", definition_id("nowhere"))] * 300), "DefinitionMissing Unreadable"
     ),
