@@ -60,6 +60,9 @@ _FAILURE_CAUSE: Final = "x-ms-failure-cause"
 _API_VERSION_CODES: Final = frozenset(
     {"invalidapiversionparameter", "missingapiversionparameter", "noregisteredproviderfound", "invalidresourcetype"}
 )
+# What reading takes where the type's own `read` is not it: Reader has no actions, and states are asked for by POST.
+_STATES: Final = "Microsoft.PolicyInsights/policyStates"
+_ROLES: Final = {_STATES: f"a role with {_STATES}/queryResults/read and {_STATES}/queryResults/action"}
 # By the last type in a path, folded: which api-version it is asked with, as --api-version names them.
 _API_VERSION_NAMES: Final = {
     "policyassignments": "policy",
@@ -426,15 +429,16 @@ def _phrase(status: int) -> str:
 
 def _advice(path: str, status: int, code: str) -> str:
     """What to do about a refusal: wait where it passes, and otherwise what has to be mended for it to end."""
-    scope, right = _needed_right(path)
+    scope, kind = _scope_and_type(path)
     if code.casefold() in _API_VERSION_CODES:
-        name = _API_VERSION_NAMES.get(right.split("/")[-2].casefold(), "NAME")
+        name = _API_VERSION_NAMES.get(kind.rpartition("/")[2].casefold(), "NAME")
         return f"this does not pass by itself: set --api-version {name}=VERSION to one that this cloud has"
     match status:
         case HTTPStatus.UNAUTHORIZED:
             return "the credential is not accepted there: check its tenant, client and cloud"
         case HTTPStatus.FORBIDDEN:
-            return f"this does not pass by itself: grant its identity Reader, or a role with {right}, at {scope}"
+            role = _ROLES.get(kind) or f"Reader, or a role with {kind}/read"
+            return f"this does not pass by itself: grant its identity {role}, at {scope}"
         case HTTPStatus.TOO_MANY_REQUESTS:
             return "Azure is throttling: poll less often"
         case _ if _passes(status):
@@ -443,18 +447,17 @@ def _advice(path: str, status: int, code: str) -> str:
             return "this does not pass by itself: check the id"
 
 
-def _needed_right(path: str) -> tuple[str, str]:
-    """The scope and the action that reading `path` takes: `…/providers/NAMESPACE/TYPE[/NAME]` below the scope.
+def _scope_and_type(path: str) -> tuple[str, str]:
+    """Where a right to read `path` is granted, and of which type: `SCOPE/providers/NAMESPACE/TYPE[/NAME]`.
 
     A subscription and a resource group are of no provider in their ids, and of Microsoft.Resources in actions.
     """
     scope, provider, rest = path.rpartition("/providers/")
     if not provider:
-        return path, "/".join(["Microsoft.Resources", *path.strip("/").split("/")[::2], "read"])
-    segments = rest.split("/")
-    action = "/".join([*segments[:2], "read"])
-    own = segments[0] in {"Microsoft.Authorization", "Microsoft.PolicyInsights"}
-    return (scope or "the tenant") if own else path, action
+        return path, "/".join(["Microsoft.Resources", *path.strip("/").split("/")[::2]])
+    namespace, *segments = rest.split("/")
+    own = namespace in {"Microsoft.Authorization", "Microsoft.PolicyInsights"}
+    return (scope or "the tenant") if own else path, "/".join([namespace, *segments[:1]])
 
 
 def _one_line(error: Exception) -> str:
