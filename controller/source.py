@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from controller.azure.model import InUse
 from controller.azure.snapshot import fingerprint, read_snapshot
 from controller.errors import InputError
 from controller.gatekeeper.desired import desired_state
@@ -32,8 +33,8 @@ class InCluster(Protocol):
     async def running_templates(self) -> Mapping[str, RunningTemplate]:
         """Where our templates in the cluster came from, by name."""
 
-    async def assignment_ids(self) -> frozenset[str]:
-        """The assignments that our objects in the cluster name."""
+    async def in_use(self) -> InUse:
+        """What our objects in the cluster name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,9 @@ class NoCluster:
         """None."""
         return {}
 
-    async def assignment_ids(self) -> frozenset[str]:
-        """None."""
-        return frozenset()
+    async def in_use(self) -> InUse:
+        """Nothing."""
+        return InUse()
 
 
 class StateReader(Protocol):
@@ -100,7 +101,8 @@ class AzureReader:
 
     async def read(self, cluster: InCluster) -> AzureState:
         """All of it; assignments that the cluster's objects name and Azure no longer lists are asked for one by one."""
-        reading = await self.reader.read(await cluster.assignment_ids())
+        named = await cluster.in_use()
+        reading = await self.reader.read(named.assignments, named.definitions)
         self.figures = {"requests": float(reading.requests), **reading.remaining_reads}
         return reading.state
 
@@ -159,9 +161,9 @@ async def read_desired_state(options: SourceOptions) -> DesiredState:
 
 
 async def read_azure(options: SourceOptions) -> Reading:
-    """One whole reading of Azure itself, with the documents behind it; InputError where a snapshot is given."""
+    """One reading of all of Azure itself, with the documents behind it; InputError where a snapshot is given."""
     async with open_azure(options) as reader:
-        return await reader.read()
+        return await reader.read(thorough=True)
 
 
 @asynccontextmanager
@@ -171,7 +173,7 @@ async def open_azure(options: SourceOptions) -> AsyncIterator[ArmReader]:
     The SDK is imported here and nowhere else, for a snapshot does not need it.
     """
     if options.snapshot is not None:
-        raise InputError("this is about Azure itself: leave --snapshot (AZPOLICY_SNAPSHOT) out")
+        raise InputError("this command reads Azure itself: remove --snapshot (AZPOLICY_SNAPSHOT)")
     settings = options.azure.settings(options.cluster_id, os.environ)
     from controller.azure.arm import ArmReader  # noqa: PLC0415
 

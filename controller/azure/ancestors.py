@@ -14,6 +14,8 @@ from controller.azure.client import ArmRefusal
 if TYPE_CHECKING:
     from controller.azure.client import ArmClient, Document
 
+# Else Azure answers from a cache: Entities - List (REST API of management groups).
+_FRESH: Final = {"Cache-Control": "no-cache"}
 _UNSEEN: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 
@@ -22,9 +24,9 @@ async def find_ancestors(arm: ArmClient, cluster_id: str, api_version: str) -> D
     subscription = cluster_id.split("/")[2]
     query = {"api-version": api_version, "$filter": f"name eq '{subscription}'"}
     try:
-        entities = await arm.list("/providers/Microsoft.Management/getEntities", query, method="POST")
+        entities = await arm.list("/providers/Microsoft.Management/getEntities", query, method="POST", headers=_FRESH)
     except ArmRefusal as refusal:
-        if refusal.status not in _UNSEEN:
+        if refusal.about_api_version or refusal.status not in _UNSEEN:
             raise
         return None
     return next((each for each in entities if str(each.get("name")).casefold() == subscription.casefold()), None)

@@ -39,7 +39,7 @@ def find_gator(named: str) -> str:
     found = shutil.which(named)
     if found is None:
         raise InputError(
-            f"{named} is not to be found: install gator from Gatekeeper's releases, or name it with --gator PATH"
+            f"{named} was not found: install gator from Gatekeeper's releases, or name it with --gator PATH"
         )
     return found
 

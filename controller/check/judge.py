@@ -131,7 +131,7 @@ def judge(manifests: Sequence[Manifest], desired: DesiredState, *, gator: str, n
     objects = [Judged(m, _namespace(m, namespace, scopes)) for m in manifests if m.group not in _CLIENT_SIDE]
     machinery = [judged.manifest for judged in objects if judged.manifest.group in _MACHINERY]
     objects = [judged for judged in objects if judged.manifest.group not in _MACHINERY]
-    notes += [f"{m.location}: {m.kind} {m.name} is Gatekeeper's own configuration, it is not judged" for m in machinery]
+    notes += [f"{m.location}: {m.kind} {m.name} is Gatekeeper's own configuration and is not judged" for m in machinery]
     constraints = {o.ref: o for o in policies if o.role is Role.CONSTRAINT}
     documents = list(_documents(objects))
     answer = ask(gator, policies, [*(document.content for document in documents), *_namespaces(objects)])
@@ -153,14 +153,16 @@ def judge(manifests: Sequence[Manifest], desired: DesiredState, *, gator: str, n
 def _policies(desired: DesiredState) -> tuple[list[DesiredObject], list[str]]:
     """Templates and constraints that gator can judge by, and a note on each policy that it cannot."""
     mutators = [o for o in desired.objects if o.role is Role.MUTATOR]
-    notes = [f"{_policy_name(o)}: mutations are not applied, manifests are judged as written" for o in mutators]
+    notes = [f"{_policy_name(o)}: mutations are not applied; manifests are judged as written" for o in mutators]
     blind = {
         o.ref.name for o in desired.objects if o.role is Role.TEMPLATE and _EXTERNAL in json.dumps(o.manifest["spec"])
     }
     kept = []
     for wanted in desired.objects:
         if wanted.role is Role.CONSTRAINT and wanted.ref.kind.lower() in blind:
-            notes.append(f"{_policy_name(wanted)}: it asks an external data provider, which gator cannot: not judged")
+            notes.append(
+                f"{_policy_name(wanted)}: it asks an external data provider, which gator cannot do, so it is not judged"
+            )
         elif wanted.role is Role.CONSTRAINT or (wanted.role is Role.TEMPLATE and wanted.ref.name not in blind):
             kept.append(wanted)
     return kept, notes

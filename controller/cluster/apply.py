@@ -399,7 +399,7 @@ class _Run:
         except _Stopped as stop:
             if stop.reason != Reason.TEMPLATE_REJECTED:
                 raise
-            message = f"{stop} (the last good one is back in place)"
+            message = f"{stop}(the last good one is back in place)"
             if isinstance(change, Create) or not await self._put_back(change):
                 raise
             raise _Stopped(Reason.TEMPLATE_REJECTED, message, Action.REJECTED) from stop
@@ -420,9 +420,7 @@ class _Run:
             passing_since = (passing_since or now) if isinstance(verdict, Pending) and verdict.passing else None
             lasting = passing_since is not None and now - passing_since > PASSING_ERROR_SECONDS
             if isinstance(verdict, Broken) or lasting:
-                raise _Stopped(
-                    Reason.TEMPLATE_REJECTED, f"Gatekeeper does not take it: {verdict.message}", Action.REJECTED
-                )
+                raise _Stopped(Reason.TEMPLATE_REJECTED, f"Gatekeeper rejects it: {verdict.message}", Action.REJECTED)
             if now > deadline:
                 raise _Stopped(
                     Reason.TEMPLATE_NOT_READY, f"not ready after {self.ready_timeout:.0f} s: {verdict.message}"
@@ -475,7 +473,7 @@ class _Run:
             return Result(ref, Action.DELETED, change.reason, change.message, uid=change.live.uid)
         if response.status == HTTPStatus.CONFLICT:
             raise _Stopped(
-                Reason.CONCURRENT_CHANGES, f"{ref}: changed while it was to be deleted; the next sync decides again"
+                Reason.CONCURRENT_CHANGES, f"{ref}: changed before it could be deleted; the next sync decides again"
             )
         raise _Stopped(_refusal(response), f"{ref}: {response.message}")
 
@@ -500,7 +498,7 @@ class _Run:
                 raise _Stopped(Reason.IN_USE, f"kept: its constraint {result.ref.name} is still there", Action.BLOCKED)
         items, _ = await self.client.list_live(constraint_kind(name)) or ((), "")
         if staying := [live.ref.name for live in items if not live.deleting]:
-            raise _Stopped(Reason.IN_USE, f"kept: the constraint {staying[0]} came to use it", Action.BLOCKED)
+            raise _Stopped(Reason.IN_USE, f"kept: the constraint {staying[0]} uses it now", Action.BLOCKED)
 
     async def _templates_deleted(self) -> None:
         """Returns once the templates that are to go are gone: one that stays after all may need the data."""

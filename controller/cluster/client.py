@@ -69,7 +69,7 @@ class Connection:
         except (ConfigException, OSError, ValueError, KeyError, TypeError, YAMLError) as error:
             where = f"kubeconfig {os.pathsep.join(map(str, self._files()))}"
             detail = " ".join(str(error).split())
-            raise InputError(f"no cluster to talk to: {where}: {detail}; give --kubeconfig or --context") from error
+            raise InputError(f"no cluster to connect to: {where}: {detail}; give --kubeconfig or --context") from error
         # The default of 100 is a hard limit that open watches would use up; the semaphore below bounds requests.
         configuration.connection_pool_maxsize = 0
         return configuration
@@ -166,7 +166,7 @@ class KubeClient:
                 await asyncio.sleep(_backoff(attempt, None))
                 continue
             if response.ok and "kind" not in response.body:
-                raise ClusterError(f"{method} {path}: answered by something that is no Kubernetes API (a proxy?)")
+                raise ClusterError(f"{method} {path}: the answer is not from a Kubernetes API (a proxy?)")
             repeat = response.status in _TRANSIENT and (
                 method == "GET" or response.status == HTTPStatus.TOO_MANY_REQUESTS
             )
@@ -181,7 +181,9 @@ class KubeClient:
             return REQUEST_TIMEOUT
         left = self._fence()
         if left <= 0:
-            raise ClusterError(f"{method} {path}: not sent, another replica may be leading", reason=Reason.NOT_LEADING)
+            raise ClusterError(
+                f"{method} {path}: not sent, because another replica may lead", reason=Reason.NOT_LEADING
+            )
         return min(REQUEST_TIMEOUT, left)
 
     async def _once(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Response:
@@ -342,7 +344,7 @@ def _parsed(raw: bytes) -> Mapping[str, Any]:
         body = json.loads(raw) if raw.strip() else {}
     except ValueError:
         return {"message": raw[:200].decode(errors="replace")}
-    return body if isinstance(body, dict) else {"message": "the API server answered no JSON object"}
+    return body if isinstance(body, dict) else {"message": "the answer of the API server is not a JSON object"}
 
 
 def _backoff(attempt: int, retry_after: float | None) -> float:

@@ -73,9 +73,9 @@ class ClusterRecord:
     async def _check_marks(self) -> None:
         if self._marks.managed_by == ADDON and (running := await running_deployments(self._client)):
             raise Refused(
-                f"--managed-by {ADDON} is the add-on's own, and its deployment {running[0]} is in {NAMESPACE} of this "
-                f"cluster ({self._client.server}): both would fight over every object; use another value, or switch "
-                f"the add-on off"
+                f"--managed-by {ADDON} is the add-on's own value, and its deployment {running[0]} is in {NAMESPACE} of "
+                f"this cluster ({self._client.server}); both would fight over every object: use another value, or "
+                "switch the add-on off"
             )
 
     async def make(self, plan: Plan) -> None:

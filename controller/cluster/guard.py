@@ -72,7 +72,7 @@ class ComponentStore:
             good = load(text)
         except ValueError as error:
             where = self._maps.where(NAME)
-            log.warning("what was remembered of Gatekeeper is not used %s reason=%r", where, str(error))
+            log.warning("the record of Gatekeeper is not used %s reason=%r", where, str(error))
             return {}
         self._kept = text
         return good
@@ -84,7 +84,7 @@ class ComponentStore:
             return
         self._kept = None
         there = await self._maps.read(NAME)
-        await self._maps.write(NAME, {"data": {_KEY: text}}, there, purpose="remembering Gatekeeper")
+        await self._maps.write(NAME, {"data": {_KEY: text}}, there, purpose="recording Gatekeeper")
         self._kept = text
 
     async def forget(self) -> None:
@@ -178,7 +178,7 @@ class Guard:
         there = await self._there()
         look = compared(self._good, there)
         if look.lost and (why := await self._uninstalled(look)):
-            log.warning("Gatekeeper is uninstalled (%s): what was remembered of it is forgotten", why)
+            log.warning("Gatekeeper is uninstalled (%s): its record is forgotten", why)
             look = Look({ref: manifest for ref, manifest in look.good.items() if ref not in look.lost})
         self._good = look.good
         self._told = {ref: text for ref, text in self._told.items() if ref is None or ref in look.lost}
@@ -209,18 +209,18 @@ class Guard:
 
     def _only_tell(self, look: Look) -> None:
         for ref in look.lost:
-            self._tell(ref, f"{ref} of Gatekeeper was deleted or emptied; nothing is brought back now")
+            self._tell(ref, f"{ref} of Gatekeeper was deleted or emptied; nothing is restored now")
 
     async def _mend(self, look: Look) -> float:
         """Brings back what is due; seconds until the rest of it is."""
         wait = LOOK_SECONDS
         for ref, emptied in look.lost.items():
             if (held := self._fights.delay(ref, time.monotonic())) > 0:
-                self._tell(ref, f"somebody keeps deleting {ref} of Gatekeeper; it is brought back ever more slowly")
+                self._tell(ref, f"somebody keeps deleting {ref} of Gatekeeper; it is restored more and more slowly")
                 wait = min(wait, held)
             # A webhook that nobody answers would at best do nothing, and at worst refuse every request.
             elif why := await unanswered(self._client, look.good[ref].get("webhooks", ())):
-                self._tell(ref, f"{ref} of Gatekeeper is not brought back yet: {why}")
+                self._tell(ref, f"{ref} of Gatekeeper is not restored yet: {why}")
                 wait = min(wait, ANSWER_SECONDS)
             else:
                 await self._bring_back(ref, look.good[ref], emptied)
@@ -234,12 +234,12 @@ class Guard:
             response = await self._client.replace(resource, {**emptied.manifest, "webhooks": manifest["webhooks"]})
         if response.ok:
             self._fights.repaired(ref, time.monotonic())
-            why = "it was deleted" if emptied is None else "its webhooks were taken out"
+            why = "it was deleted" if emptied is None else "its webhooks were removed"
             log.warning("restored %s of Gatekeeper: %s", ref, why)
             self._restored(ref, why)
         # Otherwise somebody else was faster: the next look sees what is there.
         elif response.status not in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
-            self._tell(ref, f"{ref} of Gatekeeper cannot be brought back error={response.message!r}")
+            self._tell(ref, f"{ref} of Gatekeeper cannot be restored error={response.message!r}")
 
     def _tell(self, about: ObjectRef | None, text: str) -> None:
         """Logs what is new."""

@@ -128,10 +128,12 @@ def load(text: str) -> dict[ObjectRef, Manifest]:
             group = manifest["apiVersion"].rpartition("/")[0]
             live = LiveObject.of(_BY_KIND[group, manifest["kind"]], manifest)
             if not is_healthy(live) or restorable(live) != manifest or not _well_formed(manifest):
-                raise ValueError(f"{live.ref} is not as this version remembers a part of Gatekeeper")
+                raise ValueError(
+                    f"{live.ref} does not have the form in which this version records a part of Gatekeeper"
+                )
             good[live.ref] = manifest
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"it is no list of parts of Gatekeeper: {error!r}") from error
+        raise ValueError(f"it is not a list of parts of Gatekeeper: {error!r}") from error
     return good
 
 

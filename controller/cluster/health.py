@@ -82,7 +82,7 @@ def _images(workloads: Sequence[Mapping[str, Any]]) -> list[str]:
 async def _webhook_unavailable(client: KubeClient, webhook: Mapping[str, Any] | None, *, missing: bool) -> str:
     """Why no request is judged by Gatekeeper; empty where nothing says so."""
     if missing:
-        return f"{WEBHOOK_NAME} is not there: nothing is denied; install Gatekeeper's manifest or chart again"
+        return f"{WEBHOOK_NAME} is missing: nothing is denied; install Gatekeeper's manifest or chart again"
     hooks = (webhook or {}).get("webhooks") or ()
     if webhook is not None and not hooks:
         return f"{WEBHOOK_NAME} has no webhook: nothing is denied; install Gatekeeper's manifest or chart again"

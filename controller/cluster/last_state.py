@@ -97,7 +97,7 @@ def _checked_object(*, role: Role, manifest: Mapping[str, Json], members: tuple[
     except KeyError:
         expected = None
     if role is not expected:
-        raise UnusableStateError(f"{wanted.ref} of group {wanted.ref.group!r} is no {role}")
+        raise UnusableStateError(f"{wanted.ref} of group {wanted.ref.group!r} is not a {role}")
     return wanted
 
 
@@ -107,11 +107,11 @@ def _outcome(node: object) -> Outcome:
         case "rendered":
             return _built(Rendered, fields, member=_member, objects=_tuple(_ref), notes=_tuple(_text))
         case "not-applied":
-            return _built(NotApplied, fields, member=_member, reason=NotAppliedReason)
+            return _built(NotApplied, fields, member=_member, reason=NotAppliedReason, presumed=_flag)
         case "unresolved":
             return _built(Unresolved, fields, member=_member, reason=UnresolvedReason)
         case other:
-            raise UnusableStateError(f"{other!r} is no outcome that this version knows")
+            raise UnusableStateError(f"{other!r} is not an outcome that this version knows")
 
 
 def _member(node: object) -> Member:
@@ -140,25 +140,25 @@ def _ids(node: object) -> frozenset[str]:
 
 def _mapping(node: object) -> Mapping[str, Any]:
     if not isinstance(node, dict):
-        raise UnusableStateError(f"a {type(node).__name__} stands where an object should")
+        raise UnusableStateError(f"a {type(node).__name__}where an object should be")
     return node
 
 
 def _list(node: object) -> Sequence[object]:
     if not isinstance(node, list):
-        raise UnusableStateError(f"a {type(node).__name__} stands where a list should")
+        raise UnusableStateError(f"a {type(node).__name__}where a list should be")
     return node
 
 
 def _text(node: object) -> str:
     if not isinstance(node, str):
-        raise UnusableStateError(f"a {type(node).__name__} stands where a text should")
+        raise UnusableStateError(f"a {type(node).__name__}where a text should be")
     return node
 
 
 def _flag(node: object) -> bool:
     if not isinstance(node, bool):
-        raise UnusableStateError(f"a {type(node).__name__} stands where true or false should")
+        raise UnusableStateError(f"a {type(node).__name__}where true or false should be")
     return node
 
 
@@ -218,7 +218,7 @@ class LastState:
                 raise UnusableStateError(f"it is of cluster {desired.cluster_id}")
         except (ValueError, RecursionError) as error:
             log.warning(
-                "the last good state is not used, nothing is repaired until Azure was read, which writes it anew "
+                "the last good state is not used; nothing is repaired until Azure has been read, which writes it again "
                 "configmap=%s/%s reason=%r",
                 self._namespace,
                 NAME,
@@ -246,7 +246,7 @@ class LastState:
         text = unpacked(parts)
         digest = hashlib.sha256(text).hexdigest()
         if digest != _annotation(head, DIGEST):
-            raise UnusableStateError("it is not what was written: its digest differs")
+            raise UnusableStateError("its content was changed: the digest differs")
         return digest, of_document(json.loads(text))
 
     async def save(self, desired: DesiredState) -> None:

@@ -97,7 +97,7 @@ async def remove_owned(client: KubeClient, each: OwnedObject) -> Result:
         async with asyncio.timeout(_GONE_SECONDS):
             await _gone(client, each.path)
     except TimeoutError:
-        message = f"still there after {_GONE_SECONDS:.0f} s: finalizers hold it, or somebody made it again"
+        message = f"still there after {_GONE_SECONDS:.0f} s: finalizers hold it, or somebody created it again"
         return Result(each.ref, Action.FAILED, Reason.HELD, message)
     return Result(each.ref, Action.DELETED)
 

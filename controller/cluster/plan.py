@@ -102,7 +102,7 @@ def decide(
         return _deleting(desired, live)
     known = cached.get(live.uid)
     if isinstance(known, Rejection) and known == Rejection(spec_digest(live), spec_digest(desired)):
-        message = "Gatekeeper does not take this version of the template; the last good one stays"
+        message = "Gatekeeper rejects this version of the template; the last good one stays"
         return Rejected(desired, live, message)
     return _compare(desired, live, cached, answer)
 
@@ -110,7 +110,7 @@ def decide(
 def _deleting(desired: DesiredObject, live: LiveObject) -> Replace | Blocked:
     """Gatekeeper no longer enforces it: what keeps it in place is taken off, so that it can be made again."""
     if not live.metadata.get("finalizers"):
-        return Blocked(desired, "is being deleted; it is made again once it is gone")
+        return Blocked(desired, "is being deleted; it is created again when it is gone")
     target = target_for(desired, live)
     after = LiveObject(live.ref, target).projection()
     note = "is being deleted, and finalizers keep it in place; it is made again without them"
@@ -134,7 +134,7 @@ def _compare(
         return NeedsDryRun(desired, live, target)
     if answer.stored is None:
         after = wanted.projection()
-        note = f"compared as written, defaults may show as differences: {answer.unknown}"
+        note = f"compared as written; defaults may show as differences: {answer.unknown}"
         return Replace(desired, live, target, tuple(differences(before, after)), after, note=note)
     after = answer.stored.projection()
     dropped = missing(desired.manifest.get("spec"), after["spec"])
@@ -147,7 +147,7 @@ def _kept(desired: DesiredObject, live: LiveObject, dropped: tuple[str, ...] = (
     """Keep, but for a template that is as desired and does not compile: it was never good, and must not look so."""
     verdict = template_verdict(live, None) if desired.role is Role.TEMPLATE else None
     if isinstance(verdict, Broken):
-        return Rejected(desired, live, f"Gatekeeper does not take it: {verdict.message}")
+        return Rejected(desired, live, f"Gatekeeper rejects it: {verdict.message}")
     return Keep(desired, live, dropped)
 
 
@@ -249,5 +249,5 @@ def _unusable(template: Decision | Recreate, inventory: Inventory) -> str:
 
 def _conflict_message(live: LiveObject, marks: OwnershipMarks) -> str:
     owner = live.labels.get("managed-by", "")
-    whose = f"it is managed by {owner}" if owner and owner != marks.managed_by else "it was not made by azpolicy"
+    whose = f"it is managed by {owner}" if owner and owner != marks.managed_by else "azpolicy did not create it"
     return f"{whose}: delete it, or label it managed-by={marks.managed_by} to hand it over"

@@ -6,13 +6,14 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from controller.azure.model import InUse
 from controller.cluster.changes import Create, Keep, NeedsDryRun, Plan, ref_of
 from controller.cluster.inventory import take_inventory
 from controller.cluster.kinds import TEMPLATE, Inventory, kind_of
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.plan import decide, make_plan
 from controller.gatekeeper.model import Role
-from controller.gatekeeper.naming import ASSIGNMENT_ID, CONSTRAINT_GROUP, TEMPLATE_GROUP, RunningTemplate
+from controller.gatekeeper.naming import ASSIGNMENT_ID, CONSTRAINT_GROUP, DEFINITION_ID, TEMPLATE_GROUP, RunningTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,15 +46,16 @@ class Planner:
             if ownership(live, self.marks) is Ownership.OURS
         }
 
-    async def assignment_ids(self) -> frozenset[str]:
-        """The assignments that our constraints and mutators name, as they are spelled there."""
+    async def in_use(self) -> InUse:
+        """The assignments and definitions that our constraints and mutators name."""
         inventory = await take_inventory(self.client, ())
-        named = {
-            live.annotations.get(ASSIGNMENT_ID, "")
+        ours = [
+            live.annotations
             for live in inventory.objects.values()
             if live.ref.group != TEMPLATE_GROUP and ownership(live, self.marks) is Ownership.OURS
-        }
-        return frozenset(named - {""})
+        ]
+        named = (frozenset(each[key] for each in ours if each.get(key)) for key in (ASSIGNMENT_ID, DEFINITION_ID))
+        return InUse(*named)
 
     async def full(
         self, desired: DesiredState, limit: PruneLimit, *, ask_creates: bool = False

@@ -50,7 +50,7 @@ def template_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Ver
         final = any(e.get("code") not in PASSING_CODES for e in errors)
         return Broken(text) if final else Pending(text, passing=True)
     if is_status_stale(template):
-        return Pending("Gatekeeper has not taken up the template yet")
+        return Pending("Gatekeeper has not accepted the template yet")
     return _crd_verdict(template, crd)
 
 
@@ -70,21 +70,21 @@ def _told(errors: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 def _crd_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Verdict:
     if crd is None:
-        return Pending("its CustomResourceDefinition is not there yet")
+        return Pending("its CustomResourceDefinition does not exist yet")
     conditions = {c["type"]: c["status"] for c in (crd.get("status") or {}).get("conditions") or ()}
     if "deletionTimestamp" in crd["metadata"] or conditions.get("Terminating") == "True":
         return Pending("its CustomResourceDefinition is being deleted")
     if conditions.get("Established") != "True":
         return Pending("its CustomResourceDefinition is not established yet")
     if not _carries(_wanted_schema(template), _served_schema(crd)):
-        return Pending("its CustomResourceDefinition has the old schema still")
+        return Pending("its CustomResourceDefinition still has the old schema")
     return Ready()
 
 
 def constraint_verdict(constraint: LiveObject) -> Verdict:
     """Whether every Gatekeeper pod enforces a constraint's present generation; an unsupported VAP is no fault."""
     if is_status_stale(constraint):
-        return Pending("Gatekeeper has not taken up the constraint yet")
+        return Pending("Gatekeeper has not accepted the constraint yet")
     entries = _by_pod(constraint)
     errors = [str(e.get("message")) for entry in entries for e in entry.get("errors") or ()]
     if all(entry.get("enforced") for entry in entries):

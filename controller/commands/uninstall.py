@@ -68,8 +68,8 @@ class Uninstall:
         """Refused while somebody renews the operator's Lease: everything would be put back."""
         if holder := await operator_at_work(self.client, self.namespace):
             raise Refused(
-                f"the operator {holder} is at work and would put everything back: stop it first (helm uninstall, or "
-                "kubectl scale --replicas=0), or insist with --force"
+                f"the operator {holder} runs and would restore everything: stop it first (helm uninstall, or "
+                "kubectl scale --replicas=0), or use --force"
             )
 
     async def survey(self) -> Found:
@@ -105,7 +105,7 @@ class Uninstall:
             return outcome
         again, _ = await self._plan()
         if again.writes:
-            raise Refused(f"{ref_of(again.writes[0])} came back: an operator is at work that holds no Lease; stop it")
+            raise Refused(f"{ref_of(again.writes[0])} came back: an operator without a Lease runs; stop it")
         results = []
         for each in found.owned:
             results.append(await remove_owned(self.client, each))
@@ -118,7 +118,7 @@ def as_text(found: Found) -> Iterator[str]:
     recorded = f", recorded as {found.cluster_id}" if found.cluster_id else ""
     yield plain(f"uninstall from {found.server}{recorded}")
     yield from map(_line, found.plan.changes)
-    yield from (plain(f"! wait {ref}: it is being deleted already, and finalizers hold it") for ref in found.held)
+    yield from (plain(f"! wait {ref}: it is already being deleted, and finalizers hold it") for ref in found.held)
     yield from (plain(f"- delete {each.ref}") for each in found.owned)
     yield f"uninstall: {found.count} to delete" if found.count else "uninstall: nothing to delete"
 

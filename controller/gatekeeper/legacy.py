@@ -41,7 +41,7 @@ def _filled(action: str, values: dict[str, Json]) -> str:
     found = _VALUE.fullmatch(action.strip())
     if found is None:
         raise DocumentError(
-            f"{{{{{action[:_SHOWN]}}}}} is more than a value: only {{{{ .Values.name }}}} is understood"
+            f"{{{{{action[:_SHOWN]}}}}} is more than a value: azpolicy understands only {{{{ .Values.name }}}}"
         )
     value: Json = values
     for name in found.group(1).removeprefix(".").split("."):

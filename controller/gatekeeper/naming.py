@@ -93,7 +93,7 @@ class OwnershipMarks:
     def __post_init__(self) -> None:
         if not _LABEL_VALUE.fullmatch(self.managed_by):
             raise InputError(
-                f"managed-by value {self.managed_by!r} is no valid Kubernetes label value: use e.g. {MANAGED_BY}"
+                f"managed-by value {self.managed_by!r} is not a valid Kubernetes label value, such as {MANAGED_BY}"
             )
 
     def known(self, value: str | None) -> bool:

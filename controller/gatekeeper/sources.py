@@ -128,7 +128,9 @@ class Folder:
 
     def __init__(self, root: Path, origin: Origin) -> None:
         if not root.is_dir():
-            raise InputError(f"template folder {root} is no folder: name one that holds <name>/<vN>/template.yaml")
+            raise InputError(
+                f"template folder {root} is not a folder: name one that contains <name>/<vN>/template.yaml"
+            )
         self.origin = origin
         self._root = root
 
@@ -140,7 +142,7 @@ class Folder:
         """The document, read anew each time: a folder of the user's may change."""
         path = store_path(url)
         if path is None:
-            raise DocumentError(f"the {self.origin} holds only what is on Azure's template stores")
+            raise DocumentError(f"the {self.origin} has only the templates of Azure's template stores")
         try:
             content = await asyncio.to_thread(_read_file, self._root / path)
         except FileNotFoundError:
@@ -213,12 +215,12 @@ def decode(content: str) -> bytes:
     try:
         return base64.b64decode("".join(content.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise DocumentError(f"it is no base64 text: {error}") from error
+        raise DocumentError(f"it is not base64 text: {error}") from error
 
 
 def _read_file(path: Path) -> bytes:
     if not path.is_dir() and not stat.S_ISREG(path.stat().st_mode):
         # Opening a pipe would wait for its other end.
-        raise DocumentError(f"{path} is no file")
+        raise DocumentError(f"{path} is not a file")
     with path.open("rb") as file:
         return file.read(MAX_BYTES + 1)

@@ -94,7 +94,7 @@ def _settle(
     # The one that runs is still asked for but cannot be read now: to put another in its place would be a takeover.
     holder = running.url if running and nearest[winner] and running.url in unread - {""} else str(winner)
     others = sorted(str(address) for address in claimants if address != winner)
-    notes = tuple(f"template {name} is also asked for from {other}, which is not installed" for other in others)
+    notes = tuple(f"template {name} is also wanted from {other}, which is not installed" for other in others)
     settled: dict[DocumentSource, Chosen | Refusal] = {}
     for address, users in claimants.items():
         for source, document in users:

@@ -213,7 +213,9 @@ class _Translator:
         )  # fmt: skip
         if key not in self._matches:
             if not match.kinds or not match.api_groups:
-                raise Problem(UnresolvedReason.DETAILS, "details need both apiGroups and kinds, neither empty")
+                raise Problem(
+                    UnresolvedReason.DETAILS, "details need both apiGroups and kinds, and neither may be empty"
+                )
             if _ANY in match.kinds or _ANY in match.api_groups:
                 raise Problem(UnresolvedReason.DETAILS, "details may not have * in apiGroups or kinds")
             self._matches[key] = match_block(match, self.always_excluded)
@@ -287,7 +289,7 @@ def _without_collisions(drafts: list[_Draft | NotApplied | Unresolved]) -> list[
 
 
 def _collided(draft: _Draft) -> Unresolved:
-    message = f"another member of the same assignment and reference id claims {draft.object.ref}: give each its own"
+    message = f"another member of the same assignment and reference id needs {draft.object.ref} too: give each its own"
     return unresolved(draft.policy.member, Problem(UnresolvedReason.COLLISION, message))
 
 
@@ -308,5 +310,5 @@ def _constraint_body(text: str) -> dict[str, Json]:
     group = str(body.get("apiVersion")).partition("/")[0]
     if group != CONSTRAINT_GROUP or not isinstance(body.get("kind"), str):
         told = f"apiVersion {body.get('apiVersion')!r} and kind {body.get('kind')!r}"
-        raise DocumentError(f"the constraint file has {told}, and so is no constraint")
+        raise DocumentError(f"the constraint file has {told}, so it is not a constraint")
     return as_mapping(without_nulls(body), "the constraint file")

@@ -204,18 +204,18 @@ def _meaning(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
 def _why_none(desired: DesiredState, key: MemberKey | None) -> str:
     """Why there is nothing of azpolicy's for a member of the add-on's."""
     if key is None:
-        return "it does not say which assignment it is of"
+        return "its annotations name no assignment"
     for outcome in desired.outcomes:
         its = outcome.member.key
         if its == key or (outcome.member.whole and its.assignment_id == key.assignment_id):
             match outcome:
                 case Rendered():
-                    return "azpolicy has not made it yet"
+                    return "azpolicy has not created it yet"
                 case NotApplied() | Unresolved():
                     return f"for azpolicy it is {type(outcome).__name__} ({outcome.reason}): {outcome.message}"
                 case _:
                     assert_never(outcome)
-    return "no assignment that was read brings it"
+    return "no assignment that was read contains it"
 
 
 def _acting(by_owner: ObjectsByOwner, owner: Owner) -> tuple[LiveObject, ...]:
@@ -287,7 +287,7 @@ def _cover(old: LiveObject, new: LiveObject, direction: Direction, by_owner: Obj
 def _shortfalls(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     kinds = (str(old["kind"]), str(new["kind"]))
     if not {kinds[0], parallel_kind(kinds[0])} & {kinds[1], parallel_kind(kinds[1])}:
-        yield f"it is a {kinds[1]}, not a {kinds[0]}: which is stricter cannot be told"
+        yield f"it is a {kinds[1]}, not a {kinds[0]}: it is not known which is stricter"
     yield from shortfalls(old.get("spec") or {}, new.get("spec") or {})
 
 
@@ -299,7 +299,7 @@ def _unenforced(new: LiveObject, owner: Owner, by_owner: ObjectsByOwner) -> Iter
         return
     template = by_owner.template(owner, new.ref.kind)
     if template is None:
-        yield f"its template is not of {owner}: whoever made that may delete it"
+        yield f"its template does not belong to {owner}: somebody else may delete it"
     elif template.ref.name in by_owner.unready:
         yield f"its template is not ready: {by_owner.unready[template.ref.name]}"
 
@@ -380,10 +380,10 @@ async def _alone(session: Session) -> tuple[str, ...]:
     except ClusterError as error:
         if error.status != HTTPStatus.FORBIDDEN:
             raise
-        return ("the operator's Lease may not be read: see to it that no operator is at work",)
+        return ("no right to read the operator's Lease: make sure that no operator runs",)
     if holder:
         raise Refused(
-            f"the operator {holder} is at work and would take away what this step makes: stop it until the step finish "
+            f"the operator {holder} runs and would delete what this step creates: stop it until the step finish "
             "(helm uninstall, or kubectl scale --replicas=0)"
         )
     return ()
@@ -391,7 +391,7 @@ async def _alone(session: Session) -> tuple[str, ...]:
 
 def _left_out(desired: DesiredState) -> tuple[str, ...]:
     count = sum(wanted.role is Role.MUTATOR for wanted in desired.objects)
-    return (f"mutators left for --step enforce, as none has a dry run: {count}",) if count else ()
+    return (f"mutators are left for --step enforce, because they have no dry run: {count}",) if count else ()
 
 
 async def _switched_off(session: Session) -> None:

@@ -48,13 +48,13 @@ def _match(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
     for key in sorted(theirs.keys() | ours.keys()):
         covers = _MATCH.get(key, _nothing_or_same)
         if not covers(theirs.get(key), ours.get(key)):
-            yield f"match.{key} leaves out what the other looks at"
+            yield f"match.{key} does not match some objects that the other matches"
 
 
 def _rest(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
     for key in sorted((theirs.keys() | ours.keys()) - {_ACTION, _SCOPED, "match"}):
         if not same(theirs.get(key) or None, ours.get(key) or None):
-            yield f"{key} differ from the other's: which is stricter cannot be told"
+            yield f"{key} differ from the other's: it is not known which is stricter"
 
 
 def _nothing_or_same(theirs: Any, ours: Any) -> bool:

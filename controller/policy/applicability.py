@@ -95,7 +95,7 @@ class _Condition:
         (subject,), (condition,) = subjects, conditions
         known = _CONDITIONS.get(condition)
         if known is None:
-            raise _Undecided(f"{place}.{keys[condition]}: is no condition that azpolicy knows")
+            raise _Undecided(f"{place}.{keys[condition]}: is not a condition that azpolicy knows")
         wanted = self._evaluated(node[keys[condition]], f"{place}.{keys[condition]}")
         raw, at = node[keys[subject]], f"{place}.{keys[subject]}"
         if subject == "count":
@@ -145,7 +145,7 @@ class _Condition:
             if asked is None or (name is not None and asked.casefold() == name.casefold()):
                 return item
             if outer is None:
-                raise ExpressionError(f"'{asked}' is the name of no count around it")
+                raise ExpressionError(f"'{asked}' is not the name of a count around it")
             return outer(asked)
 
         return replace(self, scope=replace(self.scope, current=current))
@@ -158,7 +158,7 @@ def _same(verdicts: list[Verdict], place: str, doubts: list[Unknown]) -> Verdict
     if all(verdict is False for verdict in verdicts):
         return False
     unknown = next(each for each in (*doubts, *verdicts) if isinstance(each, Unknown))
-    return Unknown(f"{place}: how many there are is not known: {unknown.reason}")
+    return Unknown(f"{place}: the count is not known: {unknown.reason}")
 
 
 def _as_location(value: Json) -> Json:

@@ -76,4 +76,4 @@ def _check_text(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ExpressionError("the result holds half of a character") from None
+        raise ExpressionError("the result contains half of a character") from None

@@ -113,7 +113,7 @@ def _label_selector(value: Json, place: str) -> dict[str, Json] | None:
             case "matchExpressions":
                 _match_expressions(item, f"{place}.matchExpressions")
             case _:
-                raise Problem(UnresolvedReason.DETAILS, f"{place}.{key} is no part of a label selector")
+                raise Problem(UnresolvedReason.DETAILS, f"{place}.{key} is not part of a label selector")
     return selector or None
 
 
@@ -231,7 +231,7 @@ class Details:
             if known is None:
                 raise Problem(UnresolvedReason.DETAILS, f"{PLACE}.{key} is not known to azpolicy")
             if known[0] in given:
-                raise Problem(UnresolvedReason.DETAILS, f"{PLACE}.{key} comes twice, Azure ignores case")
+                raise Problem(UnresolvedReason.DETAILS, f"{PLACE}.{key} appears twice; Azure ignores case")
             if value is not None:
                 given[known[0]] = value
         form = _form(given)
@@ -294,7 +294,7 @@ def _form(given: Mapping[str, Json]) -> str:
     form = "constraintInfo" if leading == ["templateInfo"] and "constraintInfo" in given else leading[0]
     needed, refused = _FORMS[form]
     for name in sorted(needed - given.keys()):
-        raise Problem(UnresolvedReason.DETAILS, f"{PLACE}.{name} is missing, {form} needs it")
+        raise Problem(UnresolvedReason.DETAILS, f"{PLACE}.{name} is missing; {form} needs it")
     for name in sorted(refused & given.keys()):
-        raise Problem(UnresolvedReason.DETAILS, f"{PLACE}.{name} cannot stand beside {form}")
+        raise Problem(UnresolvedReason.DETAILS, f"{PLACE}.{name} cannot be combined with {form}")
     return form

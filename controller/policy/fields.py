@@ -57,7 +57,7 @@ def normalised_location(text: str) -> str:
 
 def _within(cluster: ClusterResource, name: str, *keys: str) -> Json | Unknown:
     if cluster.document is None:
-        return Unknown(f"the field '{name}' is not known, for the cluster's own document is not in the snapshot")
+        return Unknown(f"the field '{name}' is not known, because the cluster's own document is not in the snapshot")
     value: Json = dict(cluster.document)
     for key in keys:
         value = _property(value, key) if isinstance(value, dict) else None

@@ -149,11 +149,15 @@ class NotAppliedReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NotApplied:
-    """The member is known not to apply here; its objects are pruned."""
+    """The member is known not to apply here; its objects are pruned.
+
+    `presumed`: its definition has yet to be read, and counts as one of another mode until then.
+    """
 
     member: Member
     reason: NotAppliedReason
     message: str
+    presumed: bool = False
 
 
 class UnresolvedReason(StrEnum):

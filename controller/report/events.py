@@ -52,7 +52,7 @@ def event_draft_of(result: Result, *, drift: bool) -> EventDraft | None:
     if result.action not in WRITE_ACTIONS:
         return None
     if not drift:
-        note = result.message or f"{result.action.value} as the policy assignments in Azure say"
+        note = result.message or f"{result.action.value} to follow the policy assignments in Azure"
         return EventDraft(result.ref, result.uid, _CHANGED[result.action], note)
     editor = ", ".join(result.changed_by) or "not recorded"
     note = f"restored: {what_differed(result)}; changed by: {editor}"
@@ -82,7 +82,7 @@ def summarized(drafts: Sequence[EventDraft], sync_uid: str) -> tuple[EventDraft,
     if len(changes) <= AT_ONCE:
         return tuple(drafts)
     counts = (f"{sum(each.reason == word for each in changes)} {word.lower()}" for word in _CHANGED.values())
-    note = f"changes from Azure: {', '.join(counts)}; azpolicy status and the log have each"
+    note = f"changes from Azure: {', '.join(counts)}; azpolicy status and the log list them"
     rest = tuple(each for each in drafts if each not in changes)
     return (EventDraft(SYNC_REF, sync_uid, "Applied", note), *rest)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("azpolicy")
 _DIFFERENCES: Final = 8
-_CONTENDED: Final = "somebody keeps changing it back, repairs are delayed: find out which controller, and stop it"
+_CONTENDED: Final = "somebody keeps changing it back, so repairs are delayed: find the other controller, and stop it"
 
 
 class Journal:

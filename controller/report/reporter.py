@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from controller.cluster.apply import WRITE_ACTIONS, Action
 from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, LiveObject
 from controller.errors import ClusterError
-from controller.report.assigned import Enforcement, Knowledge, assigned_policies
-from controller.report.conditions import LAST_CHANGES, Mode, Reported, SyncState, status_of
+from controller.report.assigned import Enforcement, Knowledge, adds_nothing, assigned_name, assigned_policies
+from controller.report.conditions import LAST_CHANGES, Mode, SyncState, status_of
 from controller.report.events import (
     COLLECTION,
     SYNC_REF,
@@ -183,7 +183,7 @@ class Reporter:
                 await self.write()
             except ClusterError as error:
                 if str(error) != self._trouble:
-                    log.warning("report not written, it is tried again error=%r", str(error))
+                    log.warning("report not written, will be retried error=%r", str(error))
                 self._trouble = str(error)
                 self._look_again = True
                 self._dirty.set()
@@ -239,6 +239,8 @@ class Reporter:
         if self._assigned is None or self._desired is None:
             return
         there = self._assigned
+        named = {assigned_name(each.member): each for each in self._desired.outcomes}
+        kept = {name for name, each in named.items() if name in there and adds_nothing(each, there[name].manifest)}
         for name in there.keys() - members.keys():
             response = await self._client.delete(ASSIGNED_POLICY, there[name])
             if not response.ok and response.status not in _MEANWHILE:
@@ -246,7 +248,7 @@ class Reporter:
             del there[name]
         patient = loop_time() < self._patient_until
         told = {n: m for n, m in members.items() if not (patient and m["status"]["outcome"] == Enforcement.PENDING)}
-        await asyncio.gather(*(self._write_one(there, name, wanted) for name, wanted in told.items()))
+        await asyncio.gather(*(self._write_one(there, n, wanted) for n, wanted in told.items() if n not in kept))
         if told.keys() != members.keys():
             asyncio.get_running_loop().call_later(self._patient_until - loop_time(), self._dirty.set)
 
@@ -292,7 +294,7 @@ class Reporter:
             if self._budget.take(loop_time()):
                 await self._send(draft)
         if owed := self._budget.owed(loop_time()):
-            note = f"{owed} more repairs, changes or problems: the log has each"
+            note = f"{owed} more repairs, changes or problems: the log lists them"
             await self._send(EventDraft(SYNC_REF, self._sync_uid, "EventsSuppressed", note))
         if self._budget.in_debt:
             asyncio.get_running_loop().call_later(_RETRY, self._dirty.set)

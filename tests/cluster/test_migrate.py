@@ -318,7 +318,7 @@ def test_no_violating_pod_is_admitted_when_the_add_on_leaves_its_objects_behind(
         assert "0 covered, 3 missing" in world.away("--step", "check", code=1)
         assert world.azpolicy.writes(mark) == []
 
-        assert "mutators left for --step enforce, as none has a dry run: 1" in world.away("--step", "shadow")
+        assert "mutators are left for --step enforce, because they have no dry run: 1" in world.away("--step", "shadow")
         shadows = [live for path, live in world.ours().items() if path.startswith(CONSTRAINTS)]
         assert [live["spec"]["enforcementAction"] for live in shadows] == ["dryrun"] * len(VIOLATIONS)
         assert "enforcementAction is dryrun, not deny" in world.away("--step", "check", code=1)
@@ -530,7 +530,9 @@ def test_the_add_ons_own_mark_is_refused_while_it_is_there(world: World) -> None
 
     for ended in (world.azpolicy.plan(*marks), world.azpolicy.apply(*marks)):
         assert ended.code == 2
-        assert ended.err.startswith(f"error: --managed-by {ADDON} is the add-on's own, and its deployment azure-policy")
+        assert ended.err.startswith(
+            f"error: --managed-by {ADDON} is the add-on's own value, and its deployment azure-policy"
+        )
     with world.azpolicy.operating(*marks, ready=False) as operator:
         assert operator.wait() == 2
         assert f"--managed-by {ADDON} is the add-on's own" in operator.text

@@ -154,7 +154,7 @@ def test_a_gator_that_is_not_there_is_an_error_that_says_how_to_get_it(world: Wo
     ended = world.check(gator="no-such-gator")
 
     assert ended.code == 2
-    assert "no-such-gator is not to be found" in ended.err
+    assert "no-such-gator was not found" in ended.err
     assert "--gator" in ended.err
 
 

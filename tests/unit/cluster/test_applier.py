@@ -352,7 +352,7 @@ async def test_a_template_that_does_not_compile_is_put_back_and_not_tried_again(
 
     assert (result.action, result.reason) == (Action.REJECTED, "TemplateRejected")
     assert result.message == (
-        "Gatekeeper does not take it: ingest_error: rego_parse_error (the last good one is back in place)"
+        "Gatekeeper rejects it: ingest_error: rego_parse_error(the last good one is back in place)"
     )
     assert api.found(BAD.ref).manifest["spec"] == good.manifest["spec"]
     assert REJECTED_DIGEST in api.found(BAD.ref).annotations
