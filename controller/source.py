@@ -75,7 +75,7 @@ class SnapshotReader:
         self._seen = ""
 
     async def read(self, cluster: InCluster) -> AzureState:  # noqa: ARG002 - a snapshot proves nothing gone
-        """The snapshot now; its fingerprint is taken before, so that a change meanwhile is seen afterwards."""
+        """The snapshot now; its fingerprint is taken before, so that a change during the reading is seen afterwards."""
         self._seen = await asyncio.to_thread(self._fingerprint)
         return await asyncio.to_thread(read_snapshot, self.path, self.cluster_id)
 

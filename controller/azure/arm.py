@@ -187,7 +187,7 @@ class ArmReader:
             return refusal.status == HTTPStatus.NOT_FOUND
         found = fetched(document).resource
         if not isinstance(found, Assignment):
-            return False  # of which definition it is cannot be read, so it cannot be asked for by that
+            return False  # its definition cannot be read, so that cannot select it
         if fold(assignment_id) in await self._ids_by_definition(found.definition_id):
             raise SourceError(
                 f"{self._cluster.id}: the list of assignments lacks {assignment_id}, which still applies:"

@@ -68,7 +68,7 @@ class ArmRefusal(SourceError):  # noqa: N818 - a refusal is an answer, not a fau
 class ArmClient:
     """Reads ARM as one identity; an async context manager. `requests` and `remaining` tell what it has used up.
 
-    `renew` makes the credential anew: after a 401 it would give the token that it keeps until that expires.
+    `renew` creates the credential again: after a 401 the old one would return its cached token until that expires.
     """
 
     def __init__(
@@ -219,7 +219,7 @@ class _NoTokenError(Exception):
 
 
 class _Tokens:
-    """A credential whose failures can be told from ARM's; azure-identity has retried by itself by then."""
+    """A credential whose failures are distinct from ARM's; azure-identity has already retried them."""
 
     def __init__(self, credential: AsyncTokenCredential, renew: Callable[[], AsyncTokenCredential] | None) -> None:
         self.renewed = 0
@@ -308,7 +308,7 @@ class _Retries(AsyncRetryPolicy[HttpRequest, AsyncHttpResponse]):
     def _asked_wait(self, response: Any) -> float | None:
         try:
             return None if response is None else self.get_retry_after(response)
-        except (ValueError, TypeError, OverflowError):  # a Retry-After that says nothing
+        except (ValueError, TypeError, OverflowError):  # a Retry-After that is not valid
             return None
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class CloudName(StrEnum):
-    """The clouds that a setting can name; `custom` needs its addresses beside it."""
+    """The clouds that a setting can name; `custom` needs its addresses as well."""
 
     PUBLIC = "public"
     US_GOVERNMENT = "usgovernment"

@@ -192,7 +192,7 @@ class Selector:
 
 @dataclass(frozen=True, slots=True)
 class ResourceSelector:
-    """A named group of selectors, all of which must hold; groups are alternatives."""
+    """A named group of selectors. All of them must hold; groups are alternatives."""
 
     name: str
     selectors: tuple[Selector, ...]
@@ -242,7 +242,7 @@ class Exemption:
 
 @dataclass(frozen=True, slots=True)
 class ClusterResource:
-    """The cluster as ARM knows it. `document` is None when only its id is known: other fields cannot be told then."""
+    """The cluster as ARM knows it. `document` is None when only its id is known: then other fields are unknown."""
 
     id: str
     type: str
@@ -252,7 +252,7 @@ class ClusterResource:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A subscription; `above` are the folded ids of all management groups above it, None where not all are told."""
+    """A subscription; `above` are the folded ids of all management groups above it, None where not all are known."""
 
     id: str
     above: frozenset[str] | None

@@ -110,7 +110,7 @@ class _Node:
         return [_Node(_object(item, place), place) for place, item in places]
 
     def children(self) -> Iterable[tuple[str, _Node]]:
-        """An object's members, each of which must be an object; names that differ in case alone are refused."""
+        """An object's members. Each must be an object; names that differ only in case are refused."""
         seen: dict[str, str] = {}
         for name, value in self.value.items():
             if seen.setdefault(name.casefold(), name) != name:
@@ -157,7 +157,7 @@ def _object(value: Json, path: str) -> Mapping[str, Json]:
 def parse_resource(document: Mapping[str, Json], place: str) -> Resource | None:
     """The typed resource, `Unreadable` where it is ours but malformed, None for a type that is not ours.
 
-    `place` says where the document is from, for messages. InputError where it cannot be told what it is: no type and
+    `place` says where the document is from, for messages. InputError where its kind is not known: no type and
     no id, or a type of ours without an id.
     """
     fault = _unusable(document)
@@ -190,7 +190,7 @@ def type_of(resource_id: str) -> str:
 
 
 def _envelope(document: Mapping[str, Json]) -> _Node:
-    """The properties with name and type beside them, whichever of the two forms it is."""
+    """The properties together with name and type, in either of the two forms."""
     if "properties" not in document:
         return _Node(document, "")
     properties = _object(document["properties"], "properties")
@@ -351,7 +351,7 @@ def _version(node: _Node) -> Version | None:
         return version
     metadata = node.raw("metadata")
     noted = metadata.get("version") if isinstance(metadata, dict) else None
-    # Metadata is free text, so what is no version there says nothing.
+    # Metadata is free text, so something else than a version there is ignored.
     return Version.parse(noted) if isinstance(noted, str) else None
 
 
@@ -409,7 +409,7 @@ def _references(nodes: list[_Node]) -> tuple[DefinitionReference, ...]:
     references: list[DefinitionReference] = []
     seen: set[str] = set()
     for node in nodes:
-        # Without its reference id it cannot be told which live objects are the member's: then no member is read.
+        # Without its reference id it is not known which live objects belong to the member: then no member is read.
         reference_id = node.required("policyDefinitionReferenceId")
         again = reference_id.casefold() in seen
         seen.add(reference_id.casefold())

@@ -69,7 +69,7 @@ def _resources(path: Path) -> Iterator[Located]:
 
 
 def _files(path: Path) -> list[Path]:
-    """The JSON files, sorted; InputError where they cannot be told."""
+    """The JSON files, sorted; InputError where the folder cannot be listed."""
     try:
         return _found(path)
     except OSError as error:

@@ -49,7 +49,7 @@ async def running_deployments(client: KubeClient) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ObjectsByOwner:
-    """What a cluster holds, told apart by who made it; what is being deleted is left out.
+    """What a cluster contains, by its owner; objects that are being deleted are left out.
 
     `unready` tells by template name why Gatekeeper does not enforce by it; `deployments` are the add-on's.
     """

@@ -81,7 +81,7 @@ class ClusterRecord:
     async def make(self, plan: Plan) -> None:
         """Records the plan's cluster and refused deletions, before its first write; nothing where nothing is new.
 
-        Refused when somebody recorded another cluster meanwhile.
+        Refused when somebody has recorded another cluster since.
         """
         recorded = await self.check(plan.cluster_id)
         refused = frozenset(str(change.live.ref) for change in plan.of(Refuse) if isinstance(change, Refuse))

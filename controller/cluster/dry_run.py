@@ -36,7 +36,7 @@ class CachedEqual:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A template version that Gatekeeper did not take; the digests of the spec that was put back and of the bad one.
+    """A template version that Gatekeeper rejected; the digests of the restored spec and of the bad one.
 
     Known to this process alone, by uid: an annotation that said so could be forged to keep an edited template.
     """

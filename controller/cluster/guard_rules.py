@@ -1,4 +1,4 @@
-"""What Gatekeeper consists of beside its kinds and its rights, and what is to follow from how it is found. Pure.
+"""The parts of Gatekeeper besides its kinds and its rights, and what follows from the state of each. Pure.
 
 Nothing but a deletion is undone: whatever stands there is Gatekeeper as its administrator wants it, and is remembered
 as that, so an upgrade is never fought.
@@ -92,7 +92,7 @@ def _without_addresses(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look at Gatekeeper comes to; `lost` is to be brought back, each with what is left of it."""
+    """The result of a look at Gatekeeper; `lost` has to be restored, each with what is left of it."""
 
     good: Mapping[ObjectRef, Manifest]
     lost: Mapping[ObjectRef, LiveObject | None] = field(default_factory=dict)

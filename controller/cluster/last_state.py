@@ -194,7 +194,7 @@ def unpacked(parts: Sequence[bytes]) -> bytes:
 
 
 class LastState:
-    """The state as one replica keeps it, of which only the leader may `save`.
+    """The state as one replica keeps it; only the leader may `save`.
 
     Needs get, create, update and delete of ConfigMaps in `namespace`, and lists nothing.
     """

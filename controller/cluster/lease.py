@@ -1,4 +1,4 @@
-"""Who of several replicas is at work: leader election by a Lease, safe when clocks, networks and processes fail.
+"""Which of several replicas leads: leader election by a Lease, safe when clocks, networks and processes fail.
 
 A follower trusts no clock but its own: it takes a lease over only once it has itself seen it unchanged for as long as
 the lease lasts. The leader counts from the moment it *sent* its last good renewal and stops a third of that time
@@ -83,7 +83,7 @@ class Lease:
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> Self:
-        """Reads a Lease, of which the API server has checked the types and nothing else."""
+        """Reads a Lease. The API server has checked its types and nothing else."""
         spec = manifest.get("spec") or {}
         annotations = manifest["metadata"].get("annotations") or {}
         return cls(
@@ -184,7 +184,7 @@ class Leadership:
 
     @property
     def is_leading(self) -> bool:
-        """Whether this replica is the one at work."""
+        """Whether this replica leads."""
         return self.remaining() > 0
 
     @property

@@ -1,4 +1,4 @@
-"""What azpolicy keeps in a cluster for itself, beside Gatekeeper's kinds: found, and taken away at the end."""
+"""What azpolicy keeps in a cluster for itself, besides Gatekeeper's kinds: found, and deleted at the end."""
 
 from __future__ import annotations
 

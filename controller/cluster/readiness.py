@@ -1,6 +1,6 @@
-"""Whether Gatekeeper has taken up what was written: pure readings of status. docs/design.md (Ready means ready).
+"""Whether Gatekeeper has accepted what was written: pure readings of status. docs/design.md (Ready means ready).
 
-`status.created` alone comes early and lies after a recreate; generations, the CRD's conditions and its schema tell.
+`status.created` comes early, and is wrong after a recreate; generations, the CRD's conditions and its schema decide.
 """
 
 from __future__ import annotations

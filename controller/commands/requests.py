@@ -68,7 +68,7 @@ def is_answered(asked: PolicySync) -> Callable[[PolicySync], bool]:
 
 
 def is_taken_up(asked: PolicySync) -> Callable[[PolicySync], bool]:
-    """Tells of a later PolicySync whether the operator has taken up the settings that were asked for."""
+    """Whether a later PolicySync shows that the operator uses the requested settings."""
     return lambda now: now.observed >= asked.generation
 
 

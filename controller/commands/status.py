@@ -1,6 +1,6 @@
 """What the operator says of itself in the cluster, read into values: nothing past here looks into documents.
 
-The documents stay beside the values, for whoever wants them as they are (`azpolicy status -o json`).
+The documents are kept with the values, for `azpolicy status -o json`.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ def _operators(leases: Sequence[Lease] | None, now: datetime) -> Iterator[Fact]:
         if not lease.holder:
             yield Fact("Operator", f"nobody holds the Lease in {namespace}: none leads", Tone.BAD)
         elif age.total_seconds() > lease.duration:
-            text = f"{lease.holder} in {namespace} last renewed its Lease {_age(age)} ago: it is not at work"
+            text = f"{lease.holder} in {namespace} last renewed its Lease {_age(age)} ago: it does not lead"
             yield Fact("Operator", text, Tone.BAD)
         else:
             yield Fact("Operator", f"{lease.holder} in {namespace}")

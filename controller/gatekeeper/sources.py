@@ -139,7 +139,7 @@ class Folder:
         return nullcontext()
 
     async def read(self, url: str, check: Check) -> Document:
-        """The document, read anew each time: a folder of the user's may change."""
+        """The document, read again each time, because a user's folder may change."""
         path = store_path(url)
         if path is None:
             raise DocumentError(f"the {self.origin} has only the templates of Azure's template stores")

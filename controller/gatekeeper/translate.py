@@ -206,7 +206,7 @@ class _Translator:
 
     def _match(self, match: Match) -> dict[str, Json]:
         """A match block, shared by all members that look at the same."""
-        # The selector is told by identity: it cannot be hashed, and equal ones that differ in it only cost memory.
+        # The selector is compared by identity: it cannot be hashed, and an equal copy only costs memory.
         key = (
             match.api_groups, match.kinds, match.namespaces, match.excluded_namespaces,
             id(match.label_selector) if match.label_selector else None, match.source, match.scope,
@@ -305,7 +305,7 @@ def _old_form_values(policy: EffectivePolicy, by: TemplatePolicy) -> dict[str, J
 
 
 def _constraint_body(text: str) -> dict[str, Json]:
-    """A constraint file's content, checked as far as can be told without its template."""
+    """A constraint file's content, checked as far as possible without its template."""
     body = read_mapping(text)
     group = str(body.get("apiVersion")).partition("/")[0]
     if group != CONSTRAINT_GROUP or not isinstance(body.get("kind"), str):

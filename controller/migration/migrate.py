@@ -366,7 +366,7 @@ async def _prepare(step: Step, session: Session, limit: PruneLimit) -> Prepared:
 
 
 async def _alone(session: Session) -> tuple[str, ...]:
-    """Refused while an operator is at work, which would delete what these steps make; a note where nobody may know."""
+    """Refused while an operator runs, which would delete what these steps create; a note where that cannot be known."""
     try:
         holder = await operator_at_work(session.planner.client, None)
     except ClusterError as error:

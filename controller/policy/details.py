@@ -167,7 +167,7 @@ _KEYS: Final[Mapping[str, tuple[str, Callable[[Json, str], object]]]] = {
     )
 }
 
-# Which keys each form must have, and which it must not have beside them.
+# Which keys each form must have, and which it must not have in addition.
 _FORMS: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
     "templateInfo": (frozenset({"apiGroups", "kinds"}), frozenset({"constraint"})),
     "constraintInfo": (frozenset({"templateInfo"}), frozenset({"constraint", "apiGroups", "kinds"})),

@@ -192,7 +192,7 @@ class MemberInput:
 class Evaluator:
     """Evaluates members for one cluster at one moment; members with the same input are evaluated once.
 
-    The key holds ids of values, so each evaluation keeps the values alive: an id is not used again meanwhile.
+    The key holds ids of values, so each evaluation keeps the values alive: no id is used again while it runs.
     """
 
     cluster: ClusterResource

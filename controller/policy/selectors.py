@@ -64,7 +64,7 @@ def _comparable(kind: str, value: str) -> str:
 
 
 def above_cluster(scope: str, state: AzureState) -> Verdict:
-    """Whether a scope is the cluster's or above it; a management group's is known only where Azure told which are."""
+    """Whether a scope is the cluster's or above it; for a management group that is known only if Azure listed them."""
     if contains(scope, state.cluster.id):
         return True
     folded = fold(scope)

@@ -229,7 +229,7 @@ def _reconciling(state: SyncState, pending: int) -> Condition:
 
 
 def _stalled(state: SyncState) -> Condition:
-    """Whether it cannot go on by itself: somebody has to mend something."""
+    """Whether it cannot continue by itself: somebody has to correct something."""
     if state.settings_error:
         return Condition("Stalled", "True", "InvalidSettings", state.settings_error)
     if state.refused:

@@ -102,7 +102,7 @@ class Budget:
         return paid
 
     def owed(self, now: float) -> int:
-        """How many were withheld, once one may be sent that says so; it is paid for and counted anew."""
+        """How many were withheld, once an Event about them may be sent; it is paid for, and counting starts again."""
         if not self._withheld or not self._pay(now):
             return 0
         withheld, self._withheld = self._withheld, 0
@@ -110,7 +110,7 @@ class Budget:
 
     @property
     def in_debt(self) -> bool:
-        """Whether some were withheld of which nothing was said yet."""
+        """Whether some were withheld that were not reported yet."""
         return self._withheld > 0
 
     def _pay(self, now: float) -> bool:

@@ -26,7 +26,7 @@ _MESSAGE: Final = 256
 
 @dataclass(frozen=True, slots=True, order=True)
 class Violation:
-    """One object at fault, in the order in which they are told; `message` is Gatekeeper's, cut."""
+    """One violating object, in the order of the report; `message` is Gatekeeper's, cut."""
 
     namespace: str
     kind: str
