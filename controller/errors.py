@@ -39,4 +39,4 @@ class ClusterError(AzpolicyError):
 
 
 class Refused(AzpolicyError):  # noqa: N818 - a refusal is a decision, not a fault
-    """Deliberately not done; the message says how to insist."""
+    """Deliberately not done; the message says how to force it."""

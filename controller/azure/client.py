@@ -299,7 +299,7 @@ class _Retries(AsyncRetryPolicy[HttpRequest, AsyncHttpResponse]):
         return bool(settings["total"]) and response.http_response.status_code in _RETRIED
 
     async def sleep(self, settings: dict[str, Any], transport: Any, response: Any = None) -> None:  # noqa: ARG002
-        """Waits as long as the answer asks, at most the cap, else ever longer."""
+        """Waits as long as the answer asks, up to the cap, or otherwise longer each time."""
         wait = self._asked_wait(response)
         pause = self.get_backoff_time(settings) if wait is None else wait
         if pause > 0:

@@ -37,7 +37,7 @@ def _folded(letter: str) -> str:
 
 
 def contains(scope: str, resource_id: str) -> bool:
-    """Whether `scope` is `resource_id` or stands above it, by whole segments, case-insensitively."""
+    """Whether `scope` is `resource_id` or above it, by whole segments, case-insensitively."""
     above, below = fold(scope), fold(resource_id)
     return below == above or below.startswith(above + "/")
 

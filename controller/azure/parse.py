@@ -198,7 +198,7 @@ def _envelope(document: Mapping[str, Json]) -> _Node:
 
 
 def _unreadable(resource_id: str, reason: str, document: Mapping[str, Json]) -> Unreadable:
-    """A version that does not parse spoils its definition; an exemption says whom it concerns, where it can."""
+    """A version that does not parse makes its definition unreadable; an exemption names its assignment, if it can."""
     properties = document.get("properties", document)
     named = properties.get("policyAssignmentId") if isinstance(properties, dict) else None
     concerns = named if isinstance(named, str) else ""
@@ -206,7 +206,7 @@ def _unreadable(resource_id: str, reason: str, document: Mapping[str, Json]) -> 
 
 
 def _unusable(document: Mapping[str, Json]) -> str:
-    """Why a document cannot be used at all: too deep, text that is no Unicode, a number that is none. Else empty."""
+    """Why a document cannot be used at all: too deep, not Unicode, or an invalid number. Else empty."""
     level: list[Json] = [dict(document)]
     for _ in range(DEEPEST_DOCUMENT):
         below: list[Json] = []
@@ -342,7 +342,7 @@ def _moment(text: str) -> datetime:
 
 
 def _version(node: _Node) -> Version | None:
-    """`properties.version`, else what the metadata says; None where neither tells."""
+    """`properties.version`, else the version in the metadata; None where neither has one."""
     spelled = node.text("version")
     if spelled:
         version = Version.parse(spelled)

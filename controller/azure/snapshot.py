@@ -33,7 +33,7 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class _BadJsonError(ValueError):
-    """Python would read it, but it is no JSON that means one thing."""
+    """Python would read it, but as JSON it is ambiguous."""
 
 
 def read_snapshot(path: Path, cluster_id: str | None) -> AzureState:

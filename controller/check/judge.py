@@ -1,4 +1,4 @@
-"""Has gator judge manifests by the rendered constraints: what it says is what counts.
+"""Judges manifests by the rendered constraints with gator, whose verdict counts.
 
 Each object that gator is given carries a uid of ours, by which its findings come home to file and line. A pod that a
 workload would make carries its workload's.

@@ -65,7 +65,7 @@ class ObjectsByOwner:
 
 
 async def read_by_owner(client: KubeClient, marks: OwnershipMarks, desired: Sequence[DesiredObject]) -> ObjectsByOwner:
-    """Reads every managed kind, what Gatekeeper says of each template, and whether the add-on runs."""
+    """Reads every managed kind, Gatekeeper's status of each template, and whether the add-on runs."""
     inventory = await take_inventory(client, desired)
     objects: dict[Owner, list[LiveObject]] = {owner: [] for owner in Owner}
     for live in inventory.objects.values():

@@ -1,4 +1,4 @@
-"""What is kept in the cluster itself: which Azure cluster it is, and which deletions were refused.
+"""The record in the cluster itself: which Azure cluster it is, and which deletions were refused.
 
 The wrong context must not prune, and what the safety stop holds back must not slip through at the next sync.
 """

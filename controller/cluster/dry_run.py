@@ -79,5 +79,5 @@ class DryRunCache:
 
 
 def spec_digest(template: DesiredObject | LiveObject) -> str:
-    """What tells one version of a template from another, whoever else comes to use it."""
+    """What distinguishes one version of a template from another, regardless of the policies that use it."""
     return digest(template.manifest.get("spec"))

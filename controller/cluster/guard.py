@@ -1,4 +1,4 @@
-"""Guards Gatekeeper: brings its Deployments, Services and webhook configurations back when somebody deletes them.
+"""Guards Gatekeeper: restores its Deployments, Services and webhook configurations when somebody deletes them.
 
 What it remembers of them is kept in a ConfigMap and outlives a restart. Never its RBAC, its Secret, its kinds or its
 namespace: who takes those away has uninstalled it, and then what was remembered is forgotten.
@@ -194,7 +194,7 @@ class Guard:
         return [live for items, _ in filter(None, listed) for live in items]
 
     async def _uninstalled(self, look: Look) -> str:
-        """What says so; empty where nothing does, and where it may not be read."""
+        """The evidence for that; empty where there is none, and where it may not be read."""
         namespace = f"/api/v1/namespaces/{GATEKEEPER_NAMESPACE}"
         accounts = {service_account(each) for ref, each in look.good.items() if resource_of(ref) is DEPLOYMENT}
         needed = {

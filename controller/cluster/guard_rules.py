@@ -52,7 +52,7 @@ def resource_of(ref: ObjectRef) -> Resource:
 
 
 def service_account(deployment: Manifest) -> str:
-    """As whom a Deployment's pods run."""
+    """The ServiceAccount of a Deployment's pods."""
     return str(deployment["spec"]["template"]["spec"].get("serviceAccountName", "default"))
 
 
@@ -121,7 +121,7 @@ def _order(ref: ObjectRef) -> tuple[int, str]:
 
 
 def load(text: str) -> dict[ObjectRef, Manifest]:
-    """What was remembered; ValueError for anything that is no part of Gatekeeper."""
+    """The recorded parts; ValueError for anything that is not a part of Gatekeeper."""
     good: dict[ObjectRef, Manifest] = {}
     try:
         for manifest in json.loads(text):

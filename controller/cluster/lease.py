@@ -71,7 +71,7 @@ class LeaseSettings:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A Lease as the server holds it; `holder` is empty when it was given up."""
+    """A Lease as the server has it; `holder` is empty when it was released."""
 
     manifest: Mapping[str, Any] = field(repr=False)
     holder: str
@@ -194,11 +194,11 @@ class Leadership:
 
     @property
     def last_good(self) -> datetime | None:
-        """When a sync last was good: as noted here, else as the lease says; None where neither tells."""
+        """The time of the last good sync: as noted here, else as the lease has it; None where neither does."""
         return self._last_good
 
     def note(self, last_good: datetime | None) -> None:
-        """Has the next renewal write the time of the last good sync; None leaves what the lease says."""
+        """Makes the next renewal write the time of the last good sync; None keeps the one in the lease."""
         self._last_good = last_good or self._last_good
 
     # --- the election ---------------------------------------------------------------------------------------------

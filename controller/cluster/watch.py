@@ -1,4 +1,4 @@
-"""One small watcher per managed kind: tells which objects changed, never decides.
+"""One small watcher for each managed kind: it reports which objects changed, and never decides.
 
 An accelerator only: whatever it misses, the next full compare finds. Status-only events are
 dropped here, before any decision, because every audit rewrites every constraint's status.

@@ -41,7 +41,7 @@ _RECORD: Final = f"/api/v1/namespaces/{RECORD_NAMESPACE}/configmaps/{NAME}"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """All that there is to take away; `held` is being deleted already, and finalizers keep it."""
+    """Everything to delete; `held` is already being deleted, and finalizers keep it."""
 
     server: str
     cluster_id: str
@@ -73,7 +73,7 @@ class Uninstall:
             )
 
     async def survey(self) -> Found:
-        """What there is; Refused where --managed-by is the mark of somebody who is here himself."""
+        """What there is; Refused where --managed-by is the mark of another program in this cluster."""
         recorded = Recorded.of(await self.client.get(_RECORD)).cluster_id
         await ClusterRecord(self.client, self.marks).check(recorded)
         leases = await leases_or_error(self.client, self.namespace)

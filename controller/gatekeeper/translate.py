@@ -1,4 +1,4 @@
-"""Effective policies to the objects that Gatekeeper enforces: the pure step at whose end stands the DesiredState.
+"""Effective policies to the objects that Gatekeeper enforces: the pure step that ends with the DesiredState.
 
 Every resolution ends as exactly one outcome, and one that cannot be translated never hurts another. No object of
 the result is copied: what members share, their manifests share.
@@ -281,7 +281,7 @@ def _template_sources(resolutions: Iterable[Resolution]) -> frozenset[DocumentSo
 
 
 def _without_collisions(drafts: list[_Draft | NotApplied | Unresolved]) -> list[_Draft | NotApplied | Unresolved]:
-    """Members whose objects would bear one name are all unresolved: whichever won, the other would be lost unseen."""
+    """Members whose objects would have one name are all unresolved, because otherwise one would be lost unseen."""
     claims = Counter(draft.object.ref for draft in drafts if isinstance(draft, _Draft))
     return [
         _collided(draft) if isinstance(draft, _Draft) and claims[draft.object.ref] > 1 else draft for draft in drafts
@@ -294,7 +294,7 @@ def _collided(draft: _Draft) -> Unresolved:
 
 
 def _old_form_values(policy: EffectivePolicy, by: TemplatePolicy) -> dict[str, Json]:
-    """What `.Values` holds in a constraint file of the old form."""
+    """The content of `.Values` in a constraint file of the legacy form."""
     match = policy.match
     return {
         "namespaces": list(match.namespaces),

@@ -1,4 +1,4 @@
-"""Moving a cluster from the AKS add-on to azpolicy, and back, a step at a time: at no moment does nothing enforce.
+"""Moves a cluster from the AKS add-on to azpolicy, and back, step by step: something enforces at every moment.
 
 | step    | from the add-on                         | back to the add-on                   | writes |
 |---------|-----------------------------------------|--------------------------------------|--------|
@@ -95,7 +95,7 @@ _NEW: Final = {Direction.FROM_ADDON: Owner.AZPOLICY, Direction.TO_ADDON: Owner.A
 
 
 class Relation(StrEnum):
-    """How an object of the add-on's and what azpolicy makes of the same stand to each other."""
+    """How an object of the add-on's compares with what azpolicy makes of the same member."""
 
     SAME = "same"
     COVERS = "covers"
@@ -245,7 +245,7 @@ class Check:
 
     @property
     def old(self) -> Owner:
-        """Who is to be switched off."""
+        """The program to switch off."""
         return _OLD[self.direction]
 
     @property
@@ -307,7 +307,7 @@ def _why_uncovered(direction: Direction, desired: DesiredState, key: MemberKey |
 
 
 def _bystanders(direction: Direction, by_owner: ObjectsByOwner) -> tuple[ObjectRef, ...]:
-    """Constraints of neither side on templates of the add-on's; those on ours hold our templates."""
+    """Constraints of neither side on templates of the add-on's; those on ours keep our templates."""
     if direction is Direction.TO_ADDON:
         return ()
     others = (live.ref for live in by_owner.objects[Owner.OTHER] if live.ref.group == CONSTRAINT_GROUP)

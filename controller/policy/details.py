@@ -140,7 +140,7 @@ def _match_expressions(value: Json, place: str) -> None:
 
 
 def _label(pattern: re.Pattern[str], what: str, value: Json, place: str) -> None:
-    """What is no label would be refused only when the constraint is written, without a word on where it is from."""
+    """An invalid label would be refused only when the constraint is written, and that error names no origin."""
     if not isinstance(value, str):
         raise _wrong(place, "a string", value)
     if not pattern.fullmatch(value):

@@ -245,7 +245,7 @@ class Evaluator:
 
 
 def _same(value: Json) -> object:
-    """What two values must share to be taken for the same: strings their text, all else their identity."""
+    """What two values must share to count as the same: strings their text, all others their identity."""
     return value if isinstance(value, str) else id(value)
 
 

@@ -1,4 +1,4 @@
-"""What Gatekeeper says of an object in its status, reduced to what a report needs.
+"""Gatekeeper's status of an object, reduced to what a report needs.
 
 Every audit rewrites every constraint's status: what changes there though nothing happened, the time of the audit, is
 compared by no one.
