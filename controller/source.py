@@ -57,11 +57,11 @@ class StateReader(Protocol):
         """Everything, or SourceError or InputError."""
 
     async def changed(self) -> bool:
-        """Whether it would likely tell something new already."""
+        """Whether a reading would likely return something new already."""
 
     @property
     def figures(self) -> Mapping[str, float]:
-        """What the last reading cost, for metrics; empty where there is nothing to tell."""
+        """What the last reading cost, for metrics; empty where nothing was measured."""
 
 
 @dataclass
@@ -76,7 +76,7 @@ class SnapshotReader:
         self._seen = ""
 
     async def read(self, cluster: InCluster) -> AzureState:  # noqa: ARG002 - a snapshot proves nothing gone
-        """The snapshot now; its fingerprint is taken before, so that a change meanwhile is seen afterwards."""
+        """The snapshot now; its fingerprint is taken before, so that a change during the reading is seen afterwards."""
         self._seen = await asyncio.to_thread(self._fingerprint)
         return await asyncio.to_thread(read_snapshot, self.path, self.cluster_id)
 
@@ -107,7 +107,7 @@ class AzureReader:
         return reading.state
 
     async def changed(self) -> bool:
-        """Azure tells only when asked."""
+        """Azure announces nothing."""
         return False
 
 
@@ -137,13 +137,13 @@ class Source:
         return f"snapshot {self.options.snapshot}" if self.options.snapshot else f"Azure ({self.options.azure.cloud})"
 
     async def changed(self) -> bool:
-        """Whether a reading would likely tell something new before the next poll is due."""
+        """Whether a reading would likely return something new before the next poll is due."""
         return await self.reader.changed()
 
 
 @asynccontextmanager
 async def open_source(options: SourceOptions) -> AsyncIterator[Source]:
-    """The source that the options name; what it holds open is closed at the end."""
+    """The source that the options name; it is closed at the end."""
     provider = make_provider(
         options.templates, hosts=options.template_hosts, pins=options.template_pins, cache=options.template_cache
     )
@@ -155,7 +155,7 @@ async def open_source(options: SourceOptions) -> AsyncIterator[Source]:
 
 
 async def read_desired_state(options: SourceOptions) -> DesiredState:
-    """Reads the source once, for no cluster: what it should hold."""
+    """Reads the source once, without a cluster: the desired state."""
     async with open_source(options) as source:
         return await source.read(NoCluster())
 

@@ -1,4 +1,4 @@
-"""Which management groups stand above the cluster: an assignment may exclude one of them, and no id tells its parents.
+"""Which management groups are above the cluster: an assignment may exclude one of them, and no id names its parents.
 
 Asked for only where something excludes a management group. Azure answers with what the reader may see, so a chain that
 does not reach up to the tenant's root group is not believed: not to know is safe, to believe half of it is not.
@@ -20,7 +20,7 @@ _UNSEEN: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_F
 
 
 async def find_ancestors(arm: ArmClient, cluster_id: str, api_version: str) -> Document | None:
-    """The document of the cluster's subscription that tells what is above it; None where Azure does not show it."""
+    """The document of the cluster's subscription with its ancestors; None where Azure does not show it."""
     subscription = cluster_id.split("/")[2]
     query = {"api-version": api_version, "$filter": f"name eq '{subscription}'"}
     try:

@@ -281,7 +281,7 @@ class ArmReader:
     async def _gone(
         self, missing: Mapping[str, Fetched | Fate], listed: Iterable[Assignment], ancestors: Iterable[Fetched]
     ) -> frozenset[str]:
-        """The folded ids of known assignments that Azure itself says no longer apply (design property 3)."""
+        """The folded ids of known assignments that Azure itself says no longer apply."""
         subscriptions = [each.resource for each in ancestors if isinstance(each.resource, Subscription)]
         judge = partial(self._fate, groups_above(self._cluster, subscriptions, listed))
         fates = await self.client.together(partial(judge, each) for each in missing.values())

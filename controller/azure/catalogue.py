@@ -259,7 +259,7 @@ def fetched(document: Document) -> Fetched:
 
 
 def _fits(resource: Resource, version: str) -> bool:
-    """Whether a resource is what `version` asks for, as far as its numbers tell."""
+    """Whether a resource is what `version` asks for, by its numbers."""
     if not isinstance(resource, PolicyDefinition | Initiative) or resource.version is None or not version:
         return True
     if (exact := Version.parse(version)) is not None:

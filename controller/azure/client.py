@@ -111,7 +111,7 @@ class ArmClient:
 
     `remaining` is the least that each bucket of ARM's was told to hold, since it was last cleared.
 
-    `renew` makes the credential anew: after a 401 it would give the token that it keeps until that expires.
+    `renew` creates the credential again: after a 401 the old one would return its cached token until that expires.
     """
 
     def __init__(
@@ -266,7 +266,7 @@ class _NoTokenError(Exception):
 
 
 class _Tokens:
-    """A credential whose failures can be told from ARM's; azure-identity has retried by itself by then."""
+    """A credential whose failures are distinct from ARM's; azure-identity has already retried them."""
 
     def __init__(self, credential: AsyncTokenCredential, renew: Callable[[], AsyncTokenCredential] | None) -> None:
         self.renewed = 0
@@ -345,7 +345,7 @@ class _Retries(AsyncRetryPolicy[HttpRequest, AsyncHttpResponse]):
         return bool(settings["total"]) and response.http_response.status_code in _RETRIED
 
     async def sleep(self, settings: dict[str, Any], transport: Any, response: Any = None) -> None:  # noqa: ARG002
-        """Waits as long as the answer asks, at most the cap, else ever longer."""
+        """Waits as long as the answer asks, up to the cap, or otherwise longer each time."""
         wait = self._asked_wait(response)
         pause = self.get_backoff_time(settings) if wait is None else wait
         if pause > 0:
@@ -354,7 +354,7 @@ class _Retries(AsyncRetryPolicy[HttpRequest, AsyncHttpResponse]):
     def _asked_wait(self, response: Any) -> float | None:
         try:
             return None if response is None else self.get_retry_after(response)
-        except (ValueError, TypeError, OverflowError):  # a Retry-After that says nothing
+        except (ValueError, TypeError, OverflowError):  # a Retry-After that is not valid
             return None
 
 

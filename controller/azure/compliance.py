@@ -1,4 +1,4 @@
-"""What Azure holds about the cluster's compliance, so that it can be compared with what Gatekeeper found itself."""
+"""The compliance that Azure has for the cluster, to be compared with what Gatekeeper's audit found."""
 
 from __future__ import annotations
 

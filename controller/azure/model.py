@@ -38,7 +38,7 @@ def _folded(letter: str) -> str:
 
 
 def contains(scope: str, resource_id: str) -> bool:
-    """Whether `scope` is `resource_id` or stands above it, by whole segments, case-insensitively."""
+    """Whether `scope` is `resource_id` or above it, by whole segments, case-insensitively."""
     above, below = fold(scope), fold(resource_id)
     return below == above or below.startswith(above + "/")
 
@@ -218,7 +218,7 @@ class Selector:
 
 @dataclass(frozen=True, slots=True)
 class ResourceSelector:
-    """A named group of selectors, all of which must hold; groups are alternatives."""
+    """A named group of selectors. All of them must hold; groups are alternatives."""
 
     name: str
     selectors: tuple[Selector, ...]
@@ -288,7 +288,7 @@ class NoEnrollments:
 
 @dataclass(frozen=True, slots=True)
 class ClusterResource:
-    """The cluster as ARM knows it. `document` is None when only its id is known: other fields cannot be told then."""
+    """The cluster as ARM knows it. `document` is None when only its id is known: then other fields are unknown."""
 
     id: str
     type: str
@@ -298,7 +298,7 @@ class ClusterResource:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A subscription; `above` are the folded ids of all management groups above it, None where not all are told."""
+    """A subscription; `above` are the folded ids of all management groups above it, None where not all are known."""
 
     id: str
     above: frozenset[str] | None
@@ -344,7 +344,7 @@ class AzureState:
     `presumed` holds the folded ids of built-in definitions that have yet to be read and are likely of another mode.
     `resource_group` and `subscription` hold the cluster, None where no rule asks for them or they could not be read.
     `definitions` and `initiatives` map folded ids to every version at hand. `gone` holds the folded ids of assignments
-    that Azure proves deleted, or no longer assigned to the cluster (design property 3). `unreadable` maps folded ids to
+    that Azure proves deleted, or no longer assigned to the cluster. `unreadable` maps folded ids to
     what is wrong with them.
     """
 

@@ -131,7 +131,7 @@ class _Node:
         return [_Node(_object(item, place), place) for place, item in places]
 
     def children(self) -> Iterable[tuple[str, _Node]]:
-        """An object's members, each of which must be an object; names that differ in case alone are refused."""
+        """An object's members. Each must be an object; names that differ only in case are refused."""
         seen: dict[str, str] = {}
         for name, value in self.value.items():
             if seen.setdefault(name.casefold(), name) != name:
@@ -178,7 +178,7 @@ def _object(value: Json, path: str) -> Mapping[str, Json]:
 def parse_resource(document: Mapping[str, Json], place: str) -> Resource | None:
     """The typed resource, `Unreadable` where it is ours but malformed, None for a type that is not ours.
 
-    `place` says where the document is from, for messages. InputError where it cannot be told what it is: no type and
+    `place` says where the document is from, for messages. InputError where its kind is not known: no type and
     no id, or a type of ours without an id.
     """
     fault = _unusable(document)
@@ -215,7 +215,7 @@ def type_of(resource_id: str) -> str:
 
 
 def _envelope(document: Mapping[str, Json]) -> _Node:
-    """The properties with name and type beside them, whichever of the two forms it is."""
+    """The properties together with name and type, in either of the two forms."""
     if "properties" not in document:
         return _Node(document, "")
     properties = _object(document["properties"], "properties")
@@ -223,7 +223,7 @@ def _envelope(document: Mapping[str, Json]) -> _Node:
 
 
 def _unreadable(resource_id: str, reason: str, document: Mapping[str, Json]) -> Unreadable:
-    """A version that does not parse spoils its definition; an exemption says whom it concerns, where it can."""
+    """A version that does not parse makes its definition unreadable; an exemption names its assignment, if it can."""
     properties = document.get("properties", document)
     named = properties.get("policyAssignmentId") if isinstance(properties, dict) else None
     concerns = named if isinstance(named, str) else ""
@@ -231,7 +231,7 @@ def _unreadable(resource_id: str, reason: str, document: Mapping[str, Json]) -> 
 
 
 def _unusable(document: Mapping[str, Json]) -> str:
-    """Why a document cannot be used at all: too deep, text that is no Unicode, a number that is none. Else empty."""
+    """Why a document cannot be used at all: too deep, not Unicode, or an invalid number. Else empty."""
     level: list[Json] = [dict(document)]
     for _ in range(DEEPEST_DOCUMENT):
         below: list[Json] = []
@@ -379,7 +379,7 @@ def _moment(text: str) -> datetime:
 
 
 def _version(node: _Node) -> Version | None:
-    """`properties.version`, else what the metadata says; None where neither tells."""
+    """`properties.version`, else the version in the metadata; None where neither has one."""
     spelled = node.text("version")
     if spelled:
         version = Version.parse(spelled)
@@ -388,7 +388,7 @@ def _version(node: _Node) -> Version | None:
         return version
     metadata = node.raw("metadata")
     noted = metadata.get("version") if isinstance(metadata, dict) else None
-    # Metadata is free text, so what is no version there says nothing.
+    # Metadata is free text, so something else than a version there is ignored.
     return Version.parse(noted) if isinstance(noted, str) else None
 
 

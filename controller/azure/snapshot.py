@@ -33,7 +33,7 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class _BadJsonError(ValueError):
-    """Python would read it, but it is no JSON that means one thing."""
+    """Python would read it, but as JSON it is ambiguous."""
 
 
 def read_snapshot(path: Path, cluster_id: str | None) -> AzureState:
@@ -69,7 +69,7 @@ def _resources(path: Path) -> Iterator[Located]:
 
 
 def _files(path: Path) -> list[Path]:
-    """The JSON files, sorted; InputError where they cannot be told."""
+    """The JSON files, sorted; InputError where the folder cannot be listed."""
     try:
         return _found(path)
     except OSError as error:

@@ -130,7 +130,7 @@ def _as_read(node: object) -> object:
 
 
 def _run(gator: str, documents: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """One gator's results; it exits with 1 for a denial and for an error alike, so only its output tells them apart."""
+    """One gator's results. It exits with 1 for a denial and for an error, so only its output distinguishes them."""
     stream = "\n---\n".join(json.dumps(document) for document in documents)
     try:
         ended = subprocess.run(  # noqa: S603 - the program that the user named

@@ -1,4 +1,4 @@
-"""Has gator judge manifests by the rendered constraints: what it says is what counts.
+"""Judges manifests by the rendered constraints with gator, whose verdict counts.
 
 gator gives the whole object back with each finding. That tells its file and line, so an object carries no mark of ours
 that a rule could see. A pod that a workload would make is its workload's.

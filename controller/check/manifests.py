@@ -175,7 +175,7 @@ def _refuse_depth(text: str) -> None:
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
-    """How many values a node stands for, and how deep, with its aliases written out: a page can stand for gigabytes."""
+    """How many values a node expands to, and how deep, with its aliases: a page can expand to gigabytes."""
     if isinstance(node, yaml.ScalarNode):
         return 1, 0
     if id(node) not in known:

@@ -149,7 +149,7 @@ def _in_pod(finding: Finding) -> str:
 
 
 def _xml(text: str) -> str:
-    """Text without the characters that XML cannot hold in any form."""
+    """Text without the characters that XML cannot contain in any form."""
     return _NO_XML.sub("?", text)
 
 

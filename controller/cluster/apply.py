@@ -178,7 +178,7 @@ class Applier:
         return await run.carry_out(done)
 
     async def nudge(self, desired: DesiredObject) -> bool:
-        """Makes Gatekeeper look again at an object of ours that it says nothing of; whether that was needed and done.
+        """Makes Gatekeeper look again at an object of ours without a status; whether that was needed and done.
 
         An annotation comes and goes at once, which changes nothing that is enforced; one that a killed process left
         there is drift. ClusterError where nobody answers.
@@ -382,7 +382,7 @@ class _Run:
     async def _data_replicated(self, kind: str) -> None:
         """Returns when the SyncSet is there that the kind's rules look things up by: without it they would see nothing.
 
-        What failed is the SyncSet's own result; a constraint that is there already stays as it is meanwhile.
+        What failed is the SyncSet's own result; an existing constraint stays as it is until then.
         """
         template = self._changes.get(ObjectRef(TEMPLATE_GROUP, "ConstraintTemplate", kind.lower()))
         task = self._tasks.get(SYNCSET_REF)
@@ -440,7 +440,7 @@ class _Run:
     async def _put_back(self, change: Replace | NeedsDryRun) -> bool:
         """Puts the last good spec back and remembers what failed, so that it is not tried again.
 
-        The first spec that was put back stays the good one: a later edit by somebody else must not become it.
+        The first spec that was restored stays the good one: a later edit by somebody else must not replace it.
         """
         kind = _kind_for(change.desired)
         before = self.cache.good_templates.setdefault(change.live.uid, change.live)

@@ -1,6 +1,6 @@
-"""Who changed an object, as far as its managedFields tell.
+"""Which field managers changed an object, by its managedFields.
 
-The API server records who last set a field, not who took one away: a removal has no editor.
+The API server records who last set a field, not who removed one: a removal has no editor.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ class Invalid:
 
 @dataclass(frozen=True, slots=True)
 class NeedsDryRun:
-    """Differs as written; whether it differs as stored, a dry run tells."""
+    """Differs as written; a dry run decides whether it differs as stored."""
 
     desired: DesiredObject
     live: LiveObject

@@ -1,4 +1,4 @@
-"""Requests to the Kubernetes API: bounded in number, backing off when told to, errors as ClusterError.
+"""Requests to the Kubernetes API: bounded in number, with backoff when the server asks for it, errors as ClusterError.
 
 Paths are built by hand over `kubernetes.aio`'s `call_api`: its discovery asks three requests per unknown kind, and its
 watch blocks the loop for each new one. Nothing here decides anything.

@@ -1,4 +1,4 @@
-"""What is kept in the cluster itself: which Azure cluster it is, and which deletions were refused.
+"""The record in the cluster itself: which Azure cluster it is, and which deletions were refused.
 
 The wrong context must not prune, and what the safety stop holds back must not slip through at the next sync.
 """
@@ -81,7 +81,7 @@ class ClusterRecord:
     async def make(self, plan: Plan) -> None:
         """Records the plan's cluster and refused deletions, before its first write; nothing where nothing is new.
 
-        Refused when somebody recorded another cluster meanwhile.
+        Refused when somebody has recorded another cluster since.
         """
         recorded = await self.check(plan.cluster_id)
         refused = frozenset(str(change.live.ref) for change in plan.of(Refuse) if isinstance(change, Refuse))

@@ -1,4 +1,4 @@
-"""Guards Gatekeeper: brings its Deployments, Services and webhook configurations back when somebody deletes them.
+"""Guards Gatekeeper: restores its Deployments, Services and webhook configurations when somebody deletes them.
 
 What it remembers of them is kept in a ConfigMap and outlives a restart. Never its RBAC, its Secret, its kinds or its
 namespace: who takes those away has uninstalled it, and then what was remembered is forgotten.
@@ -98,7 +98,7 @@ class ComponentStore:
 class Guard:
     """Looks after Gatekeeper's parts until it is cancelled.
 
-    `writes` says whether anything may be written now; `restored` is told what was brought back, and why.
+    `writes` says whether anything may be written now; `restored` is called with what was restored, and why.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Guard:
             group.create_task(self._looks())
 
     def wake(self) -> None:
-        """Whether it may write can have changed: what it only told until now is due."""
+        """Whether it may write can have changed: what it only reported until now is due."""
         self._news.set()
 
     def _observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
@@ -156,7 +156,7 @@ class Guard:
             try:
                 wait = await self.look()
             except ClusterError as error:
-                # What this look would have kept or brought back is no news to the watches any more.
+                # The watches report no more news of what this look would have kept or restored.
                 self._tell(None, f"Gatekeeper is not guarded error={str(error)!r}")
                 wait = RETRY_SECONDS
             else:
@@ -194,7 +194,7 @@ class Guard:
         return [live for items, _ in filter(None, listed) for live in items]
 
     async def _uninstalled(self, look: Look) -> str:
-        """What says so; empty where nothing does, and where it may not be read."""
+        """The evidence for that; empty where there is none, and where it may not be read."""
         namespace = f"/api/v1/namespaces/{GATEKEEPER_NAMESPACE}"
         accounts = {service_account(each) for ref, each in look.good.items() if resource_of(ref) is DEPLOYMENT}
         needed = {

@@ -1,4 +1,4 @@
-"""What Gatekeeper consists of beside its kinds and its rights, and what is to follow from how it is found. Pure.
+"""The parts of Gatekeeper besides its kinds and its rights, and what follows from the state of each. Pure.
 
 Nothing but a deletion is undone: whatever stands there is Gatekeeper as its administrator wants it, and is remembered
 as that, so an upgrade is never fought.
@@ -52,7 +52,7 @@ def resource_of(ref: ObjectRef) -> Resource:
 
 
 def service_account(deployment: Manifest) -> str:
-    """As whom a Deployment's pods run."""
+    """The ServiceAccount of a Deployment's pods."""
     return str(deployment["spec"]["template"]["spec"].get("serviceAccountName", "default"))
 
 
@@ -92,7 +92,7 @@ def _without_addresses(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look at Gatekeeper comes to; `lost` is to be brought back, each with what is left of it."""
+    """The result of a look at Gatekeeper; `lost` has to be restored, each with what is left of it."""
 
     good: Mapping[ObjectRef, Manifest]
     lost: Mapping[ObjectRef, LiveObject | None] = field(default_factory=dict)
@@ -121,7 +121,7 @@ def _order(ref: ObjectRef) -> tuple[int, str]:
 
 
 def load(text: str) -> dict[ObjectRef, Manifest]:
-    """What was remembered; ValueError for anything that is no part of Gatekeeper."""
+    """The recorded parts; ValueError for anything that is not a part of Gatekeeper."""
     good: dict[ObjectRef, Manifest] = {}
     try:
         for manifest in json.loads(text):

@@ -48,7 +48,7 @@ _MOST_PARTS: Final = LARGEST // PART_BYTES
 
 
 class UnusableStateError(ValueError):
-    """What is kept is no state that this version can use; the message says why."""
+    """This version cannot use the kept state; the message says why."""
 
 
 # --- the document ----------------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def _flag(node: object) -> bool:
 
 
 def canonical(desired: DesiredState) -> bytes:
-    """The state's document as the one text that stands for it."""
+    """The state's document as text, the same text for the same state."""
     return json.dumps(to_document(desired), sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -194,7 +194,7 @@ def unpacked(parts: Sequence[bytes]) -> bytes:
 
 
 class LastState:
-    """The state as one replica keeps it, of which only the leader may `save`.
+    """The state as one replica keeps it; only the leader may `save`.
 
     Needs get, create, update and delete of ConfigMaps in `namespace`, and lists nothing.
     """
@@ -297,7 +297,7 @@ def _part_names(head: Mapping[str, Any] | None) -> tuple[str, ...]:
 
 
 def _names_beside(before: Sequence[str], count: int) -> tuple[str, ...]:
-    """Names for further parts that overwrite none of those in use: two sets take turns."""
+    """Names for further parts that overwrite none of those in use: two sets alternate."""
     used = PART_NAME.fullmatch(before[0]) if before else None
     turn = "b" if used and used[1] == "a" else "a"
     return tuple(f"{NAME}-{turn}{number}" for number in range(1, count + 1))

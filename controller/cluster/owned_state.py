@@ -1,4 +1,4 @@
-"""What azpolicy keeps in a cluster for itself, beside Gatekeeper's kinds: found, and taken away at the end."""
+"""What azpolicy keeps in a cluster for itself, besides Gatekeeper's kinds: found, and deleted at the end."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _lease(document: Mapping[str, Any]) -> OwnedObject:
 
 
 async def remove_owned(client: KubeClient, each: OwnedObject) -> Result:
-    """Deletes the object that was found, and waits until it is gone: a kind takes its objects along first."""
+    """Deletes the object that was found, and waits until it is gone: a kind's objects are deleted first."""
     response = await client.delete_at(each.path, each.uid)
     if not response.ok and response.status != HTTPStatus.NOT_FOUND:
         return Result(each.ref, Action.FAILED, response.reason, response.message)

@@ -144,7 +144,7 @@ def _compare(
 
 
 def _kept(desired: DesiredObject, live: LiveObject, dropped: tuple[str, ...] = ()) -> Keep | Rejected:
-    """Keep, but for a template that is as desired and does not compile: it was never good, and must not look so."""
+    """Keep, unless a template is as desired and does not compile: it was never good, and must not look so."""
     verdict = template_verdict(live, None) if desired.role is Role.TEMPLATE else None
     if isinstance(verdict, Broken):
         return Rejected(desired, live, f"Gatekeeper rejects it: {verdict.message}")
@@ -217,7 +217,7 @@ def _alone(change: Recreate, staying: Mapping[str, ObjectRef]) -> Recreate | Blo
 
 
 def _block(changes: list[Decision | Recreate], inventory: Inventory) -> list[Decision | Recreate]:
-    """Constraints whose template is foreign, on its way out or never to be are not built on it."""
+    """No constraint is built on a template that is foreign, being deleted or refused."""
     reasons = {
         template_kind(change.desired.manifest): _unusable(change, inventory)
         for change in changes

@@ -108,7 +108,7 @@ class Planner:
 
 
 def _askable(desired: DesiredObject, inventory: Inventory) -> bool:
-    """A constraint of a kind that its template has yet to make cannot be asked about."""
+    """Nothing can be asked about a constraint whose kind does not exist yet."""
     return desired.role is not Role.CONSTRAINT or (
         desired.ref.group == CONSTRAINT_GROUP and desired.ref.kind in inventory.served
     )

@@ -1,6 +1,6 @@
-"""Whether Gatekeeper has taken up what was written: pure readings of status. docs/design.md (Ready means ready).
+"""Whether Gatekeeper has accepted what was written: pure readings of status. docs/design.md (Ready means ready).
 
-`status.created` alone comes early and lies after a recreate; generations, the CRD's conditions and its schema tell.
+`status.created` comes early, and is wrong after a recreate; generations, the CRD's conditions and its schema decide.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """Gatekeeper says that it will not do."""
+    """Gatekeeper rejects it."""
 
     message: str
 
@@ -43,7 +43,7 @@ Verdict: TypeAlias = Ready | Pending | Broken
 
 
 def template_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Verdict:
-    """What Gatekeeper's pods and the CRD say of a template's generation; listing the kind is yet to be tried."""
+    """The verdict of Gatekeeper's pods and the CRD on a template's generation; the kind still has to be listed."""
     errors = _errors(template)
     if errors:
         text = "; ".join(_told(errors))
@@ -55,7 +55,7 @@ def template_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Ver
 
 
 def template_errors(template: LiveObject) -> tuple[str, ...]:
-    """What Gatekeeper's pods say against a template's present generation, each error once; warnings are none."""
+    """The errors of Gatekeeper's pods about a template's present generation, each once; warnings do not count."""
     return _told(_errors(template))
 
 
@@ -82,7 +82,7 @@ def _crd_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Verdict
 
 
 def constraint_verdict(constraint: LiveObject) -> Verdict:
-    """Whether every Gatekeeper pod enforces a constraint's present generation; an unsupported VAP is no fault."""
+    """Whether every Gatekeeper pod enforces a constraint's present generation; an unsupported VAP does not count."""
     if is_status_stale(constraint):
         return Pending("Gatekeeper has not accepted the constraint yet")
     entries = _by_pod(constraint)
@@ -93,7 +93,7 @@ def constraint_verdict(constraint: LiveObject) -> Verdict:
 
 
 def is_status_stale(live: LiveObject) -> bool:
-    """Whether a Gatekeeper pod, or all of them, have yet to speak of an object as it is now."""
+    """Whether a Gatekeeper pod, or all of them, have not reported on the object's present generation."""
     entries = _by_pod(live)
     return not entries or not all(_current(entry, live) for entry in entries)
 

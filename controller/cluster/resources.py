@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "default"
 _LEASE_API: Final = "coordination.k8s.io/v1"
-# Not the operator's: who reads managedFields shall see that a person asked.
+# Not the operator's: managedFields have to show that a person asked.
 MANAGER: Final = "azpolicy-cli"
 _LOOK_SECONDS: Final = 0.5
 _LONGEST_LEASE: Final = 60.0

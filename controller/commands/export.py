@@ -1,4 +1,4 @@
-"""A snapshot folder written as a whole: whoever reads it meanwhile, or after a crash, never finds half of one."""
+"""A snapshot folder, written as a whole: a reader never finds half of one, not even after a crash."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def is_answered(asked: PolicySync) -> Callable[[PolicySync], bool]:
 
 
 def is_taken_up(asked: PolicySync) -> Callable[[PolicySync], bool]:
-    """Tells of a later PolicySync whether the operator has taken up the settings that were asked for."""
+    """Whether a later PolicySync shows that the operator uses the requested settings."""
     return lambda now: now.observed >= asked.generation
 
 
@@ -92,7 +92,7 @@ async def wait_for(client: KubeClient, answered: Callable[[PolicySync], bool], s
 async def change_settings(
     client: KubeClient, request: Callable[[KubeClient], Awaitable[PolicySync]], wait_s: float | None
 ) -> PolicySync | None:
-    """Changes PolicySync and waits until the operator has taken the change up; None where nobody waits for it."""
+    """Changes PolicySync and waits until the operator uses the change; None without waiting."""
     asked = await request(client)
     return None if wait_s is None else await wait_for(client, is_taken_up(asked), wait_s)
 

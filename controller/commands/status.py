@@ -1,6 +1,6 @@
-"""What the operator says of itself in the cluster, read into values: nothing past here looks into documents.
+"""The operator's report in the cluster, read into values: no other module looks into the documents.
 
-The documents stay beside the values, for whoever wants them as they are (`azpolicy status -o json`).
+The documents are kept with the values, for `azpolicy status -o json`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class PolicySync:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:
-        """Reads the document, whose types the API server has checked."""
+        """Reads the document; the API server has checked its types."""
         metadata, status = document["metadata"], document.get("status") or {}
         suspend = (document.get("spec") or {}).get("suspend") or {}
         refused = status.get("refusedDeletions") or {}
@@ -137,7 +137,7 @@ class AssignedPolicy:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:
-        """Reads the document, whose types the API server has checked."""
+        """Reads the document; the API server has checked its types."""
         spec, status = document["spec"], document["status"]
         assignment_id = spec["assignment"]["id"]
         return cls(

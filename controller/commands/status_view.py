@@ -1,4 +1,4 @@
-"""The status for people: one sheet of facts and tables, painted as text here and on a terminal in its own module.
+"""The status for people: one sheet of facts and tables, as text here and for a terminal in a module of its own.
 
 One sheet serves both, so that a pipe does not tell what a terminal does not. JSON and YAML are the resources' own
 documents (docs/status.md). Pure; what is shown comes from elsewhere and is made plain here.
@@ -40,7 +40,7 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A name and what is said of it."""
+    """A name and its text."""
 
     name: str
     text: str
@@ -49,7 +49,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The cells of a table's row, and a note below it where there is more to say."""
+    """The cells of a table's row, and a note below it if there is more."""
 
     cells: tuple[str, ...]
     tone: Tone = Tone.PLAIN
@@ -162,7 +162,7 @@ def _operators(leases: Sequence[Lease] | None, now: datetime) -> Iterator[Fact]:
         if not lease.holder:
             yield Fact("Operator", f"nobody holds the Lease in {namespace}: none leads", Tone.BAD)
         elif age.total_seconds() > lease.duration:
-            text = f"{lease.holder} in {namespace} last renewed its Lease {_age(age)} ago: it is not at work"
+            text = f"{lease.holder} in {namespace} last renewed its Lease {_age(age)} ago: it does not lead"
             yield Fact("Operator", text, Tone.BAD)
         else:
             yield Fact("Operator", f"{lease.holder} in {namespace}")

@@ -1,4 +1,4 @@
-"""Taking away all that azpolicy made: a plan for which nothing is desired, then what is kept beside Gatekeeper's kinds.
+"""Deleting all that azpolicy made: a plan for which nothing is desired, then the state besides Gatekeeper's kinds.
 
 Gatekeeper's kinds have no second way of deletion here: what is ours, what stays and in which order it goes is for the
 plan and the Applier to say, as ever.
@@ -41,7 +41,7 @@ _RECORD: Final = f"/api/v1/namespaces/{RECORD_NAMESPACE}/configmaps/{NAME}"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """All that there is to take away; `held` is being deleted already, and finalizers keep it."""
+    """Everything to delete; `held` is already being deleted, and finalizers keep it."""
 
     server: str
     cluster_id: str
@@ -65,7 +65,7 @@ class Uninstall:
     keep_kinds: bool = False
 
     async def refuse_beside_operator(self) -> None:
-        """Refused while somebody renews the operator's Lease: everything would be put back."""
+        """Refused while somebody renews the operator's Lease: everything would be restored."""
         if holder := await operator_at_work(self.client, self.namespace):
             raise Refused(
                 f"the operator {holder} runs and would restore everything: stop it first (helm uninstall, or "
@@ -73,7 +73,7 @@ class Uninstall:
             )
 
     async def survey(self) -> Found:
-        """What there is; Refused where --managed-by is the mark of somebody who is here himself."""
+        """What there is; Refused where --managed-by is the mark of another program in this cluster."""
         recorded = Recorded.of(await self.client.get(_RECORD)).cluster_id
         await ClusterRecord(self.client, self.marks).check(recorded)
         leases = await leases_or_error(self.client, self.namespace)
@@ -98,7 +98,7 @@ class Uninstall:
     async def remove(self, found: Found, done: Callable[[Result], None]) -> ChangeSet:
         """Deletes what was found; the rest stays while any of Gatekeeper's objects could not go.
 
-        Refused when objects came back meanwhile: an operator is at work that holds no Lease.
+        Refused when objects came back: an operator without a Lease runs.
         """
         outcome = await Applier(self.client, self.marks, DryRunCache()).apply(found.plan, done)
         if outcome.problems:

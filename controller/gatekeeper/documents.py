@@ -1,4 +1,4 @@
-"""What a template source serves, checked before anything is built on it: one template, mutator or constraint file.
+"""The document of a template source, checked before it is used: one template, mutator or constraint file.
 
 The text comes from the network or from a policy definition. Of its metadata only name, labels and annotations are used:
 owner references, finalizers or a namespace in it would act on the cluster in ways that no policy says.
@@ -46,7 +46,7 @@ class Origin(StrEnum):
 
 
 class DocumentError(Exception):
-    """The text is no document of the kind asked for; `str()` says why, to be put behind the document's address."""
+    """The text is not a document of the wanted kind; `str()` says why, to be put after the document's address."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Constraint files of the old form: YAML with `{{ .Values.name }}` in it, as definitions carried before templateInfo.
+"""Constraint files of the legacy form: YAML with `{{ .Values.name }}` in it, which definitions had before templateInfo.
 
 Only this much of Go's template language is read, since Azure's own files use only this much
 (https://github.com/Azure/azure-policy/tree/master/built-in-references/Kubernetes). Anything else is refused by name: a

@@ -59,7 +59,7 @@ def without_nulls(value: Json) -> Json:
 def match_block(
     match: Match, always_excluded: tuple[str, ...], base: Mapping[str, Json] | None = None
 ) -> dict[str, Json]:
-    """`spec.match`: what the policy says over what its constraint or mutator file says (`base`)."""
+    """`spec.match`: the policy's own, over that of its constraint or mutator file (`base`)."""
     block: dict[str, Json] = dict(base or {})
     excluded = list(match.excluded_namespaces) or _names(block.get("excludedNamespaces"), "excludedNamespaces")
     given: dict[str, Json] = {

@@ -1,4 +1,4 @@
-"""Where the documents come from that definitions point at: bundle, folder, mirror, URL, or the definition itself.
+"""The sources of the documents that definitions name: bundle, folder, mirror, URL, or the definition itself.
 
 Reading them is the one impure step between policies and objects. It is done first and as a whole: `fetch` takes what
 all policies want and answers with a mapping, so that translating stays a pure function of values.
@@ -75,7 +75,7 @@ class TemplateProvider(Protocol):
 
 
 class TemplateSource(Protocol):
-    """Somewhere that holds documents by their public URL."""
+    """A source of documents by their public URL."""
 
     origin: Origin
 
@@ -139,7 +139,7 @@ class Folder:
         return nullcontext()
 
     async def read(self, url: str, check: Check) -> Document:
-        """The document, read anew each time: a folder of the user's may change."""
+        """The document, read again each time, because a user's folder may change."""
         path = store_path(url)
         if path is None:
             raise DocumentError(f"the {self.origin} has only the templates of Azure's template stores")

@@ -1,6 +1,6 @@
-"""Data replication: which kinds templates look up in the cluster, and the one SyncSet that has Gatekeeper keep them.
+"""Data replication: the kinds that templates look up in the cluster, and the SyncSet that makes Gatekeeper keep them.
 
-A template says so by an annotation: a JSON list of requirements, each a list of alternatives of which one has to be
+A template says so with an annotation: a JSON list of requirements, each a list of alternatives. One of them has to be
 there. All alternatives are asked for. They are mostly versions of one kind, only the cluster knows which of them it
 serves, and Gatekeeper takes a kind that is not served for that kind's own failure: the others are replicated.
 """

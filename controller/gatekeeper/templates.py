@@ -1,4 +1,4 @@
-"""Which template runs where several sources claim one name: a cluster can hold only one ConstraintTemplate of it.
+"""Which template runs if several sources have one name: a cluster can have only one ConstraintTemplate of it.
 
 As on AKS the newcomer is not installed and the one that runs keeps running (ConstraintTemplateConflicts in
 https://learn.microsoft.com/azure/governance/policy/how-to/determine-non-compliance). Without a word from the
@@ -45,7 +45,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Address:
-    """What tells one source from another: its URL, or what the text in the definition decodes to."""
+    """What distinguishes one source from another: its URL, or the decoded text in the definition."""
 
     url: str
     digest: str

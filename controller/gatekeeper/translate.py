@@ -1,4 +1,4 @@
-"""Effective policies to the objects that Gatekeeper enforces: the pure step at whose end stands the DesiredState.
+"""Effective policies to the objects that Gatekeeper enforces: the pure step that ends with the DesiredState.
 
 Every resolution ends as exactly one outcome, and one that cannot be translated never hurts another. No object of
 the result is copied: what members share, their manifests share.
@@ -206,7 +206,7 @@ class _Translator:
 
     def _match(self, match: Match) -> dict[str, Json]:
         """A match block, shared by all members that look at the same."""
-        # The selector is told by identity: it cannot be hashed, and equal ones that differ in it only cost memory.
+        # The selector is compared by identity: it cannot be hashed, and an equal copy only costs memory.
         key = (
             match.api_groups, match.kinds, match.namespaces, match.excluded_namespaces,
             id(match.label_selector) if match.label_selector else None, match.source, match.scope,
@@ -281,7 +281,7 @@ def _template_sources(resolutions: Iterable[Resolution]) -> frozenset[DocumentSo
 
 
 def _without_collisions(drafts: list[_Draft | NotApplied | Unresolved]) -> list[_Draft | NotApplied | Unresolved]:
-    """Members whose objects would bear one name are all unresolved: whichever won, the other would be lost unseen."""
+    """Members whose objects would have one name are all unresolved, because otherwise one would be lost unseen."""
     claims = Counter(draft.object.ref for draft in drafts if isinstance(draft, _Draft))
     return [
         _collided(draft) if isinstance(draft, _Draft) and claims[draft.object.ref] > 1 else draft for draft in drafts
@@ -294,7 +294,7 @@ def _collided(draft: _Draft) -> Unresolved:
 
 
 def _old_form_values(policy: EffectivePolicy, by: TemplatePolicy) -> dict[str, Json]:
-    """What `.Values` holds in a constraint file of the old form."""
+    """The content of `.Values` in a constraint file of the legacy form."""
     match = policy.match
     return {
         "namespaces": list(match.namespaces),
@@ -305,7 +305,7 @@ def _old_form_values(policy: EffectivePolicy, by: TemplatePolicy) -> dict[str, J
 
 
 def _constraint_body(text: str) -> dict[str, Json]:
-    """A constraint file's content, checked as far as can be told without its template."""
+    """A constraint file's content, checked as far as possible without its template."""
     body = read_mapping(text)
     group = str(body.get("apiVersion")).partition("/")[0]
     if group != CONSTRAINT_GROUP or not isinstance(body.get("kind"), str):

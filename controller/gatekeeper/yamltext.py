@@ -63,7 +63,7 @@ def write_yaml(documents: Iterable[Mapping[str, Json]]) -> str:
 
 
 def _refuse_traps(events: Iterable[yaml.Event]) -> None:
-    """Walks the events before anything is built from them: this much is safe whatever the text says."""
+    """Checks the events before anything is built from them, which is safe for any text."""
     documents = depth = 0
     for event in events:
         match event:
@@ -147,7 +147,7 @@ class _Writer(yaml.CSafeDumper):
     """Quotes what any YAML reader could mistake, writes text of several lines as blocks, and makes no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's own signature
-        """Constraints share values in memory; on paper each stands alone."""
+        """Constraints share values in memory, but not in YAML."""
         return True
 
     def represent_text(self, data: str) -> yaml.ScalarNode:

@@ -1,4 +1,4 @@
-"""Moving a cluster from the AKS add-on to azpolicy, and back, a step at a time: at no moment does nothing enforce.
+"""Moves a cluster from the AKS add-on to azpolicy, and back, step by step: something enforces at every moment.
 
 | step    | from the add-on                         | back to the add-on                   | writes |
 |---------|-----------------------------------------|--------------------------------------|--------|
@@ -99,7 +99,7 @@ _NEW: Final = {Direction.FROM_ADDON: Owner.AZPOLICY, Direction.TO_ADDON: Owner.A
 
 
 class Relation(StrEnum):
-    """How an object of the add-on's and what azpolicy makes of the same stand to each other."""
+    """How an object of the add-on's compares with what azpolicy makes of the same member."""
 
     SAME = "same"
     COVERS = "covers"
@@ -253,7 +253,7 @@ class Check:
 
     @property
     def old(self) -> Owner:
-        """Who is to be switched off."""
+        """The program to switch off."""
         return _OLD[self.direction]
 
     @property
@@ -315,7 +315,7 @@ def _why_uncovered(direction: Direction, desired: DesiredState, key: MemberKey |
 
 
 def _bystanders(direction: Direction, by_owner: ObjectsByOwner) -> tuple[ObjectRef, ...]:
-    """Constraints of neither side on templates of the add-on's; those on ours hold our templates."""
+    """Constraints of neither side on templates of the add-on's; those on ours keep our templates."""
     if direction is Direction.TO_ADDON:
         return ()
     others = (live.ref for live in by_owner.objects[Owner.OTHER] if live.ref.group == CONSTRAINT_GROUP)
@@ -374,7 +374,7 @@ async def _prepare(step: Step, session: Session, limit: PruneLimit) -> Prepared:
 
 
 async def _alone(session: Session) -> tuple[str, ...]:
-    """Refused while an operator is at work, which would delete what these steps make; a note where nobody may know."""
+    """Refused while an operator runs, which would delete what these steps create; a note where that cannot be known."""
     try:
         holder = await operator_at_work(session.planner.client, None)
     except ClusterError as error:

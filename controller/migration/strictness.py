@@ -1,4 +1,4 @@
-"""Whether one constraint or mutator does at least what another does, as far as their specs can tell. Pure.
+"""Whether one constraint or mutator does at least what another does, by their specs. Pure.
 
 | part                     | `ours` covers `theirs` when                                        |
 |--------------------------|--------------------------------------------------------------------|

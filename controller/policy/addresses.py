@@ -51,7 +51,7 @@ def cidr_host(network: str, index: int) -> str:
 
 
 def ip_range_contains(outer: str, inner: str) -> bool:
-    """Whether the range holds all of the other; each is an address, a network, or two addresses joined by a hyphen."""
+    """Whether the range contains the other; each is an address, a network, or two addresses joined by a hyphen."""
     first, last = _range(outer)
     low, high = _range(inner)
     if first.version != low.version:

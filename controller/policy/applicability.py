@@ -123,7 +123,7 @@ class _Condition:
         return result
 
     def _count(self, node: Json, place: str) -> tuple[int, list[Unknown]]:
-        """How many elements fulfil the `where` for certain, and of which it is not known."""
+        """How many elements fulfil the `where` for certain, and for how many that is not known."""
         if not isinstance(node, dict) or "value" not in node:
             raise _Undecided(f"{place}: counts an alias, which only Azure can read")
         items = self._evaluated(node["value"], f"{place}.value")

@@ -37,7 +37,7 @@ def not_applied(member: Member, reason: NotAppliedReason, message: str) -> NotAp
 
 
 def unresolved(member: Member, problem: Problem) -> Unresolved:
-    """A member of which it is not known what it means; the message names it first."""
+    """A member whose meaning is not known; the message names it first."""
     return Unresolved(member, problem.reason, one_line(f"{member}: {problem.message}"))
 
 
@@ -190,7 +190,7 @@ def _enforcement_mode(assignment: Assignment) -> EnforcementMode:
 
 
 def effect_override(assignment: Assignment, reference_id: str, state: AzureState) -> str:
-    """The effect that overrides a member's own, empty without one; a Problem where it cannot be told."""
+    """The effect that overrides a member's own, empty without one; a Problem where it is not known."""
     overrides = (each for each in assignment.overrides if each.kind.casefold() not in _VERSION_KINDS)
     return _overriding(overrides, reference_id, state)
 

@@ -1,4 +1,4 @@
-"""What the expressions of one member may cost: a line of text can ask for terabytes, or for a year of counting.
+"""The budget of the expressions of one member: a line of text can ask for terabytes, or for a year of counting.
 
 Everything that they read or make is charged by its size, so that whoever writes a policy cannot stop the sync of all
 the others. What they make must also be what JSON and Kubernetes can carry.
@@ -27,7 +27,7 @@ class CostBudget:
     left: int = COST_LIMIT
 
     def spend(self, units: int) -> None:
-        """Takes so much off; ExpressionError once there is nothing left, and ever after."""
+        """Takes so much from the budget; ExpressionError once nothing is left, and every time after that."""
         self.left -= units
         if self.left < 0:
             raise ExpressionError(f"takes more work than {COST_LIMIT:,} characters and elements")
@@ -41,7 +41,7 @@ class CostBudget:
                 pass
 
     def make(self, value: Json) -> None:
-        """Charges for a value that is new; ExpressionError also where no document could hold it."""
+        """Charges for a new value; ExpressionError also where no document could contain it."""
         if isinstance(value, str):
             self.spend(len(value))
             _check_text(value)
@@ -54,7 +54,7 @@ class CostBudget:
                         _check_text(each)
 
     def _levels(self, value: Json) -> Iterator[list[Json]]:
-        """The value, what it holds, what that holds and so on, each level paid for before it is made."""
+        """The value, its children, their children and so on; each level is charged before it is made."""
         level = [value]
         while level:
             below: list[Json] = []

@@ -140,7 +140,7 @@ def _match_expressions(value: Json, place: str) -> None:
 
 
 def _label(pattern: re.Pattern[str], what: str, value: Json, place: str) -> None:
-    """What is no label would be refused only when the constraint is written, without a word on where it is from."""
+    """An invalid label would be refused only when the constraint is written, and that error names no origin."""
     if not isinstance(value, str):
         raise _wrong(place, "a string", value)
     if not pattern.fullmatch(value):
@@ -167,7 +167,7 @@ _KEYS: Final[Mapping[str, tuple[str, Callable[[Json, str], object]]]] = {
     )
 }
 
-# Which keys each form must have, and which it must not have beside them.
+# Which keys each form must have, and which it must not have in addition.
 _FORMS: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
     "templateInfo": (frozenset({"apiGroups", "kinds"}), frozenset({"constraint"})),
     "constraintInfo": (frozenset({"templateInfo"}), frozenset({"constraint", "apiGroups", "kinds"})),

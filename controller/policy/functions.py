@@ -40,7 +40,7 @@ _Scalar = str | int | float | bool | None
 
 
 def check_size(size: int) -> None:
-    """ExpressionError for a result no ARM request could hold: nested calls could otherwise multiply without end."""
+    """ExpressionError for a result too large for any ARM request: nested calls could otherwise multiply without end."""
     if size > LARGEST_RESULT:
         raise ExpressionError(f"the result would have more than {LARGEST_RESULT:,} characters or elements")
 
@@ -412,7 +412,7 @@ def _base64_to_json(text: str) -> Json:
 
 
 def _json(text: str) -> Json:
-    """Strict JSON: what .NET takes beyond it (single quotes, comments) is refused rather than read differently."""
+    """Strict JSON: what .NET accepts beyond it (single quotes, comments) is refused rather than read differently."""
     try:
         value: Json = json_codec.loads(text, parse_constant=_no_constant, parse_int=_int_literal, parse_float=_float)
     except (ValueError, RecursionError) as error:

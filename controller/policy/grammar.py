@@ -123,7 +123,7 @@ Expression: TypeAlias = Literal | Call | Access
 
 
 def is_expression(text: str) -> bool:
-    """Whether Azure takes the string for an expression: `[…]`, but not `[[…]`, which stands for the literal `[…]`."""
+    """Whether Azure treats the string as an expression: `[…]`, but not `[[…]`, which is the literal `[…]`."""
     return text[:1] == "[" and text[-1:] == "]" and text[:2] != "[["
 
 

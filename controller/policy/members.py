@@ -213,7 +213,7 @@ class MemberInput:
 class Evaluator:
     """Evaluates members for one cluster at one moment; members with the same input are evaluated once.
 
-    The key holds ids of values, so each evaluation keeps the values alive: an id is not used again meanwhile.
+    The key holds ids of values, so each evaluation keeps the values alive: no id is used again while it runs.
     """
 
     around: Surroundings
@@ -265,7 +265,7 @@ class Evaluator:
 
 
 def _same(value: Json) -> object:
-    """What two values must share to be taken for the same: strings their text, all else their identity."""
+    """What two values must share to count as the same: strings their text, all others their identity."""
     return value if isinstance(value, str) else id(value)
 
 

@@ -44,7 +44,7 @@ class MemberKey:
 class Member:
     """One definition as one assignment brings it, with the names a user knows it by; ids as Azure spells them.
 
-    `whole` marks a result that speaks for all members of the assignment: they could not, or need not, be told apart.
+    `whole` marks a result that stands for all members of the assignment: they could not, or need not, be separated.
     Versions are empty where none is asked for, or none was found; `enforcement_mode` is the assignment's.
     """
 

@@ -60,7 +60,7 @@ def resolve(state: AzureState, now: datetime) -> tuple[Resolution, ...]:
     """
     resolver = _Resolver.of(state, now)
     found: dict[str, Iterator[Resolution]] = {fold(each.id): resolver.assignment(each) for each in state.assignments}
-    # Also where one that can be read has the same id: then it cannot be told which of them is meant.
+    # Also if a readable one has the same id: then it is not known which of them is meant.
     found |= {key: iter([_unreadable(each)]) for key, each in state.unreadable.items() if "/policyassignments/" in key}
     return tuple(each for key in sorted(found) for each in found[key])
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def selected(groups: Iterable[ResourceSelector], cluster: ClusterResource) -> Verdict:
-    """Whether the cluster is selected: by any group, all of whose selectors hold. No group selects everything."""
+    """Whether the cluster is selected: by any group whose selectors all hold. No group at all selects everything."""
     verdicts = [all_of(_holds(each, cluster) for each in group.selectors) for group in groups]
     return any_of(verdicts) if verdicts else True
 
@@ -26,7 +26,7 @@ def override_is_for(selectors: Iterable[Selector], cluster: ClusterResource, ref
 
 
 def selects_members(selectors: Iterable[Selector]) -> bool:
-    """Whether selectors tell members apart."""
+    """Whether selectors distinguish members."""
     return any(each.kind.casefold() == "policydefinitionreferenceid" for each in selectors)
 
 
@@ -78,5 +78,7 @@ def above_cluster(scope: str, state: AzureState) -> Verdict:
     """Whether a scope is the cluster's or above it; a management group's is known only where Azure told which are."""
     above = stands_above(scope, state.cluster.id, state.management_groups)
     return (
-        Unknown(f"whether the management group {scope} is above the cluster is not known") if above is None else above
+        Unknown(f"it is not known whether the management group {scope} is above the cluster")
+        if above is None
+        else above
     )

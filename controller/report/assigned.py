@@ -57,7 +57,7 @@ _DOCUMENTED: Final = {
 
 
 class Enforcement(StrEnum):
-    """What became of a member, as an AssignedPolicy says it."""
+    """The outcome of a member, in the words of an AssignedPolicy."""
 
     ENFORCED = "Enforced"
     PENDING = "Pending"
@@ -209,7 +209,7 @@ def _of_objects(outcome: Rendered, known: Knowledge, now: datetime) -> _Told:
 
 
 def _taken(health: Health | None, outcome: Rendered, now: datetime) -> _Told:
-    """Whether Gatekeeper has taken the constraint or mutator, and audits it."""
+    """Whether Gatekeeper has accepted the constraint or mutator, and audits it."""
     if health is None:
         return _Told(Enforcement.PENDING, "", "it is being created")
     audits = outcome.enforcement_action != ""
@@ -248,7 +248,7 @@ def _violations(health: Health | None) -> dict[str, Any]:
 
 
 def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Only what says something: empty strings, lists and mappings are left out; texts are fit to be stored."""
+    """Without empty strings, lists and mappings; texts are fit to be stored."""
     return {key: _fit(value) for key, value in values.items() if value not in ("", [], {}, None)}
 
 

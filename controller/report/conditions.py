@@ -91,7 +91,7 @@ class SyncState:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What the reporter knows beside it: what became of the members, and the last changes, the newest first.
+    """What the reporter knows in addition: the outcomes of the members, and the last changes, newest first.
 
     `enforced` and `pending` count members that Gatekeeper has taken, and has not taken yet.
     """
@@ -157,7 +157,7 @@ def _dated(condition: Condition, before: Mapping[str, Any], generation: int, now
 
 
 def conditions(state: SyncState, pending: int) -> tuple[Condition, ...]:
-    """Every condition, in a fixed order; `pending` counts the members that Gatekeeper has not taken yet."""
+    """Every condition, in a fixed order; `pending` counts the members that Gatekeeper has not accepted yet."""
     return (
         ready(state, pending),
         _reconciling(state, pending),
@@ -229,7 +229,7 @@ def _reconciling(state: SyncState, pending: int) -> Condition:
 
 
 def _stalled(state: SyncState) -> Condition:
-    """Whether it cannot go on by itself: somebody has to mend something."""
+    """Whether it cannot continue by itself: somebody has to correct something."""
     if state.settings_error:
         return Condition("Stalled", "True", "InvalidSettings", state.settings_error)
     if state.refused:

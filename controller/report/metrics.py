@@ -152,11 +152,11 @@ class Metrics:
         self._gauges["gatekeeper_ready"].set(ready)
 
     def gatekeeper_restored(self, kind: str) -> None:
-        """Counts a part of Gatekeeper that was brought back."""
+        """Counts a part of Gatekeeper that was restored."""
         self._brought_back.labels(kind).inc()
 
     def leading(self, *, leads: bool) -> None:
-        """Whether this replica is the one at work."""
+        """Whether this replica leads."""
         self._gauges["leader"].set(leads)
 
     def polls_every(self, seconds: float) -> None:

@@ -308,8 +308,8 @@ def test_a_vulnerability_fails_unless_it_is_accepted_until_a_day_that_is_not_ove
 
     assert code == 1
     assert lines == [
-        "vulnerability FOUND: anchor 1.0: OSV-2; no version mends it yet",
-        "vulnerability FOUND: buoy 2.0: OSV-3; no version mends it yet",
+        "vulnerability FOUND: anchor 1.0: OSV-2; no version fixes it yet",
+        "vulnerability FOUND: buoy 2.0: OSV-3; no version fixes it yet",
         "vulnerability acceptance EXPIRED on 2030-05-31: OSV-2 (not used)",
     ]
 

@@ -164,7 +164,7 @@ def test_without_a_type_the_id_tells_what_it_is(document: dict[str, Json], kind:
 
 
 def test_a_resource_of_another_type_is_none_of_ours() -> None:
-    assert parse({"id": GROUP, "type": "Microsoft.Resources/resourceGroups"}) is None
+    assert parse({"id": f"{GROUP}/providers/Microsoft.Storage/storageAccounts/one"}) is None
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_resource_of_another_type_is_none_of_ours() -> None:
             f"{CLUSTER_ID}/agentPools/one".replace("providers", "PROVIDERS"),
             "Microsoft.ContainerService/managedClusters/agentPools",
         ),
-        (GROUP, ""),
+        (GROUP, "Microsoft.Resources/resourceGroups"),
         ("", ""),
     ],
 )

@@ -78,7 +78,7 @@ def test_what_is_no_kubernetes_object_is_passed_over_in_a_folder_and_an_error_in
 
 
 def test_an_input_without_any_object_is_an_error_as_nothing_was_checked(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is not a Kubernetes object in it"):
+    with pytest.raises(InputError, match="there is no Kubernetes object in it"):
         read_manifests([str(tmp_path)])
 
 

@@ -234,7 +234,7 @@ def test_the_mode_tells_until_when_it_is_suspended(mode: str, until: str | None,
         ((lease("", renewed=JUST_NOW),), "nobody holds the Lease in gatekeeper-system: none leads"),
         (
             (lease(renewed="2026-03-01T09:00:00Z"),),
-            "azpolicy-0 in gatekeeper-system last renewed its Lease 3h ago: it is not at work",
+            "azpolicy-0 in gatekeeper-system last renewed its Lease 3h ago: it does not lead",
         ),
     ],
 )
