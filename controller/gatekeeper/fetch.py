@@ -127,7 +127,7 @@ class PinnedInCache:
         content = self._cache.by_digest(self._pins[url]) if url in self._pins else None
         if content is None:
             raise DocumentError("no pinned content is kept")
-        return check(content)
+        return await check(content)
 
 
 class Web:
@@ -179,13 +179,13 @@ class Web:
         try:
             async with self._slots:
                 kept = await self._get(address)
-            document = check(kept.content)
+            document = await check(kept.content)
         except DocumentError as error:
             last_good = self._cache.get(address)
             if last_good is None:
                 raise
             _LOG.warning("template not refreshed, the last good one is used: url=%s reason=%s", address, error)
-            return check(last_good.content)
+            return await check(last_good.content)
         self._cache.keep(address, kept)
         return document
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 from controller.azure.model import DATA_MODE, EnforcementMode
 from controller.policy.applicability import applies
 from controller.policy.assigned import not_applied, unresolved
+from controller.policy.cost import CostBudget, CostReserve
 from controller.policy.details import Details, has_expression
 from controller.policy.expressions import ExpressionError, Scope, evaluate
 from controller.policy.model import (
@@ -73,8 +74,8 @@ class Prepared:
     asks_who: bool
 
     @classmethod
-    def of(cls, definition: PolicyDefinition, cluster: ClusterResource, now: datetime) -> Prepared:
-        """What the definition says, for this cluster."""
+    def of(cls, definition: PolicyDefinition, cluster: ClusterResource, scope: Scope) -> Prepared:
+        """What the definition says, for this cluster; the scope has no parameters."""
         then = definition.rule.get("then")
         parts: Mapping[str, Json] = then if isinstance(then, dict) else {}
         condition = definition.rule.get("if")
@@ -83,7 +84,7 @@ class Prepared:
             declared=Declarations.of(definition.parameters),
             effect=parts.get("effect"),
             condition=condition,
-            verdict=None if has_expression(condition) else applies(condition, cluster, Scope({}, now)),
+            verdict=None if has_expression(condition) else applies(condition, cluster, scope),
             details=_details(parts.get("details")),
             version=str(definition.version or ""),
             asks_who=_ASKS_WHO.search(json.dumps(definition.rule)) is not None,
@@ -197,7 +198,12 @@ class Evaluator:
 
     cluster: ClusterResource
     now: datetime
+    reserve: CostReserve = field(default_factory=CostReserve)
     evaluated: dict[object, tuple[object, Evaluation]] = field(default_factory=dict)
+
+    def scope(self, parameters: Mapping[str, Json], policy: dict[str, Json] | None = None) -> Scope:
+        """A scope with a budget of its own, beyond which it draws on what all share."""
+        return Scope(parameters, self.now, policy=policy, budget=CostBudget(self.reserve))
 
     def decide(self, inputs: MemberInput) -> Resolution:
         """What the member means here."""
@@ -221,7 +227,7 @@ class Evaluator:
         if mode.casefold() != DATA_MODE.casefold():
             return RuledOut(NotAppliedReason.MODE, f"mode {mode} is not for the objects in a cluster")
         binding = bind(prepared.declared, inputs.parameters.values, inputs.parameters.unusable)
-        scope = Scope(binding.values, self.now, policy=_policy(inputs.member))
+        scope = self.scope(binding.values, _policy(inputs.member))
         effect = _effect(inputs, scope, binding)
         if effect is Effect.DISABLED:
             return RuledOut(NotAppliedReason.DISABLED, "its effect is disabled")

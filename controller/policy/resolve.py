@@ -169,7 +169,7 @@ class _Resolver:
             declared = self.declared[id(initiative)] = Declarations.of(initiative.parameters)
         binding = bind(declared, assignment.parameters)
         names = _folded(assignment.parameters)
-        return _AssignedInitiative(assigned, initiative, asked, binding, Scope(binding.values, self.now), names)
+        return _AssignedInitiative(assigned, initiative, asked, binding, self.evaluator.scope(binding.values), names)
 
     def _asked(self, assignment: Assignment) -> tuple[str, str]:
         """The version of what is assigned that is asked for, and the one that Azure says is effective."""
@@ -207,7 +207,9 @@ class _Resolver:
             return problem
         prepared = self.prepared.get(id(definition))
         if prepared is None:
-            prepared = self.prepared[id(definition)] = Prepared.of(definition, self.state.cluster, self.now)
+            prepared = self.prepared[id(definition)] = Prepared.of(
+                definition, self.state.cluster, self.evaluator.scope({})
+            )
         return prepared
 
     def _single(self, assigned: _Assigned) -> Resolution:
