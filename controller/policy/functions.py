@@ -643,20 +643,15 @@ def _intersection(first: _Array | _Object, *rest: _Array | _Object) -> Json:
     """What all have in common, in the order of the first; of objects the names with equal values."""
     objects, arrays = _by_type(first, *rest)
     if arrays:
-        found = {_mark(item): item for item in arrays[0]}
-        common = set(found).intersection(*({_mark(item) for item in part} for part in arrays[1:]))
-        return [item for mark, item in found.items() if mark in common]
+        marks = [{_mark(item) for item in part} for part in arrays[1:]]
+        return _unique([item for item in arrays[0] if all(_mark(item) in part for part in marks)])
     others = [(one, _spellings(one)) for one in objects[1:]]
-    return {
-        key: value
-        for key, value, mark in ((key, value, _mark(value)) for key, value in objects[0].items())
-        if all(_holds(*one, key, mark) for one in others)
-    }
+    return {key: value for key, value in objects[0].items() if all(_holds(*one, key, value) for one in others)}
 
 
-def _holds(container: Mapping[str, Json], spellings: Mapping[str, str], name: str, mark: Hashable) -> bool:
+def _holds(container: Mapping[str, Json], spellings: Mapping[str, str], name: str, value: Json) -> bool:
     key = name if name in container else spellings.get(_upper(name))
-    return key is not None and _mark(container[key]) == mark
+    return key is not None and same(container[key], value)
 
 
 def _spellings(container: Mapping[str, Json]) -> dict[str, str]:

@@ -33,6 +33,7 @@ from controller.cluster.reasons import Reason
 from controller.gatekeeper.model import ObjectRef, Rendered, Role
 from controller.gatekeeper.naming import TEMPLATE_URL, name_digits
 from controller.policy.model import NotApplied, Unresolved
+from controller.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -239,12 +240,12 @@ def _violations(health: Health | None) -> dict[str, Any]:
 
 
 def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Only what says something: empty strings, lists and mappings are left out; texts are fit to be stored."""
+    """Only what says something: empty strings, lists and mappings are left out; texts are fit to be shown."""
     return {key: _fit(value) for key, value in values.items() if value not in ("", [], {}, None)}
 
 
 def _fit(value: Any) -> Any:
-    """A text of bounded length without half characters, which the server would replace: it comes from elsewhere."""
+    """A text of bounded length, all of it printable: it comes from elsewhere, and ends up in people's terminals."""
     if isinstance(value, list):
         return [_fit(each) for each in value]
-    return value.encode("utf-8", "replace").decode()[:_LONGEST] if isinstance(value, str) else value
+    return printable(value[:_LONGEST]) if isinstance(value, str) else value

@@ -26,6 +26,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.health import GatekeeperHealth, GatekeeperProblem
+from controller.text import printable
 from controller.times import write_moment
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 LAST_CHANGES: Final = 10
 _SHOWN: Final = 3
+_LONGEST_MESSAGE: Final = 32_768  # as Kubernetes has it for conditions
 
 
 class Mode(StrEnum):
@@ -150,7 +152,7 @@ def _dated(condition: Condition, before: Mapping[str, Any], generation: int, now
         "type": condition.type,
         "status": condition.status,
         "reason": condition.reason,
-        "message": condition.message,
+        "message": printable(condition.message)[:_LONGEST_MESSAGE],
         "observedGeneration": generation,
         "lastTransitionTime": since or write_moment(now),
     }

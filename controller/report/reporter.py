@@ -31,6 +31,7 @@ from controller.report.events import (
     what_differed,
 )
 from controller.report.health import health_of
+from controller.text import one_line
 from controller.times import loop_time
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class Reporter:
             "detail": what_differed(result) if drift else described(result.differences) or result.message,
             "editor": ", ".join(result.changed_by),
         }
-        told = {key: value for key, value in change.items() if value}
+        told = {key: one_line(value) for key, value in change.items() if value}
         self._changes = (told, *self._changes)[:LAST_CHANGES]
 
     @property
