@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from controller.cluster.foreign import mappings_at, text_at, texts_at
 from controller.cluster.kinds import FIXED_KINDS, TEMPLATE, Inventory, constraint_kind
 from controller.errors import ClusterError
 from controller.gatekeeper.model import Role
@@ -48,8 +49,9 @@ async def take_inventory(client: KubeClient, desired: Sequence[DesiredObject]) -
 async def _constraint_kinds(client: KubeClient, desired: Sequence[DesiredObject]) -> list[Kind]:
     """Kinds that the API serves and kinds that we want: discovery may lag behind a new one."""
     served = await client.get(f"/apis/{CONSTRAINT_VERSION}")
-    resources = (served or {}).get("resources") or ()
-    names = {str(r["kind"]) for r in resources if "/" not in r["name"] and "list" in r.get("verbs", ())}
+    resources = mappings_at(served, "resources")
+    listable = (r for r in resources if "/" not in text_at(r, "name") and "list" in texts_at(r, "verbs"))
+    names = {kind for r in listable if (kind := text_at(r, "kind"))}
     names |= {wanted.ref.kind for wanted in desired if wanted.ref.group == CONSTRAINT_GROUP}
     return [constraint_kind(name) for name in sorted(names)]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from controller.cluster.apply import Applier
 from controller.cluster.cluster_record import ClusterRecord
 from controller.cluster.dry_run import DryRunCache
+from controller.cluster.foreign import mapping_at
 from controller.cluster.guard import ComponentStore, Guard
 from controller.cluster.kinds import POLICY_SYNC
 from controller.cluster.last_state import LastState
@@ -180,5 +181,5 @@ class LeaderSession:
 
 
 def _settings_in(live: LiveObject | None) -> dict[str, object]:
-    spec = live.manifest.get("spec") or {} if live is not None else {}
+    spec = mapping_at(live.manifest, "spec") if live is not None else {}
     return {key: value for key, value in spec.items() if key != _STEERING}

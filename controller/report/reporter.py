@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.apply import WRITE_ACTIONS, Action
+from controller.cluster.foreign import mapping_at, mappings_at, text_map_at
 from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, LiveObject
 from controller.errors import ClusterError
 from controller.report.assigned import Enforcement, Knowledge, assigned_policies
@@ -96,8 +97,8 @@ class Reporter:
     def seen(self, live: LiveObject | None) -> None:
         """The PolicySync as it is now; the last changes that its status lists are taken over once, at the start."""
         if self._sync is None and live is not None:
-            status = live.manifest.get("status") or {}
-            self._changes = (*self._changes, *(status.get("lastChanges") or ()))[:LAST_CHANGES]
+            earlier = (text_map_at(each) for each in mappings_at(live.manifest, "status", "lastChanges"))
+            self._changes = (*self._changes, *earlier)[:LAST_CHANGES]
         self._sync = live
 
     def desire(self, desired: DesiredState) -> None:
@@ -273,7 +274,7 @@ class Reporter:
         live = self._sync
         if live is None:
             return
-        before = live.manifest.get("status") or {}
+        before = mapping_at(live.manifest, "status")
         status = status_of(self._state(), reported, before, now)
         if status == before:
             return
@@ -308,7 +309,7 @@ class Reporter:
 
 
 def _differs(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    labels = live["metadata"].get("labels") or {}
+    labels = text_map_at(live, "metadata", "labels")
     return (
         live.get("spec") != wanted["spec"]
         or live.get("status") != wanted["status"]

@@ -107,6 +107,10 @@ class FakeApi(KubeClient):
         self._objects[path]["metadata"] |= {"generation": 1, "resourceVersion": self._next_version()}
         self._happened(path)
 
+    def seed(self, path: str, document: Mapping[str, Any]) -> None:
+        """Puts a document at a path as it is, whatever is wrong with it."""
+        self._objects[path] = copy.deepcopy(dict(document))
+
     def drop(self, path: str) -> None:
         """Takes away whatever is at a path."""
         self._gone(path)
