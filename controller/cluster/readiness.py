@@ -93,7 +93,7 @@ def constraint_verdict(constraint: LiveObject) -> Verdict:
         return Pending("Gatekeeper has not taken up the constraint yet")
     entries = _by_pod(constraint)
     errors = [_message(e) for entry in entries for e in mappings_at(entry, "errors")]
-    if all(entry.get("enforced") for entry in entries):
+    if all(entry.get("enforced") is True for entry in entries):
         return Ready()
     return Pending("; ".join(errors) or "Gatekeeper does not enforce it yet", passing=bool(errors))
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from controller.cluster.kinds import FIXED_KINDS, constraint_kind
 from controller.errors import ClusterError
 from controller.gatekeeper.model import ObjectRef
+from controller.times import loop_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,9 +100,9 @@ class Watcher:
 
     async def run(self) -> None:
         """Until it is cancelled; whatever goes wrong, it lists and watches again."""
-        loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE / 2
+        pause = _FIRST_PAUSE / 2
         while True:
-            begun = loop.time()
+            begun = loop_time()
             try:
                 await self._follow()
             except ClusterError as error:
@@ -112,7 +113,7 @@ class Watcher:
                 log.exception("the watcher of %s failed and starts again", self._kind.kind)
                 self._position = ""
             # A server ends a watch after minutes. One that lasts no time is opened again ever more slowly.
-            pause = _FIRST_PAUSE if loop.time() - begun > _LASTING else min(pause * 2, _LONGEST_PAUSE)
+            pause = _FIRST_PAUSE if loop_time() - begun > _LASTING else min(pause * 2, _LONGEST_PAUSE)
             await asyncio.sleep(pause)
 
     async def _follow(self) -> None:

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from controller.cluster.client import Connection, KubeClient, Response
+from controller.cluster.client import Connection, KubeClient, Response, WatchEvent
 from controller.cluster.kinds import CRD_PATH, TEMPLATE, LiveObject, kind_of, template_kind
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, CONSTRAINT_VERSION, TEMPLATE_GROUP
 
@@ -296,7 +296,7 @@ class FakeApi(KubeClient):
 
     async def watch(
         self, kind: Resource, resource_version: str, *, seconds: int = 290
-    ) -> AsyncGenerator[Mapping[str, Any], None]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Events of a kind since a version, as they come; ends after `seconds`, or by the error that a test gave."""
         self.calls.append(Call("WATCH", kind.path(), {"resourceVersion": resource_version}, None))
         since, read, clock = int(resource_version), 0, asyncio.get_running_loop().time
@@ -312,7 +312,8 @@ class FakeApi(KubeClient):
                 version, path, event = self._log[read]
                 read += 1
                 if version > since and kind.path() in _collections(path):
-                    yield event
+                    position = event["object"]["metadata"]["resourceVersion"]
+                    yield WatchEvent(event["type"], LiveObject.of(kind, event["object"]), position)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left), self._news:
                     await self._news.wait_for(has_news)
