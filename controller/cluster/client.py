@@ -107,6 +107,11 @@ class Response:
         return self.status < HTTPStatus.BAD_REQUEST
 
     @property
+    def refused(self) -> bool:
+        """Whether the same request would be refused again: by validation, by admission, or for want of a right."""
+        return self.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+    @property
     def message(self) -> str:
         """The API's own words on one line."""
         return " ".join(str(self.body.get("message") or self.body.get("reason") or f"HTTP {self.status}").split())

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.apply import WRITE_ACTIONS, Action
@@ -83,6 +84,8 @@ class Reporter:
         self._sync: LiveObject | None = None
         self._changes: tuple[Mapping[str, str], ...] = ()
         self._assigned: dict[str, LiveObject] | None = None
+        self._refused: dict[str, Mapping[str, Any]] = {}
+        self._kept: set[str] = set()
         self._look_again = True
         self._patient_until = 0.0
         self._dirty = asyncio.Event()
@@ -204,9 +207,17 @@ class Reporter:
         if self._look_again:
             await self._look()
             self._look_again = False
-        await self._write_assigned(members)
-        await self._write_status(Reported(enforced, pending, self._changes), now)
-        await self._send_events()
+        # Each of them is written whatever becomes of the others.
+        reported = Reported(enforced, pending, self._changes)
+        failed: list[ClusterError] = []
+        steps = (partial(self._write_assigned, members), partial(self._write_status, reported, now), self._send_events)
+        for step in steps:
+            try:
+                await step()
+            except ClusterError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     def _members(self, now: datetime) -> dict[str, Mapping[str, Any]]:
         if self._desired is None:
@@ -228,6 +239,9 @@ class Reporter:
             syncs = await self._client.list_live(POLICY_SYNC)
         self.seen(next((each for each in syncs[0] if each.ref.name == SYNC_REF.name), None) if syncs else None)
         self._assigned = None if assigned is None else {live.ref.name: live for live in assigned[0]}
+        # What was refused is tried again once in a full sync: an admission policy may have gone.
+        self._refused.clear()
+        self._kept.clear()
 
     async def _make_sync(self) -> None:
         """The one PolicySync, all of whose settings are the environment's; it is the administrator's to edit."""
@@ -241,19 +255,28 @@ class Reporter:
         if self._assigned is None or self._desired is None:
             return
         there = self._assigned
-        for name in there.keys() - members.keys():
+        for name in there.keys() - members.keys() - self._kept:
             response = await self._client.delete(ASSIGNED_POLICY, there[name])
-            if not response.ok and response.status not in (_NOT_FOUND, _CONFLICT):
+            if response.refused:
+                self._kept.add(name)
+                log.warning("the deletion of the AssignedPolicy %s is refused error=%r", name, response.message)
+            elif not response.ok and response.status not in (_NOT_FOUND, _CONFLICT):
                 raise response.error(f"deleting the AssignedPolicy {name}")
-            del there[name]
+            else:
+                del there[name]
         patient = loop_time() < self._patient_until
         told = {n: m for n, m in members.items() if not (patient and m["status"]["outcome"] == Enforcement.PENDING)}
-        await asyncio.gather(*(self._write_one(there, name, wanted) for name, wanted in told.items()))
         if told.keys() != members.keys():
             asyncio.get_running_loop().call_later(self._patient_until - loop_time(), self._dirty.set)
+        written = (self._write_one(there, name, wanted) for name, wanted in told.items())
+        for outcome in await asyncio.gather(*written, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def _write_one(self, there: dict[str, LiveObject], name: str, wanted: Mapping[str, Any]) -> None:
         live = there.get(name)
+        if self._refused.get(name) == wanted:
+            return
         if live is None:
             response = await self._client.create(ASSIGNED_POLICY, wanted)
         elif _differs(live.manifest, wanted):
@@ -265,6 +288,9 @@ class Reporter:
             # Somebody else was at it: what is there now is looked at in the next round.
             self._look_again = True
             self._dirty.set()
+        elif response.refused:
+            self._refused[name] = wanted
+            log.warning("the AssignedPolicy %s is refused error=%r", name, response.message)
         elif not response.ok:
             raise response.error(f"writing the AssignedPolicy {name}")
         else:
@@ -292,7 +318,11 @@ class Reporter:
         while self._drafts:
             draft = self._drafts.popleft()
             if self._budget.take(loop_time()):
-                await self._send(draft)
+                try:
+                    await self._send(draft)
+                except ClusterError:
+                    self._drafts.appendleft(draft)
+                    raise
         if owed := self._budget.owed(loop_time()):
             note = f"{owed} more repairs, changes or problems: the log has each"
             await self._send(EventDraft(SYNC_REF, self._sync_uid, "EventsSuppressed", note))
@@ -304,7 +334,9 @@ class Reporter:
         now = datetime.now(UTC)
         body = event(draft, instance=self._instance, serial=f"{time.time_ns():x}{self._serial:x}", now=now)
         response = await self._client.request("POST", COLLECTION, body=body)
-        if not response.ok:
+        if response.refused:
+            log.warning("an Event of %s is refused note=%r error=%r", draft.ref, body["note"], response.message)
+        elif not response.ok:
             raise response.error("sending an Event")
 
 

@@ -61,6 +61,7 @@ from controller.errors import InputError
 from controller.gatekeeper.naming import CONSTRAINT_VERSION, RunningTemplate
 from controller.migration.strictness import shortfalls
 from controller.operator.settings import requests_of, settings_of
+from controller.operator.state import OperatorState
 from controller.report.conditions import Reported, SyncState, status_of
 from controller.report.health import health_of
 from controller.report.metrics import Metrics
@@ -231,8 +232,12 @@ def discovery_reader(document: dict[str, Any]) -> object:
 
 def policy_sync_reader(document: dict[str, Any]) -> object:
     found = LiveObject.of(POLICY_SYNC, document)
-    reporter = Reporter(FakeApi(), MARKS, Metrics(lambda: 0.0), "test")
-    reporter.seen(found)
+
+    async def report() -> None:
+        Reporter(FakeApi(), MARKS, Metrics(lambda: 0.0), "test").seen(found)
+        OperatorState(BASE).recall(found)
+
+    asyncio.run(report())
     status_of(SyncState(), Reported(), mapping_at(found.manifest, "status"), NOW)
     list(as_text(sheet(Status.of(Resources(document, (), ())), NOW)))
     return requests_of(found), settings_of(found, BASE)
