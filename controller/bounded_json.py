@@ -37,9 +37,9 @@ def read_json(text: bytes) -> Any:
 
 def read_bounded(text: bytes) -> tuple[Any, bool]:
     """As `read_json`, and whether anything was cut out."""
-    deep = is_deeper(text, DEEPEST)
+    shallow = without_depths(text)
     try:
-        return _loaded((_without_depths(text) if deep else text).decode("utf-8-sig")), deep
+        return _loaded(shallow.decode("utf-8-sig")), shallow is not text
     except RecursionError as error:  # brackets that do not match
         raise ValueError("it is no JSON") from error
 
@@ -75,8 +75,10 @@ def is_deeper(text: bytes, levels: int) -> bool:
     return bool(brackets)
 
 
-def _without_depths(text: bytes) -> bytes:
-    """The text with CUT for every value that begins below the deepest level."""
+def without_depths(text: bytes) -> bytes:
+    """The very text where it is not too deep, else one with CUT for every value that begins below the deepest level."""
+    if not is_deeper(text, DEEPEST):
+        return text
     kept: list[bytes] = []
     depth = start = 0
     for found in _TOKEN.finditer(text):

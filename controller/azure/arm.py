@@ -18,6 +18,7 @@ from controller.azure.ancestors import find_ancestors
 from controller.azure.catalogue import EXPAND, Catalogue, Fetched, Kind, Wanted, fetched
 from controller.azure.client import ArmClient, ArmRefusal
 from controller.azure.credentials import make_credential
+from controller.azure.known import worth_asking
 from controller.azure.model import MANAGEMENT_GROUPS, Assignment, Initiative, fold
 from controller.azure.parse import build_state, cluster_of
 from controller.errors import InputError, SourceError
@@ -166,23 +167,24 @@ class ArmReader:
 
     async def _gone(self, known: Collection[str], listed: Iterable[Fetched]) -> frozenset[str]:
         """The folded ids of known assignments that Azure itself says no longer apply: docs/design.md (Safety stop)."""
-        there = {fold(each.resource.id) for each in listed}
-        missing = {fold(each): each for each in known if fold(each) not in there}
+        missing = worth_asking(known, {fold(each.resource.id) for each in listed}, self._cluster.id)
         proofs = await self.client.together(partial(self._is_gone, each) for each in missing.values())
         return frozenset(key for key, proven in zip(missing, proofs, strict=True) if proven)
 
     async def _is_gone(self, assignment_id: str) -> bool:
         """Whether an assignment that the listing lacks is proven not to apply to the cluster any more.
 
-        404 of its own GET proves it. One that still exists is asked for by its definition: if Azure lists it for the
-        cluster then, the listing was not whole, else it moved out of the cluster's way. 403 proves nothing and is no
-        error: whoever may read the cluster alone sees what a management group assigns, but not that it went; the
+        404 of its own GET proves it, no other refusal does. One that still exists is asked for by its definition: if
+        Azure lists it for the cluster then, the listing was not whole, else it moved out of the cluster's way. 403 is
+        no error: whoever may read the cluster alone sees what a management group assigns, but not that it went; the
         deletion is left to the safety stop.
         """
         try:
             document = await self.client.get(assignment_id, {"api-version": self._query["api-version"]})
         except ArmRefusal as refusal:
-            if refusal.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
+            # Throttled, down or without a good token, Azure is not read whole; all else about one id is no proof.
+            of_all = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
+            if refusal.status in of_all or refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise
             return refusal.status == HTTPStatus.NOT_FOUND
         found = fetched(document).resource

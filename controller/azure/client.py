@@ -23,6 +23,7 @@ from azure.mgmt.policyinsights.models import QueryOptions
 from azure.mgmt.resource.policy.aio import PolicyClient
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
 
+from controller.bounded_json import read_json
 from controller.errors import InputError, SourceError
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ class ArmClient:
         response = await self._policy.send_request(HttpRequest(method, url), **self._patience)
         if response.status_code != HTTPStatus.OK:  # an empty answer is none either
             raise HttpResponseError(response=response)
-        document = response.json()
+        document = read_json(response.content)
         if not isinstance(document, dict):
             raise SourceError(f"{path}: the answer is no JSON object")
         return document
@@ -344,7 +345,7 @@ def _next_page(path: str, page: Document) -> str:
 
 
 def _as_json(response: Any, _model: object, _headers: object) -> Document:
-    document: Document = response.http_response.json()
+    document: Document = read_json(response.http_response.content)
     return document
 
 

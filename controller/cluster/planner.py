@@ -12,7 +12,13 @@ from controller.cluster.kinds import TEMPLATE, Inventory, kind_of
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.plan import decide, make_plan
 from controller.gatekeeper.model import Role
-from controller.gatekeeper.naming import ASSIGNMENT_ID, CONSTRAINT_GROUP, TEMPLATE_GROUP, RunningTemplate
+from controller.gatekeeper.naming import (
+    ASSIGNMENT_ID,
+    CONSTRAINT_GROUP,
+    TEMPLATE_GROUP,
+    RunningTemplate,
+    is_managed_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,12 +52,15 @@ class Planner:
         }
 
     async def assignment_ids(self) -> frozenset[str]:
-        """The assignments that our constraints and mutators name, as they are spelled there."""
+        """The assignments that our constraints and mutators name that could be pruned, as they are spelled there."""
         inventory = await take_inventory(self.client, ())
         named = {
             live.annotations.get(ASSIGNMENT_ID, "")
             for live in inventory.objects.values()
-            if live.ref.group != TEMPLATE_GROUP and ownership(live, self.marks) is Ownership.OURS
+            if live.ref.group != TEMPLATE_GROUP
+            and is_managed_name(live.ref.name)
+            and not live.deleting
+            and ownership(live, self.marks) is Ownership.OURS
         }
         return frozenset(named - {""})
 
