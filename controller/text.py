@@ -13,6 +13,15 @@ def one_line(text: str) -> str:
         # What is wrong stands at the end more often than not.
         half = LONGEST_MESSAGE // 2
         text = f"{text[:half]} … {text[-half:]}"
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """The text with a space for whatever cannot be seen.
+
+    That is control characters, line breaks, NUL, marks of direction, spaces of other widths, and halves of characters,
+    which no document could hold.
+    """
     return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
 
 

@@ -20,6 +20,7 @@ from controller.azure.ancestors import find_ancestors
 from controller.azure.catalogue import EXPAND, Catalogue, Fetched, Kind, Wanted, bearable, fetched
 from controller.azure.client import ArmClient, ArmRefusal
 from controller.azure.credentials import make_credential
+from controller.azure.known import worth_asking
 from controller.azure.model import (
     MANAGEMENT_GROUPS,
     Assignment,
@@ -33,7 +34,7 @@ from controller.azure.model import (
     fold,
 )
 from controller.azure.parse import build_state, cluster_of, groups_above
-from controller.azure.proofs import Fate, check_empty, fate_by_refusal, fate_by_scopes, is_assignment_id
+from controller.azure.proofs import Fate, check_empty, fate_by_refusal, fate_by_scopes
 from controller.errors import InputError, SourceError
 
 if TYPE_CHECKING:
@@ -267,8 +268,7 @@ class ArmReader:
 
     async def _missing(self, known: Collection[str], listed: Iterable[Fetched]) -> dict[str, Fetched | Fate]:
         """Known assignments that the list lacks, by folded id: what their own GET shows, or what its refusal proves."""
-        there = {fold(each.resource.id) for each in listed}
-        asked = {fold(each): each for each in known if is_assignment_id(each) and fold(each) not in there}
+        asked = worth_asking(known, {fold(each.resource.id) for each in listed}, self._cluster.id)
         answers = await self.client.together(partial(self._ask, each) for each in asked.values())
         return dict(zip(asked, answers, strict=True))
 

@@ -24,6 +24,7 @@ from azure.mgmt.resource.policy.aio import PolicyClient
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
 
 from controller.azure.links import at_endpoint
+from controller.bounded_json import read_json
 from controller.errors import InputError, SourceError
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ class ArmClient:
         response = await self._policy.send_request(request, **self._patience)
         if response.status_code != HTTPStatus.OK:  # an empty answer is none either
             raise HttpResponseError(response=response)
-        document = response.json()
+        document = read_json(response.content)
         if not isinstance(document, dict):
             raise SourceError(f"{path}: the answer is not a JSON object")
         return document
@@ -392,7 +393,7 @@ def _next_page(path: str, page: Document) -> str:
 
 
 def _as_json(response: Any, _model: object, _headers: object) -> Document:
-    document: Document = response.http_response.json()
+    document: Document = read_json(response.http_response.content)
     return document
 
 

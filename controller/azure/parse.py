@@ -191,8 +191,10 @@ def parse_resource(document: Mapping[str, Json], place: str) -> Resource | None:
     parser = _PARSERS.get(kind)
     if parser is None and kind not in _CLUSTER_TYPES and kind not in _CONTAINER_TYPES:
         return None
-    if not resource_id or not resource_id.isprintable() or not resource_id.startswith("/"):
+    if not resource_id or not resource_id.startswith("/"):
         raise InputError(f"{place}: {kind} needs its full resource id as 'id', it has {resource_id!r}")
+    if not resource_id.isprintable():
+        fault = fault or f"its id has characters that cannot be seen: {resource_id!a}"
     if fault:
         return _unreadable(resource_id, f"{place}: {fault}", document)
     if kind in _CONTAINER_TYPES:

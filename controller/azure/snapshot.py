@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from controller.azure.model import fold
 from controller.azure.parse import Located, build_state, parse_resource, type_of
+from controller.bounded_json import without_depths
 from controller.errors import InputError, SourceError
 from controller.files import replace_file
 
@@ -142,7 +143,7 @@ def _load(file: Path) -> Json:
     """The JSON of one file; InputError names it and the line."""
     content = _read(file)
     try:
-        text = content.decode("utf-8-sig")
+        text = without_depths(content).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{file}: line {line}: not UTF-8 (byte {error.start})") from error

@@ -185,14 +185,14 @@ class Applier:
         """
         kind = _kind_for(desired)
         live = await self._client.get_live(kind, desired.ref.name)
-        if live is None or not is_status_stale(live) or ownership(live, self._marks) is not Ownership.OURS:
+        if live is None or live.cut or not is_status_stale(live) or ownership(live, self._marks) is not Ownership.OURS:
             return False
         if not (await self._client.replace(kind, _annotated(live, {**live.annotations, NUDGED: "true"}))).ok:
             return False
         # Gatekeeper's answer, its write of the status, may come in between.
         for _ in range(_ROUNDS):
             live = await self._client.get_live(kind, desired.ref.name)
-            if live is None or NUDGED not in live.annotations:
+            if live is None or live.cut or NUDGED not in live.annotations:
                 break
             rest = {key: value for key, value in live.annotations.items() if key != NUDGED}
             if (await self._client.replace(kind, _annotated(live, rest))).status != HTTPStatus.CONFLICT:
@@ -446,7 +446,7 @@ class _Run:
         before = self.cache.good_templates.setdefault(change.live.uid, change.live)
         for _ in range(_ROUNDS):
             live = await self.client.get_live(kind, change.desired.ref.name)
-            if live is None:
+            if live is None or before.cut:
                 return False
             good = {k: v for k, v in before.manifest.items() if k != "status"}
             annotations = {**before.annotations, REJECTED_DIGEST: spec_digest(change.desired)}

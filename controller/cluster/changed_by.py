@@ -9,6 +9,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.cluster.foreign import mapping_at, mappings_at, text_at
 from controller.cluster.kinds import HOLDS
 from controller.gatekeeper.naming import FIELD_MANAGER
 
@@ -25,10 +26,11 @@ _IN_METADATA: Final = frozenset({"labels", "annotations", *HOLDS})
 def changed_by(live: LiveObject, found: Iterable[Difference]) -> tuple[str, ...]:
     """The field managers other than ours that hold one of the fields that differ, latest first."""
     paths = [tuple(_keys(difference.path)) for difference in found]
-    entries = [entry for entry in live.metadata.get("managedFields") or () if not entry.get("subresource")]
+    managed = mappings_at(live.manifest, "metadata", "managedFields")
+    entries = [entry for entry in managed if not entry.get("subresource")]
     entries.sort(key=lambda entry: str(entry.get("time", "")), reverse=True)
-    holders = (str(e.get("manager")) for e in entries if any(_holds(e.get("fieldsV1") or {}, path) for path in paths))
-    return tuple(dict.fromkeys(holder for holder in holders if holder != FIELD_MANAGER))
+    holders = (text_at(e, "manager") for e in entries if any(_holds(mapping_at(e, "fieldsV1"), path) for path in paths))
+    return tuple(dict.fromkeys(holder for holder in holders if holder and holder != FIELD_MANAGER))
 
 
 def _keys(path: str) -> Iterator[str]:
@@ -44,9 +46,9 @@ def _keys(path: str) -> Iterator[str]:
 
 def _holds(fields: Mapping[str, Any], path: Iterable[str]) -> bool:
     """Whether a manager's fields contain a path, or a whole that the path is in (an empty set of inner fields)."""
-    current = fields
+    current: object = fields
     for step in path:
-        if step not in current:
+        if not isinstance(current, dict) or step not in current:
             return False
         current = current[step]
         if not current:

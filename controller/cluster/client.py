@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import logging
 import os
 import random
 import ssl
@@ -24,7 +24,9 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config.config_exception import ConfigException
 from yaml import YAMLError
 
-from controller.cluster.kinds import LiveObject
+from controller.bounded_json import DEEPEST, is_cut, read_bounded
+from controller.cluster.foreign import mapping_at, mappings_at, text_at, whole_at
+from controller.cluster.kinds import LiveObject, name_of
 from controller.cluster.reasons import Reason
 from controller.errors import ClusterError, InputError
 from controller.gatekeeper.naming import FIELD_MANAGER
@@ -33,15 +35,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
     from controller.cluster.kinds import Resource
+    from controller.gatekeeper.model import ObjectRef
 
 REQUESTS_IN_FLIGHT: Final = 32
 REQUEST_TIMEOUT: Final = 60.0
 PAGE: Final = 500
+LARGEST_ANSWER: Final = 64 * 1024 * 1024
 TRIES: Final = 6
 RETRY_AFTER_CAP: Final = 30.0
 _TRANSIENT: Final = frozenset(
     {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 )
+_UNREADABLE_KEPT: Final = 1000
+log = logging.getLogger("azpolicy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +94,22 @@ def _in_cluster() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer: HTTP status, the parsed body, the server's warnings."""
+    """An answer: HTTP status, the parsed body, and whether part of it was too deep to be read."""
 
     status: int
     body: Mapping[str, Any]
     retry_after: float | None = None
+    cut: bool = False
 
     @property
     def ok(self) -> bool:
         """Whether the request did what it asked."""
         return self.status < HTTPStatus.BAD_REQUEST
+
+    @property
+    def refused(self) -> bool:
+        """Whether the same request would be refused again: by validation, by admission, or for want of a right."""
+        return self.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY)
 
     @property
     def message(self) -> str:
@@ -112,6 +124,19 @@ class Response:
     def error(self, doing: str) -> ClusterError:
         """This answer as the error of an attempt to do something."""
         return ClusterError(f"{doing}: {self.message}", status=self.status, reason=self.reason)
+
+
+class AnswerTooLarge(ClusterError):  # noqa: N818 - a state of the cluster
+    """An answer that is not read, because it would not fit into memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """What a watch tells: `type` as Kubernetes has it, the object as it is now, and where to go on from."""
+
+    type: str
+    live: LiveObject
+    position: str
 
 
 class KubeClient:
@@ -129,6 +154,7 @@ class KubeClient:
         self._fence = fence
         self._slots = asyncio.Semaphore(in_flight)
         self._api: ApiClient | None = None
+        self._unreadable: dict[ObjectRef, tuple[str, int]] = {}
 
     async def __aenter__(self) -> Self:
         self._api = ApiClient(await self._connection.configuration())
@@ -189,11 +215,13 @@ class KubeClient:
     async def _once(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Response:
         answer = await self._send(method, path, query, body, REQUEST_TIMEOUT)
         try:
-            raw = await answer.response.read()
+            raw = await _content(answer.response, f"{method} {path}")
         finally:
             answer.response.release()
         retry_after = answer.response.headers.get("Retry-After", "")
-        return Response(answer.response.status, _parsed(raw), float(retry_after) if retry_after.isdigit() else None)
+        seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
+        content, cut = _parsed(raw)
+        return Response(answer.response.status, content, seconds, cut)
 
     async def _send(
         self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None, timeout_s: float
@@ -221,40 +249,64 @@ class KubeClient:
 
         Asked for as a list of one, which the server looks up by its name, so that reading needs one right and not two.
         """
-        items, _ = await self.list_all(kind.path(), f"metadata.name={name}") or ((), "")
-        return LiveObject.of(kind, items[0]) if items else None
+        listed = await self._list(kind, f"metadata.name={name}")
+        return listed[0][0] if listed and listed[0] else None
 
     async def list_live(self, kind: Resource) -> tuple[tuple[LiveObject, ...], str] | None:
         """Every object of a kind and the resourceVersion to watch from; None when the kind is not served."""
-        listed = await self.list_all(kind.path())
-        if listed is None:
+        return await self._list(kind)
+
+    async def _list(self, kind: Resource, selector: str = "") -> tuple[tuple[LiveObject, ...], str] | None:
+        pages = await self._pages(kind.path(), selector)
+        if pages is None:
             return None
-        items, position = listed
-        return tuple(LiveObject.of(kind, item) for item in items), position
+        objects = (self._live(kind, item, cut=page.cut) for page in pages for item in _items(page))
+        return tuple(objects), _position(pages[-1])
+
+    def _live(self, kind: Resource, document: Mapping[str, Any], *, cut: bool) -> LiveObject:
+        """The object, and a word about one that cannot be read whole, once for each version of it."""
+        live = LiveObject.of(kind, document, cut=cut and is_cut(dict(document)))
+        if live.cut and self._unreadable.get(live.ref) != (version := (live.uid, live.generation)):
+            if len(self._unreadable) >= _UNREADABLE_KEPT:
+                self._unreadable.clear()
+            self._unreadable[live.ref] = version
+            log.warning("%s is nested deeper than %d levels: what is deeper is not read", live.ref, DEEPEST)
+        return live
 
     async def list_all(self, path: str, selector: str = "") -> tuple[tuple[Mapping[str, Any], ...], str] | None:
         """Every item of a collection that a field selector selects, and the resourceVersion; None on 404.
 
         All pages or an error: a half list would look like deletions.
         """
+        pages = await self._pages(path, selector)
+        return None if pages is None else (tuple(item for page in pages for item in _items(page)), _position(pages[-1]))
+
+    async def _pages(self, path: str, selector: str) -> list[Response] | None:
+        """Every page of a collection; a page that would be too large is asked for again as smaller ones."""
         plural = path.rpartition("/")[2]
-        chosen = {"limit": str(PAGE), **({"fieldSelector": selector} if selector else {})}
+        fixed = {"fieldSelector": selector} if selector else {}
         for _ in range(TRIES):
-            items: list[Mapping[str, Any]] = []
-            query = chosen
+            pages: list[Response] = []
+            size, after = PAGE, ""
             while True:
-                response = await self.request("GET", path, query=query)
+                query = {"limit": str(size), **fixed, **({"continue": after} if after else {})}
+                try:
+                    response = await self.request("GET", path, query=query)
+                except AnswerTooLarge:
+                    if size == 1:
+                        raise
+                    size //= 2
+                    continue
                 if response.status == HTTPStatus.NOT_FOUND:
                     return None
                 if response.status == HTTPStatus.GONE:
                     break
                 if not response.ok:
                     raise response.error(f"listing {plural}")
-                metadata = response.body.get("metadata") or {}
-                items += response.body.get("items") or ()
-                if not metadata.get("continue"):
-                    return tuple(items), str(metadata.get("resourceVersion", ""))
-                query = {**chosen, "continue": str(metadata["continue"])}
+                pages.append(response)
+                after = text_at(response.body, "metadata", "continue")
+                if not after:
+                    return pages
         raise ClusterError(f"listing {plural}: the list kept expiring between pages", status=HTTPStatus.GONE)
 
     async def create(self, kind: Resource, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Response:
@@ -289,7 +341,7 @@ class KubeClient:
 
     async def watch(
         self, kind: Resource, resource_version: str, *, seconds: int = 290
-    ) -> AsyncGenerator[Mapping[str, Any], None]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Watch events of a kind since a resourceVersion, until the server ends the stream.
 
         ERROR events and a refused watch are ClusterError with their status (410: list again; 404: the kind is gone).
@@ -305,23 +357,44 @@ class KubeClient:
             async with contextlib.aclosing(_lines(answer.response)) as lines:
                 if answer.response.status != HTTPStatus.OK:
                     body = b"".join([line async for line in lines])
-                    raise Response(answer.response.status, _parsed(body)).error(f"watching {kind.plural}")
+                    raise Response(answer.response.status, _parsed(body)[0]).error(f"watching {kind.plural}")
                 async for line in lines:
-                    event = json.loads(line)
-                    if event["type"] == "ERROR":
-                        status = int(event["object"].get("code", HTTPStatus.INTERNAL_SERVER_ERROR))
-                        raise Response(status, event["object"]).error(f"watching {kind.plural}")
-                    yield event
+                    yield self._event(kind, line)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ClusterError(f"watching {kind.plural}: {_words(error)}") from error
 
+    def _event(self, kind: Resource, line: bytes) -> WatchEvent:
+        """One line of a watch; ClusterError where it is an error, ValueError where it is no event."""
+        event, cut = read_bounded(line)
+        document, told = mapping_at(event, "object"), text_at(event, "type")
+        if told == "ERROR":
+            code = whole_at(document, "code", default=500)
+            raise Response(code, document).error(f"watching {kind.plural}")
+        position = text_at(document, "metadata", "resourceVersion")
+        if not told or not position:
+            raise ValueError("the API server sent something that is no watch event")
+        return WatchEvent(told, self._live(kind, document, cut=cut), position)
+
+
+async def _content(response: aiohttp.ClientResponse, doing: str) -> bytes:
+    """The whole body; AnswerTooLarge where it would not fit into memory beside everything else."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > LARGEST_ANSWER:
+            response.close()
+            raise AnswerTooLarge(f"{doing}: the answer is larger than {LARGEST_ANSWER >> 20} MiB")
+    return bytes(body)
+
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-    """The stream's lines, whatever their length; aiohttp's own readline has a limit."""
+    """The stream's lines, of up to LARGEST_ANSWER; aiohttp's own readline has a far smaller limit."""
     rest = bytearray()
     try:
         async for chunk in response.content.iter_any():
             rest += chunk
+            if len(rest) > LARGEST_ANSWER:
+                raise ValueError(f"an event is larger than {LARGEST_ANSWER >> 20} MiB")
             *lines, tail = bytes(rest).split(b"\n") if b"\n" in chunk else (bytes(rest),)
             if lines or b"\n" in chunk:
                 rest = bytearray(tail)
@@ -339,12 +412,26 @@ def _write_query(*, dry_run: bool) -> dict[str, str]:
     return {**query, "dryRun": "All"} if dry_run else query
 
 
-def _parsed(raw: bytes) -> Mapping[str, Any]:
+def _parsed(raw: bytes) -> tuple[Mapping[str, Any], bool]:
+    """The object that an answer holds, and whether part of it is too deep to be read."""
     try:
-        body = json.loads(raw) if raw.strip() else {}
+        body, cut = read_bounded(raw) if raw.strip() else ({}, False)
     except ValueError:
-        return {"message": raw[:200].decode(errors="replace")}
-    return body if isinstance(body, dict) else {"message": "the answer of the API server is not a JSON object"}
+        return {"message": raw[:200].decode(errors="replace")}, False
+    return (
+        (body, cut)
+        if isinstance(body, dict)
+        else ({"message": "the answer of the API server is not a JSON object"}, False)
+    )
+
+
+def _items(page: Response) -> list[Mapping[str, Any]]:
+    """The objects of a page: all that have a name, as the API server lets none be without."""
+    return [item for item in mappings_at(page.body, "items") if name_of(item)]
+
+
+def _position(page: Response) -> str:
+    return text_at(page.body, "metadata", "resourceVersion")
 
 
 def _backoff(attempt: int, retry_after: float | None) -> float:

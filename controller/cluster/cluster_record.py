@@ -11,9 +11,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.azure.model import fold
+from controller.bounded_json import read_json
 from controller.cluster.addon import NAMESPACE, running_deployments
 from controller.cluster.changes import Refuse
 from controller.cluster.config_maps import ConfigMapStore
+from controller.cluster.foreign import text_at, texts_at
 from controller.errors import ClusterError, Refused
 from controller.gatekeeper.naming import ADDON, RECORD_NAMESPACE
 
@@ -40,13 +42,11 @@ class Recorded:
     @classmethod
     def of(cls, manifest: Mapping[str, Any] | None) -> Recorded:
         """Reads the ConfigMap; a list of refused deletions that somebody broke counts as empty."""
-        data = (manifest or {}).get("data") or {}
         try:
-            names = json.loads(data.get(REFUSED) or "[]")
+            names = read_json(text_at(manifest, "data", REFUSED).encode())
         except ValueError:
             names = []
-        refused = frozenset(str(name) for name in names) if isinstance(names, list) else frozenset()
-        return cls(str(data.get(CLUSTER_ID, "")), refused, manifest)
+        return cls(text_at(manifest, "data", CLUSTER_ID), frozenset(texts_at({"names": names}, "names")), manifest)
 
 
 class ClusterRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from controller.cluster.foreign import mapping_at, text_at, text_map_at
 from controller.gatekeeper.naming import FIELD_MANAGER
 
 if TYPE_CHECKING:
@@ -50,14 +51,14 @@ class ConfigMapStore:
         `content` has `data` or `binaryData`; annotations and labels of others stay. ClusterError, which begins with the
         purpose, where it is not written: with the status 409 where somebody else was faster.
         """
-        metadata: Mapping[str, Any] = before["metadata"] if before else {"name": name}
+        metadata = mapping_at(before, "metadata") or {"name": name}
         manifest = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {
                 **metadata,
-                "labels": {**(metadata.get("labels") or {}), **self._labels},
-                "annotations": {**(metadata.get("annotations") or {}), **(annotations or {})},
+                "labels": {**text_map_at(metadata, "labels"), **self._labels},
+                "annotations": {**text_map_at(metadata, "annotations"), **(annotations or {})},
             },
             **content,
         }
@@ -72,6 +73,6 @@ class ConfigMapStore:
         before = await self.read(name)
         if before is None:
             return
-        response = await self._client.delete_at(self._path(name), before["metadata"]["uid"])
+        response = await self._client.delete_at(self._path(name), text_at(before, "metadata", "uid"))
         if not response.ok and response.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
             raise response.error(f"deleting {self.where(name)}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from controller.cluster.config_maps import ConfigMapStore
 from controller.cluster.fights import FightDetector
+from controller.cluster.foreign import mapping_at, mappings_at, text_at
 from controller.cluster.guard_rules import (
     DEPLOYMENT,
     GUARDED,
@@ -67,7 +68,7 @@ class ComponentStore:
         there = await self._maps.read(NAME)
         if there is None:
             return {}
-        text = str((there.get("data") or {}).get(_KEY, ""))
+        text = text_at(there, "data", _KEY)
         try:
             good = load(text)
         except ValueError as error:
@@ -219,7 +220,7 @@ class Guard:
                 self._tell(ref, f"somebody keeps deleting {ref} of Gatekeeper; it is restored more and more slowly")
                 wait = min(wait, held)
             # A webhook that nobody answers would at best do nothing, and at worst refuse every request.
-            elif why := await unanswered(self._client, look.good[ref].get("webhooks", ())):
+            elif why := await unanswered(self._client, mappings_at(look.good[ref], "webhooks")):
                 self._tell(ref, f"{ref} of Gatekeeper is not restored yet: {why}")
                 wait = min(wait, ANSWER_SECONDS)
             else:
@@ -249,5 +250,5 @@ class Guard:
 
 
 def _gone(response: Response) -> bool:
-    metadata = response.body.get("metadata") or {}
-    return response.status == HTTPStatus.NOT_FOUND or (response.ok and "deletionTimestamp" in metadata)
+    deleting = "deletionTimestamp" in mapping_at(response.body, "metadata")
+    return response.status == HTTPStatus.NOT_FOUND or (response.ok and deleting)

@@ -19,7 +19,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from controller.cluster.health import called_services
+from controller.bounded_json import read_bounded
+from controller.cluster.foreign import list_at, mapping_at, mappings_at, text_at, value_at
 from controller.cluster.kinds import LiveObject, Resource
 from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE
 
@@ -53,7 +54,7 @@ def resource_of(ref: ObjectRef) -> Resource:
 
 def service_account(deployment: Manifest) -> str:
     """The ServiceAccount of a Deployment's pods."""
-    return str(deployment["spec"]["template"]["spec"].get("serviceAccountName", "default"))
+    return text_at(deployment, "spec", "template", "spec", "serviceAccountName", default="default")
 
 
 def is_component(live: LiveObject) -> bool:
@@ -68,8 +69,8 @@ def is_component(live: LiveObject) -> bool:
 def does_nothing(live: LiveObject) -> bool:
     """Whether an object is there and does as little as if it were not."""
     if live.ref.group == _ADMISSION:
-        return not any(webhook.get("rules") for webhook in live.manifest.get("webhooks") or ())
-    return resource_of(live.ref) is DEPLOYMENT and live.manifest["spec"].get("replicas") == 0
+        return not any(webhook.get("rules") for webhook in mappings_at(live.manifest, "webhooks"))
+    return resource_of(live.ref) is DEPLOYMENT and value_at(live.manifest, "spec", "replicas") == 0
 
 
 def restorable(live: LiveObject) -> Manifest:
@@ -79,14 +80,14 @@ def restorable(live: LiveObject) -> Manifest:
         kept["annotations"] = annotations
     said = {key: live.manifest[key] for key in ("apiVersion", "kind", "spec", "webhooks") if key in live.manifest}
     if resource_of(live.ref) is SERVICE:
-        said["spec"] = _without_addresses(said["spec"])
+        said["spec"] = _without_addresses(mapping_at(said, "spec"))
     return {**said, "metadata": kept}
 
 
 def _without_addresses(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A Service without what the cluster gave it, which another may have by now."""
     given = {"healthCheckNodePort"} | (set() if spec.get("clusterIP") == "None" else {"clusterIP", "clusterIPs"})
-    ports = [{key: value for key, value in port.items() if key != "nodePort"} for port in spec.get("ports") or ()]
+    ports = [{key: value for key, value in port.items() if key != "nodePort"} for port in mappings_at(spec, "ports")]
     return {**{key: value for key, value in spec.items() if key not in given}, "ports": ports}
 
 
@@ -109,7 +110,7 @@ def compared(good: Mapping[ObjectRef, Manifest], there: Iterable[LiveObject]) ->
 
 def is_healthy(live: LiveObject) -> bool:
     """Whether an object is as a part of Gatekeeper is to be remembered."""
-    return is_component(live) and not live.deleting and not does_nothing(live)
+    return is_component(live) and not live.deleting and not does_nothing(live) and not live.cut
 
 
 def _emptied(live: LiveObject) -> bool:
@@ -124,7 +125,10 @@ def load(text: str) -> dict[ObjectRef, Manifest]:
     """The recorded parts; ValueError for anything that is not a part of Gatekeeper."""
     good: dict[ObjectRef, Manifest] = {}
     try:
-        for manifest in json.loads(text):
+        manifests, cut = read_bounded(text.encode())
+        if cut:
+            raise ValueError("it is nested too deeply")
+        for manifest in manifests:
             group = manifest["apiVersion"].rpartition("/")[0]
             live = LiveObject.of(_BY_KIND[group, manifest["kind"]], manifest)
             if not is_healthy(live) or restorable(live) != manifest or not _well_formed(manifest):
@@ -138,11 +142,17 @@ def load(text: str) -> dict[ObjectRef, Manifest]:
 
 
 def _well_formed(manifest: Manifest) -> bool:
-    """Whether all that this version looks at is there; KeyError, TypeError or AttributeError where it is not."""
+    """Whether all that this version looks at is there, as it would be made again."""
+    if not isinstance(value_at(manifest, "metadata", "name"), str):
+        return False
     if manifest["kind"] == DEPLOYMENT.kind:
-        service_account(manifest)
-    called_services(manifest.get("webhooks", ()))
-    return isinstance(manifest["metadata"]["name"], str)
+        return isinstance(value_at(manifest, "spec", "template", "spec"), dict)
+    return all(_calls_somebody(webhook) for webhook in list_at(manifest, "webhooks"))
+
+
+def _calls_somebody(webhook: Any) -> bool:
+    client = value_at(webhook, "clientConfig")
+    return isinstance(client, dict) and isinstance(client.get("service", {}), dict)
 
 
 def dump(good: Mapping[ObjectRef, Manifest]) -> str:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.cluster.foreign import mapping_at, mappings_at, text_at
 from controller.cluster.kinds import TEMPLATE
 from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE
 
@@ -61,7 +62,7 @@ async def gatekeeper_health(client: KubeClient) -> GatekeeperHealth:
         client, webhook.body if webhook.ok else None, missing=webhook.status == HTTPStatus.NOT_FOUND
     ):
         return GatekeeperHealth(GatekeeperProblem.WEBHOOK_UNAVAILABLE, away)
-    if old := too_old(_images(workloads.body.get("items") or ())):
+    if old := too_old(_images(mappings_at(workloads.body, "items"))):
         message = f"Gatekeeper {old} is older than {OLDEST[0]}.{OLDEST[1]}, the oldest that is supported: upgrade it"
         return GatekeeperHealth(GatekeeperProblem.TOO_OLD, message)
     return GatekeeperHealth()
@@ -75,15 +76,15 @@ def too_old(images: Sequence[str]) -> str:
 
 
 def _images(workloads: Sequence[Mapping[str, Any]]) -> list[str]:
-    pods = (each["spec"]["template"]["spec"] for each in workloads)
-    return [str(container.get("image", "")) for pod in pods for container in pod["containers"]]
+    pods = (mapping_at(each, "spec", "template", "spec") for each in workloads)
+    return [text_at(container, "image") for pod in pods for container in mappings_at(pod, "containers")]
 
 
 async def _webhook_unavailable(client: KubeClient, webhook: Mapping[str, Any] | None, *, missing: bool) -> str:
     """Why Gatekeeper judges no request; empty where there is no sign of that."""
     if missing:
         return f"{WEBHOOK_NAME} is missing: nothing is denied; install Gatekeeper's manifest or chart again"
-    hooks = (webhook or {}).get("webhooks") or ()
+    hooks = mappings_at(webhook, "webhooks")
     if webhook is not None and not hooks:
         return f"{WEBHOOK_NAME} has no webhook: nothing is denied; install Gatekeeper's manifest or chart again"
     return await unanswered(client, hooks)
@@ -99,8 +100,8 @@ async def unanswered(client: KubeClient, hooks: Iterable[Mapping[str, Any]]) -> 
 
 def called_services(hooks: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
     """Namespaces and names of the Services that webhooks call."""
-    services = (hook["clientConfig"].get("service") for hook in hooks)
-    return {(str(service.get("namespace")), str(service.get("name"))) for service in services if service}
+    services = (mapping_at(hook, "clientConfig", "service") for hook in hooks)
+    return {(text_at(service, "namespace"), text_at(service, "name")) for service in services if service}
 
 
 async def _has_endpoints(client: KubeClient, service: str) -> bool:
@@ -110,8 +111,8 @@ async def _has_endpoints(client: KubeClient, service: str) -> bool:
     if not response.ok:
         return True
     ready = (
-        (endpoint.get("conditions") or {}).get("ready", True)
-        for each in response.body.get("items") or ()
-        for endpoint in each.get("endpoints") or ()
+        mapping_at(endpoint, "conditions").get("ready", True)
+        for each in mappings_at(response.body, "items")
+        for endpoint in mappings_at(each, "endpoints")
     )
     return any(ready)

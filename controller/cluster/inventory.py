@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from controller.cluster.foreign import mappings_at, text_at, texts_at
 from controller.cluster.kinds import FIXED_KINDS, TEMPLATE, Inventory, constraint_kind
 from controller.errors import ClusterError
 from controller.gatekeeper.model import Role
@@ -51,8 +52,9 @@ async def _constraint_kinds(client: KubeClient, desired: Sequence[DesiredObject]
     One that is served in other letters is not there as the wanted one, though at its path.
     """
     served = await client.get(f"/apis/{CONSTRAINT_VERSION}")
-    resources = (served or {}).get("resources") or ()
-    names = {str(r["kind"]) for r in resources if "/" not in r["name"] and "list" in r.get("verbs", ())}
+    resources = mappings_at(served, "resources")
+    listable = (r for r in resources if "/" not in text_at(r, "name") and "list" in texts_at(r, "verbs"))
+    names = {kind for r in listable if (kind := text_at(r, "kind"))}
     spelled = {name.lower() for name in names}
     wanted = {each.ref.kind for each in desired if each.ref.group == CONSTRAINT_GROUP}
     names |= {kind for kind in wanted if kind.lower() not in spelled}

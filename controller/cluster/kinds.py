@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.cluster.foreign import mapping_at, mappings_at, text_at, text_map_at, whole_at
 from controller.gatekeeper.model import ObjectRef, Role, digest
 from controller.gatekeeper.naming import (
     AZPOLICY_GROUP,
@@ -89,45 +90,52 @@ def kind_of(ref: ObjectRef) -> Kind:
 
 @dataclass(frozen=True, slots=True)
 class LiveObject:
-    """One object as the API server returned it (at `manifest["apiVersion"]`)."""
+    """One object as the API server returned it (at `manifest["apiVersion"]`).
+
+    Others may have written any of it, so whatever reads it reads as `foreign` does. `cut` is whether part of it is
+    nested too deeply to be read: then that part is no longer in the manifest, which must not be written back.
+    """
 
     ref: ObjectRef
     manifest: Mapping[str, Any]
+    cut: bool = field(default=False, compare=False)
 
     @classmethod
-    def of(cls, kind: Resource, document: Mapping[str, Any]) -> LiveObject:
+    def of(cls, kind: Resource, document: Mapping[str, Any], *, cut: bool = False) -> LiveObject:
         """Wraps a list item, which carries no apiVersion and kind of its own in some lists.
 
-        Where it has a kind, that counts: a constraint kind in other letters is listed at the same path.
+        Where it has the kind in other letters, these count: such constraints are listed at the same path.
         """
-        manifest = {"apiVersion": kind.api_version, "kind": kind.kind, **document}
-        return cls(ObjectRef(kind.group, str(manifest["kind"]), document["metadata"]["name"]), manifest)
+        own = {key: text_at(document, key) for key in ("apiVersion", "kind")}
+        head = {"apiVersion": own["apiVersion"] or kind.api_version, "kind": own["kind"] or kind.kind}
+        manifest = head | {key: value for key, value in document.items() if key not in head}
+        named = own["kind"] if own["kind"].lower() == kind.kind.lower() else kind.kind
+        return cls(ObjectRef(kind.group, named, name_of(document)), manifest, cut)
 
     @property
     def metadata(self) -> Mapping[str, Any]:
         """The object's metadata."""
-        metadata: Mapping[str, Any] = self.manifest["metadata"]
-        return metadata
+        return mapping_at(self.manifest, "metadata")
 
     @property
     def labels(self) -> Mapping[str, str]:
         """Its labels, empty where there are none."""
-        return self.metadata.get("labels") or {}
+        return text_map_at(self.manifest, "metadata", "labels")
 
     @property
     def annotations(self) -> Mapping[str, str]:
         """Its annotations, empty where there are none."""
-        return self.metadata.get("annotations") or {}
+        return text_map_at(self.manifest, "metadata", "annotations")
 
     @property
     def uid(self) -> str:
         """Tells this object from a later one of its name."""
-        return str(self.metadata.get("uid", ""))
+        return text_at(self.manifest, "metadata", "uid")
 
     @property
     def generation(self) -> int:
         """Counts changes of the spec."""
-        return int(self.metadata.get("generation", 0))
+        return whole_at(self.manifest, "metadata", "generation")
 
     @property
     def deleting(self) -> bool:
@@ -138,8 +146,8 @@ class LiveObject:
     def managers(self) -> frozenset[str]:
         """The field managers that managedFields records, status writers apart."""
         return frozenset(
-            str(entry.get("manager", ""))
-            for entry in self.metadata.get("managedFields") or ()
+            text_at(entry, "manager")
+            for entry in mappings_at(self.manifest, "metadata", "managedFields")
             if not entry.get("subresource")
         )
 
@@ -177,5 +185,9 @@ class Inventory:
 
 def template_kind(manifest: Mapping[str, Any]) -> str:
     """The constraint kind that a ConstraintTemplate makes, empty if it names none."""
-    spec: Any = manifest.get("spec") or {}
-    return str((((spec.get("crd") or {}).get("spec") or {}).get("names") or {}).get("kind", ""))
+    return text_at(manifest, "spec", "crd", "spec", "names", "kind")
+
+
+def name_of(document: Mapping[str, Any]) -> str:
+    """The name of an object; empty where it has none, which the API server does not allow."""
+    return text_at(document, "metadata", "name")

@@ -20,7 +20,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from controller.azure.model import fold
+from controller.bounded_json import read_bounded
 from controller.cluster.config_maps import ConfigMapStore
+from controller.cluster.foreign import text_at
 from controller.cluster.kinds import kind_of
 from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef, Rendered, Role
 from controller.policy.model import Member, NotApplied, NotAppliedReason, Unresolved, UnresolvedReason
@@ -247,7 +249,10 @@ class LastState:
         digest = hashlib.sha256(text).hexdigest()
         if digest != _annotation(head, DIGEST):
             raise UnusableStateError("its content was changed: the digest differs")
-        return digest, of_document(json.loads(text))
+        document, cut = read_bounded(text)
+        if cut:
+            raise UnusableStateError("it is nested too deeply")
+        return digest, of_document(document)
 
     async def save(self, desired: DesiredState) -> None:
         """Keeps a state; writes nothing when it is the one that is kept, and once that is known asks nothing either.
@@ -287,7 +292,7 @@ def _data(config_map: Mapping[str, Any]) -> bytes:
 
 
 def _annotation(config_map: Mapping[str, Any], key: str) -> str:
-    return str((config_map["metadata"].get("annotations") or {}).get(key, ""))
+    return text_at(config_map, "metadata", "annotations", key)
 
 
 def _part_names(head: Mapping[str, Any] | None) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from controller.cluster.foreign import mapping_at, text_at, text_map_at, whole_at
 from controller.errors import ClusterError
 from controller.gatekeeper.naming import FIELD_MANAGER
 from controller.times import parse_moment, write_moment
@@ -83,17 +84,15 @@ class Lease:
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> Self:
-        """Reads a Lease. The API server has checked its types and nothing else."""
-        spec = manifest.get("spec") or {}
-        annotations = manifest["metadata"].get("annotations") or {}
+        """Reads a Lease, whose fields may hold anything."""
         return cls(
             manifest,
-            holder=spec.get("holderIdentity") or "",
-            renewed=spec.get("renewTime") or "",
-            duration=float(spec.get("leaseDurationSeconds") or DURATION),
-            acquired=spec.get("acquireTime") or "",
-            transitions=spec.get("leaseTransitions") or 0,
-            last_good=parse_moment(annotations.get(LAST_GOOD, "")),
+            holder=text_at(manifest, "spec", "holderIdentity"),
+            renewed=text_at(manifest, "spec", "renewTime"),
+            duration=float(whole_at(manifest, "spec", "leaseDurationSeconds") or DURATION),
+            acquired=text_at(manifest, "spec", "acquireTime"),
+            transitions=whole_at(manifest, "spec", "leaseTransitions"),
+            last_good=parse_moment(text_at(manifest, "metadata", "annotations", LAST_GOOD)),
         )
 
 
@@ -136,14 +135,14 @@ def written(
     """The manifest by which `holder` takes, renews or (empty) gives up the lease, at the version that was seen."""
     taken = lease is None or holder not in {"", lease.holder}
     old: Mapping[str, Any] = lease.manifest if lease else {"metadata": {"name": settings.name}}
-    metadata = dict(old["metadata"])
+    metadata = dict(mapping_at(old, "metadata"))
     if last_good is not None:
         metadata["annotations"] = {
-            **(metadata.get("annotations") or {}),
+            **text_map_at(metadata, "annotations"),
             LAST_GOOD: write_moment(last_good, "microseconds"),
         }
     spec = {
-        **(old.get("spec") or {}),
+        **mapping_at(old, "spec"),
         "holderIdentity": holder,
         "leaseDurationSeconds": math.ceil(settings.duration),
         "acquireTime": lease.acquired if lease and not taken else write_moment(now, "microseconds"),

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.apply import Action, Result
 from controller.cluster.cluster_record import NAME as RECORD
+from controller.cluster.foreign import text_at
 from controller.cluster.guard import NAME as GUARDED
-from controller.cluster.kinds import ASSIGNED_POLICY, CRD_PATH, POLICY_SYNC
+from controller.cluster.kinds import ASSIGNED_POLICY, CRD_PATH, POLICY_SYNC, name_of
 from controller.cluster.last_state import NAME as STATE
 from controller.cluster.last_state import PART_NAME
 from controller.cluster.reasons import Reason
@@ -38,9 +39,8 @@ class OwnedObject:
     @classmethod
     def of(cls, group: str, kind: str, path: str, document: Mapping[str, Any]) -> OwnedObject:
         """The object at a path."""
-        metadata = document["metadata"]
-        name = "/".join(filter(None, (metadata.get("namespace"), metadata["name"])))
-        return cls(ObjectRef(group, kind, name), path, metadata["uid"])
+        name = "/".join(filter(None, (text_at(document, "metadata", "namespace"), name_of(document))))
+        return cls(ObjectRef(group, kind, name), path, text_at(document, "metadata", "uid"))
 
 
 async def find_owned_state(
@@ -75,7 +75,7 @@ async def _config_maps(client: KubeClient, namespace: str) -> list[OwnedObject]:
     """What the operator keeps for itself, and the record of the cluster's id in the namespace that it has."""
     path = f"/api/v1/namespaces/{namespace}/configmaps"
     items, _ = await client.list_all(path) or ((), "")
-    names = {each["metadata"]["name"]: each for each in items}
+    names = {name_of(each): each for each in items}
     ours = [name for name in names if name in (STATE, GUARDED) or PART_NAME.fullmatch(name)]
     if namespace == RECORD_NAMESPACE and RECORD in names:
         ours.append(RECORD)
@@ -83,8 +83,8 @@ async def _config_maps(client: KubeClient, namespace: str) -> list[OwnedObject]:
 
 
 def _lease(document: Mapping[str, Any]) -> OwnedObject:
-    metadata = document["metadata"]
-    path = f"/apis/coordination.k8s.io/v1/namespaces/{metadata['namespace']}/leases/{metadata['name']}"
+    namespace = text_at(document, "metadata", "namespace")
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name_of(document)}"
     return OwnedObject.of("coordination.k8s.io", "Lease", path, document)
 
 

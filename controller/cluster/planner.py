@@ -13,7 +13,14 @@ from controller.cluster.kinds import TEMPLATE, Inventory, kind_of
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.plan import decide, make_plan
 from controller.gatekeeper.model import Role
-from controller.gatekeeper.naming import ASSIGNMENT_ID, CONSTRAINT_GROUP, DEFINITION_ID, TEMPLATE_GROUP, RunningTemplate
+from controller.gatekeeper.naming import (
+    ASSIGNMENT_ID,
+    CONSTRAINT_GROUP,
+    DEFINITION_ID,
+    TEMPLATE_GROUP,
+    RunningTemplate,
+    is_managed_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,12 +54,15 @@ class Planner:
         }
 
     async def in_use(self) -> InUse:
-        """The assignments and definitions that our constraints and mutators name."""
+        """The assignments and definitions that our constraints and mutators name, as far as these could be pruned."""
         inventory = await take_inventory(self.client, ())
         ours = [
             live.annotations
             for live in inventory.objects.values()
-            if live.ref.group != TEMPLATE_GROUP and ownership(live, self.marks) is Ownership.OURS
+            if live.ref.group != TEMPLATE_GROUP
+            and is_managed_name(live.ref.name)
+            and not live.deleting
+            and ownership(live, self.marks) is Ownership.OURS
         ]
         named = (frozenset(each[key] for each in ours if each.get(key)) for key in (ASSIGNMENT_ID, DEFINITION_ID))
         return InUse(*named)

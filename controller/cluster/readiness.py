@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from controller.cluster.foreign import mapping_at, mappings_at, text_at
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -47,7 +49,7 @@ def template_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Ver
     errors = _errors(template)
     if errors:
         text = "; ".join(_told(errors))
-        final = any(e.get("code") not in PASSING_CODES for e in errors)
+        final = any(text_at(e, "code") not in PASSING_CODES for e in errors)
         return Broken(text) if final else Pending(text, passing=True)
     if is_status_stale(template):
         return Pending("Gatekeeper has not accepted the template yet")
@@ -60,19 +62,23 @@ def template_errors(template: LiveObject) -> tuple[str, ...]:
 
 
 def _errors(template: LiveObject) -> list[Mapping[str, Any]]:
-    errors = [e for entry in _by_pod(template) if _current(entry, template) for e in entry.get("errors") or ()]
-    return [e for e in errors if e.get("code") not in WARNING_CODES]
+    errors = [e for entry in _by_pod(template) if _current(entry, template) for e in mappings_at(entry, "errors")]
+    return [e for e in errors if text_at(e, "code") not in WARNING_CODES]
 
 
 def _told(errors: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    return tuple(sorted({f"{e.get('code')}: {' '.join(str(e.get('message')).split())}" for e in errors}))
+    return tuple(sorted({f"{text_at(e, 'code')}: {_message(e)}" for e in errors}))
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    return " ".join(text_at(error, "message").split())
 
 
 def _crd_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Verdict:
     if crd is None:
         return Pending("its CustomResourceDefinition does not exist yet")
-    conditions = {c["type"]: c["status"] for c in (crd.get("status") or {}).get("conditions") or ()}
-    if "deletionTimestamp" in crd["metadata"] or conditions.get("Terminating") == "True":
+    conditions = {text_at(c, "type"): text_at(c, "status") for c in mappings_at(crd, "status", "conditions")}
+    if "deletionTimestamp" in mapping_at(crd, "metadata") or conditions.get("Terminating") == "True":
         return Pending("its CustomResourceDefinition is being deleted")
     if conditions.get("Established") != "True":
         return Pending("its CustomResourceDefinition is not established yet")
@@ -86,8 +92,8 @@ def constraint_verdict(constraint: LiveObject) -> Verdict:
     if is_status_stale(constraint):
         return Pending("Gatekeeper has not accepted the constraint yet")
     entries = _by_pod(constraint)
-    errors = [str(e.get("message")) for entry in entries for e in entry.get("errors") or ()]
-    if all(entry.get("enforced") for entry in entries):
+    errors = [_message(e) for entry in entries for e in mappings_at(entry, "errors")]
+    if all(entry.get("enforced") is True for entry in entries):
         return Ready()
     return Pending("; ".join(errors) or "Gatekeeper does not enforce it yet", passing=bool(errors))
 
@@ -99,7 +105,7 @@ def is_status_stale(live: LiveObject) -> bool:
 
 
 def _by_pod(live: LiveObject) -> Sequence[Mapping[str, Any]]:
-    return (live.manifest.get("status") or {}).get("byPod") or ()
+    return mappings_at(live.manifest, "status", "byPod")
 
 
 def _current(entry: Mapping[str, Any], live: LiveObject) -> bool:
@@ -109,16 +115,14 @@ def _current(entry: Mapping[str, Any], live: LiveObject) -> bool:
 
 
 def _wanted_schema(template: LiveObject) -> Any:
-    crd = (template.manifest.get("spec") or {}).get("crd") or {}
-    validation = (crd.get("spec") or {}).get("validation") or {}
-    return validation.get("openAPIV3Schema") or {}
+    return mapping_at(template.manifest, "spec", "crd", "spec", "validation", "openAPIV3Schema")
 
 
 def _served_schema(crd: Mapping[str, Any]) -> Any:
-    for version in crd["spec"]["versions"]:
-        if version.get("served") and version["name"] == "v1beta1":
-            spec = version.get("schema", {}).get("openAPIV3Schema", {}).get("properties", {}).get("spec", {})
-            return spec.get("properties", {}).get("parameters", {})
+    for version in mappings_at(crd, "spec", "versions"):
+        if version.get("served") and version.get("name") == "v1beta1":
+            spec = mapping_at(version, "schema", "openAPIV3Schema", "properties", "spec")
+            return mapping_at(spec, "properties", "parameters")
     return {}
 
 
@@ -126,8 +130,8 @@ def _carries(wanted: Any, served: Any) -> bool:
     """Whether every property name that `wanted` declares is declared in `served`; other keywords may be rewritten."""
     if not isinstance(wanted, dict) or not isinstance(served, dict):
         return True
-    names = wanted.get("properties") or {}
-    there = served.get("properties") or {}
+    names = mapping_at(wanted, "properties")
+    there = mapping_at(served, "properties")
     return all(name in there and _carries(schema, there[name]) for name, schema in names.items()) and _carries(
         wanted.get("items"), served.get("items")
     )

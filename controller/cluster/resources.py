@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC
+from controller.cluster.foreign import mapping_at, text_at
+from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, name_of
 from controller.cluster.lease import NAME as LEASE
 from controller.cluster.lease import Lease
 from controller.errors import ClusterError
@@ -62,7 +63,7 @@ async def read_resources(client: KubeClient, namespace: str | None) -> Resources
 async def read_policy_sync(client: KubeClient) -> Mapping[str, Any] | None:
     """PolicySync default, None where nobody made it yet; KindsMissing where the kind is not served."""
     listed = await _list(client, POLICY_SYNC)
-    return next((each for each in listed if each["metadata"]["name"] == NAME), None)
+    return next((each for each in listed if name_of(each) == NAME), None)
 
 
 async def patch_policy_sync(client: KubeClient, changes: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -114,7 +115,8 @@ async def operator_at_work(client: KubeClient, namespace: str | None) -> str:
 
 async def _held_leases(client: KubeClient, namespace: str | None) -> dict[str, Lease]:
     leases = await leases_or_error(client, namespace)
-    return {str(each["metadata"]["namespace"]): lease for each in leases if (lease := Lease.of(each)).holder}
+    held = ((text_at(each, "metadata", "namespace"), Lease.of(each)) for each in leases)
+    return {namespace: lease for namespace, lease in held if lease.holder}
 
 
 async def leases_or_error(client: KubeClient, namespace: str | None) -> tuple[Mapping[str, Any], ...]:
@@ -140,5 +142,5 @@ async def _list(client: KubeClient, kind: Kind) -> tuple[Mapping[str, Any], ...]
 
 def _shown(document: Mapping[str, Any]) -> Mapping[str, Any]:
     """As kubectl shows it: managedFields are left out."""
-    metadata = {key: value for key, value in document["metadata"].items() if key != "managedFields"}
+    metadata = {key: value for key, value in mapping_at(document, "metadata").items() if key != "managedFields"}
     return {**document, "metadata": metadata}

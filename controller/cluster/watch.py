@@ -12,19 +12,21 @@ import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from controller.cluster.kinds import FIXED_KINDS, LiveObject, constraint_kind
+from controller.cluster.kinds import FIXED_KINDS, constraint_kind
 from controller.errors import ClusterError
 from controller.gatekeeper.model import ObjectRef
+from controller.times import loop_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from controller.cluster.client import KubeClient
-    from controller.cluster.kinds import Inventory, Resource
+    from controller.cluster.kinds import Inventory, LiveObject, Resource
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("azpolicy")
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
+_LASTING: Final = 10.0
 _CHANGES: Final = {"ADDED", "MODIFIED"}
 
 
@@ -97,35 +99,38 @@ class Watcher:
         self._observed = observed
 
     async def run(self) -> None:
-        """Until it is cancelled."""
-        pause = _FIRST_PAUSE
+        """Until it is cancelled; whatever goes wrong, it lists and watches again."""
+        pause = _FIRST_PAUSE / 2
         while True:
+            begun = loop_time()
             try:
-                if not self._position:
-                    await self._list()
-                async for event in self._client.watch(self._kind, self._position):
-                    self._take(event)
-                    pause = _FIRST_PAUSE
+                await self._follow()
             except ClusterError as error:
                 # 410: too old; 404: the kind is gone. In every other case a list shows what was missed.
                 log.debug("watch ended kind=%s error=%s", self._kind.kind, error)
                 self._position = ""
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+            except Exception:
+                log.exception("the watcher of %s failed and starts again", self._kind.kind)
+                self._position = ""
+            # A server ends a watch after minutes. One that lasts no time is opened again ever more slowly.
+            pause = _FIRST_PAUSE if loop_time() - begun > _LASTING else min(pause * 2, _LONGEST_PAUSE)
+            await asyncio.sleep(pause)
 
-    def _take(self, event: Mapping[str, object]) -> None:
-        document = event["object"]
-        assert isinstance(document, dict)
-        self._position = str(document["metadata"]["resourceVersion"])
-        if event["type"] == "DELETED":
-            self._tell(document["metadata"]["name"], None)
-        elif event["type"] in _CHANGES:
-            live = LiveObject.of(self._kind, document)
-            self._tell(live.ref.name, live)
+    async def _follow(self) -> None:
+        """Lists where that is needed, and watches until the server ends it."""
+        if not self._position:
+            await self._list()
+        async with contextlib.aclosing(self._client.watch(self._kind, self._position)) as events:
+            async for event in events:
+                self._position = event.position
+                if event.type in _CHANGES:
+                    self._tell(event.live.ref.name, event.live)
+                elif event.type == "DELETED":
+                    self._tell(event.live.ref.name, None)
 
     def _tell(self, name: str, live: LiveObject | None) -> None:
         ref = ObjectRef(self._kind.group, self._kind.kind, name)
-        self._observed(ref, live)
+        _safely(self._observed, ref, live)
         digest = live.digest() if live and not live.deleting else None
         if digest is None:
             self._seen.pop(name, None)
@@ -133,7 +138,7 @@ class Watcher:
             return
         else:
             self._seen[name] = digest
-        self._changed(ref, live)
+        _safely(self._changed, ref, live)
 
     async def _list(self) -> None:
         listed = await self._client.list_live(self._kind)
@@ -146,3 +151,11 @@ class Watcher:
         if listed is None:
             raise ClusterError(f"{self._kind.kind} is not served", status=HTTPStatus.NOT_FOUND)
         self._position = position
+
+
+def _safely(told: Callable[[ObjectRef, LiveObject | None], None], ref: ObjectRef, live: LiveObject | None) -> None:
+    """Tells of an object; a fault in what follows must not keep others from being told of theirs."""
+    try:
+        told(ref, live)
+    except Exception:
+        log.exception("what follows from a change of %s failed", ref)

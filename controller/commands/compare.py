@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from controller.azure.model import fold
+from controller.cluster.foreign import mapping_at, mappings_at, text_at, whole_at
 from controller.gatekeeper.model import Rendered
 from controller.gatekeeper.naming import ASSIGNMENT_ID, CONSTRAINT_GROUP, REFERENCE_ID
 from controller.policy.model import MemberKey, NotApplied, NotAppliedReason, Unresolved
@@ -103,19 +104,20 @@ def audits_of(constraints: Iterable[LiveObject]) -> dict[MemberKey, Audit]:
     found: dict[MemberKey, Audit] = {}
     for live in constraints:
         assignment_id = live.annotations.get(ASSIGNMENT_ID, "")
-        audit = _audit(live.manifest.get("status") or {})
+        audit = _audit(mapping_at(live.manifest, "status"))
         if live.ref.group == CONSTRAINT_GROUP and assignment_id and audit is not None:
             found[MemberKey.of(assignment_id, live.annotations.get(REFERENCE_ID, ""))] = audit
     return found
 
 
 def _audit(status: Mapping[str, Any]) -> Audit | None:
-    if not status.get("auditTimestamp") or status.get("totalViolations") is None:
+    audited, total = text_at(status, "auditTimestamp"), whole_at(status, "totalViolations", default=-1)
+    if not audited or total < 0:
         return None
-    listed = status.get("violations") or ()
-    objects = {KubeObject(v.get("kind") or "", v.get("namespace") or "", v.get("name") or "") for v in listed}
-    total = int(status["totalViolations"])
-    return Audit(total, _in_order(objects), str(status["auditTimestamp"]), capped=len(listed) < total)
+    listed = mappings_at(status, "violations")
+    parts = ((text_at(v, "kind"), text_at(v, "namespace"), text_at(v, "name")) for v in listed)
+    objects = {KubeObject(*each) for each in parts}
+    return Audit(total, _in_order(objects), audited, capped=len(listed) < total)
 
 
 def _in_order(objects: Iterable[KubeObject]) -> tuple[KubeObject, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from controller.azure.model import fold
+from controller.cluster.foreign import mapping_at, mappings_at, text_at, whole_at
 from controller.cluster.lease import Lease
 from controller.errors import InputError
 from controller.gatekeeper.naming import REQUESTED_AT
@@ -79,32 +80,32 @@ class PolicySync:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:
-        """Reads the document; the API server has checked its types."""
-        metadata, status = document["metadata"], document.get("status") or {}
-        suspend = (document.get("spec") or {}).get("suspend") or {}
-        refused = status.get("refusedDeletions") or {}
+        """Reads the document, whose fields may hold anything."""
+        status = mapping_at(document, "status")
+        suspend = mapping_at(document, "spec", "suspend")
+        counts = mapping_at(status, "counts")
         return cls(
             document,
-            generation=metadata.get("generation", 0),
-            observed=status.get("observedGeneration", 0),
-            requested=(metadata.get("annotations") or {}).get(REQUESTED_AT, ""),
-            handled=status.get("lastHandledRequest", ""),
-            cluster_id=status.get("clusterId", ""),
-            source=status.get("source", ""),
-            mode=status.get("mode", ""),
-            suspended_until=suspend.get("until", ""),
-            suspended_why=suspend.get("reason", ""),
-            counts=status.get("counts") or {},
-            refused=refused.get("count", 0),
-            refused_digest=refused.get("digest", ""),
-            forced_digest=status.get("lastForcedPrune", ""),
+            generation=whole_at(document, "metadata", "generation"),
+            observed=whole_at(status, "observedGeneration"),
+            requested=text_at(document, "metadata", "annotations", REQUESTED_AT),
+            handled=text_at(status, "lastHandledRequest"),
+            cluster_id=text_at(status, "clusterId"),
+            source=text_at(status, "source"),
+            mode=text_at(status, "mode"),
+            suspended_until=text_at(suspend, "until"),
+            suspended_why=text_at(suspend, "reason"),
+            counts={key: whole_at(counts, key) for key in counts},
+            refused=whole_at(status, "refusedDeletions", "count"),
+            refused_digest=text_at(status, "refusedDeletions", "digest"),
+            forced_digest=text_at(status, "lastForcedPrune"),
             conditions=tuple(
-                Condition(each["type"], each["status"], each["reason"], each["message"])
-                for each in status.get("conditions") or ()
+                Condition(*(text_at(each, key) for key in ("type", "status", "reason", "message")))
+                for each in mappings_at(status, "conditions")
             ),
             changes=tuple(
-                LastChange(*(each.get(key, "") for key in ("time", "action", "object", "cause", "detail", "editor")))
-                for each in status.get("lastChanges") or ()
+                LastChange(*(text_at(each, key) for key in ("time", "action", "object", "cause", "detail", "editor")))
+                for each in mappings_at(status, "lastChanges")
             ),
         )
 
@@ -137,21 +138,21 @@ class AssignedPolicy:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:
-        """Reads the document; the API server has checked its types."""
-        spec, status = document["spec"], document["status"]
-        assignment_id = spec["assignment"]["id"]
+        """Reads the document, whose fields may hold anything."""
+        status = mapping_at(document, "status")
+        violations = whole_at(status, "violations", "total", default=-1)
         return cls(
             document,
-            assignment_id=assignment_id,
-            assignment=_name(spec["assignment"]),
-            initiative=_name(spec.get("initiative") or {}),
-            policy=_name(spec.get("definition") or {}),
-            outcome=status["outcome"],
-            reason=status.get("reason", ""),
-            message=status.get("message", ""),
-            effect=status.get("effect", ""),
-            action=status.get("enforcementAction", ""),
-            violations=(status.get("violations") or {}).get("total"),
+            assignment_id=text_at(document, "spec", "assignment", "id"),
+            assignment=_name(mapping_at(document, "spec", "assignment")),
+            initiative=_name(mapping_at(document, "spec", "initiative")),
+            policy=_name(mapping_at(document, "spec", "definition")),
+            outcome=text_at(status, "outcome"),
+            reason=text_at(status, "reason"),
+            message=text_at(status, "message"),
+            effect=text_at(status, "effect"),
+            action=text_at(status, "enforcementAction"),
+            violations=violations if violations >= 0 else None,
         )
 
     @property
@@ -168,7 +169,7 @@ class AssignedPolicy:
 
 def _name(resource: Mapping[str, Any]) -> str:
     """What people call a resource of Azure: its display name, else the last part of its id."""
-    return resource.get("displayName") or str(resource.get("id", "")).rpartition("/")[2]
+    return text_at(resource, "displayName") or text_at(resource, "id").rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)

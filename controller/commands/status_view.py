@@ -15,6 +15,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.cluster.foreign import text_at
 from controller.gatekeeper.yamltext import write_yaml
 from controller.text import plain
 from controller.times import parse_moment
@@ -156,7 +157,7 @@ def _operators(leases: Sequence[Lease] | None, now: datetime) -> Iterator[Fact]:
     elif not leases:
         yield Fact("Operator", "no Lease: there is none, or it runs without --leader-elect", Tone.QUIET)
     for lease in leases or ():
-        namespace = lease.manifest["metadata"]["namespace"]
+        namespace = text_at(lease.manifest, "metadata", "namespace")
         renewed = parse_moment(lease.renewed)
         age = now - renewed if renewed else timedelta()
         if not lease.holder:

@@ -13,6 +13,7 @@ from controller.cluster.apply import Applier, ChangeSet, planned
 from controller.cluster.changes import Delete, Plan, ref_of
 from controller.cluster.cluster_record import NAME, ClusterRecord, Recorded
 from controller.cluster.dry_run import DryRunCache
+from controller.cluster.foreign import text_at
 from controller.cluster.inventory import GatekeeperMissing
 from controller.cluster.owned_state import find_owned_state, remove_owned
 from controller.cluster.ownership import Ownership, ownership
@@ -77,7 +78,7 @@ class Uninstall:
         recorded = Recorded.of(await self.client.get(_RECORD)).cluster_id
         await ClusterRecord(self.client, self.marks).check(recorded)
         leases = await leases_or_error(self.client, self.namespace)
-        held = (str(each["metadata"]["namespace"]) for each in leases)
+        held = (text_at(each, "metadata", "namespace") for each in leases)
         named = {RECORD_NAMESPACE, GATEKEEPER_NAMESPACE, self.namespace, *held}
         namespaces = filter(None, named)
         owned = await find_owned_state(self.client, namespaces, leases, keep_kinds=self.keep_kinds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from controller.azure.model import fold
@@ -30,11 +31,16 @@ async def desired_state(
     excluded_namespaces: tuple[str, ...] = (),
     running: Mapping[str, RunningTemplate] | None = None,
 ) -> DesiredState:
-    """The desired state at `now` (aware UTC). Only fetching waits; other arguments are those of `translate`."""
-    resolutions = resolve(state, now)
+    """The desired state at `now` (aware UTC); other arguments are those of `translate`.
+
+    Resolving and translating are pure and take a thread each, so that the event loop serves the lease and probes
+    meanwhile, however much work a policy makes.
+    """
+    resolutions = await asyncio.to_thread(resolve, state, now)
     documents = await provider.fetch(wanted_documents(resolutions))
     unreadable = {resource_id for resource_id in state.unreadable if _ASSIGNMENT in resource_id}
-    return translate(
+    return await asyncio.to_thread(
+        translate,
         resolutions,
         documents,
         cluster_id=state.cluster.id,

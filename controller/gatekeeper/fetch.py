@@ -24,6 +24,7 @@ from controller.files import replace_file
 from controller.gatekeeper.documents import DocumentError, Origin
 from controller.gatekeeper.sources import STORE_HOSTS, store_path
 from controller.gatekeeper.yamltext import MAX_BYTES
+from controller.times import loop_time
 
 if TYPE_CHECKING:
     import ssl
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from controller.gatekeeper.sources import Check
 
 TIMEOUT: Final = 20.0
+TOTAL: Final = 120.0
 _AT_ONCE: Final = 8
 _REDIRECTS: Final = 3
 _HTTPS_PORT: Final = 443
@@ -127,7 +129,7 @@ class PinnedInCache:
         content = self._cache.by_digest(self._pins[url]) if url in self._pins else None
         if content is None:
             raise DocumentError("no pinned content is kept")
-        return check(content)
+        return await check(content)
 
 
 class Web:
@@ -140,9 +142,13 @@ class Web:
         hosts: Iterable[str] = (),
         mirror: str = "",
         timeout: float = TIMEOUT,
+        total: float = TOTAL,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`hosts` (with a port where it is not 443) are allowed besides Azure's stores; `timeout` in seconds."""
+        """`hosts` (with a port where it is not 443) are allowed besides Azure's stores.
+
+        `timeout` is how many seconds one document may take with all its redirects, `total` all of one reading.
+        """
         self.origin = Origin.MIRROR if mirror else Origin.URL
         self._mirror = mirror.rstrip("/")
         at = _split(mirror)
@@ -151,7 +157,9 @@ class Web:
         if mirror:
             self._refuse_address(mirror, InputError)
         self._cache = cache
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._timeout = timeout
+        self._total = total
+        self._until = 0.0
         self._tls: ssl.SSLContext | bool = tls or True
         self._session: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(_AT_ONCE)
@@ -161,8 +169,9 @@ class Web:
         """One session for all reads."""
         # Content that is compressed could be far larger than it looks, so it is not asked for and not unpacked.
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._until = loop_time() + self._total
         async with aiohttp.ClientSession(
-            timeout=self._timeout,
+            timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,
             headers={"Accept-Encoding": "identity"},
             connector=aiohttp.TCPConnector(ssl=self._tls),
@@ -177,17 +186,27 @@ class Web:
         """What the URL serves now; where that is not to be had or no good, what was last good."""
         address = self._address(url)
         try:
-            async with self._slots:
-                kept = await self._get(address)
-            document = check(kept.content)
+            kept = await self._in_time(address)
+            document = await check(kept.content)
         except DocumentError as error:
             last_good = self._cache.get(address)
             if last_good is None:
                 raise
             _LOG.warning("template not refreshed, the last good one is used: url=%s reason=%s", address, error)
-            return check(last_good.content)
+            return await check(last_good.content)
         self._cache.keep(address, kept)
         return document
+
+    async def _in_time(self, address: str) -> Kept:
+        """What the address serves; DocumentError where it does not do so in time.
+
+        A store that is slow with each of many documents must not hold up the reading of all the others for ever.
+        """
+        try:
+            async with asyncio.timeout_at(self._until), self._slots, asyncio.timeout(self._timeout):
+                return await self._get(address)
+        except TimeoutError as error:
+            raise DocumentError("the server does not answer in time") from error
 
     def _address(self, url: str) -> str:
         if not self._mirror:
@@ -221,8 +240,8 @@ class Web:
                     if response.status != HTTPStatus.OK:
                         raise DocumentError(f"the server answers {response.status}")
                     return Kept(await _body(response), response.headers.get("ETag", ""))
-        except TimeoutError as error:
-            raise DocumentError("the server does not answer in time") from error
+        except TimeoutError:
+            raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise DocumentError(
                 f"it cannot be fetched: {' '.join(str(error).split()) or type(error).__name__}"

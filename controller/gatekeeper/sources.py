@@ -37,7 +37,7 @@ from controller.policy.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from controller.policy.model import Resolution
 
@@ -64,7 +64,7 @@ class Unavailable:
 
 
 Documents: TypeAlias = "Mapping[Wanted, Document | Unavailable]"
-Check: TypeAlias = "Callable[[bytes], Document]"
+Check: TypeAlias = "Callable[[bytes], Awaitable[Document]]"
 
 
 class TemplateProvider(Protocol):
@@ -150,7 +150,7 @@ class Folder:
         except OSError as error:
             raise DocumentError(f"{self._root / path} cannot be read: {error.strerror}") from error
         try:
-            return check(content)
+            return await check(content)
         except DocumentError as error:
             raise DocumentError(f"{self._root / path}: {error}") from error
 
@@ -181,7 +181,7 @@ class TemplateSources:
                 return await self._public(url, wanted.kind)
             case Base64Content(content):
                 try:
-                    return self._parse(wanted.kind, Origin.BASE64, decode(content))
+                    return await self._parse(wanted.kind, Origin.BASE64, decode(content))
                 except DocumentError as error:
                     return Unavailable(f"the base64 {wanted.kind} in the definition: {error}")
 
@@ -194,17 +194,18 @@ class TemplateSources:
                 reasons.append(str(error))
         return Unavailable(f"{url}: {'; '.join(reasons)}")
 
-    def _check(self, url: str, kind: DocumentKind, origin: Origin, content: bytes) -> Document:
-        document = self._parse(kind, origin, content)
+    async def _check(self, url: str, kind: DocumentKind, origin: Origin, content: bytes) -> Document:
+        document = await self._parse(kind, origin, content)
         pin = self._pins.get(url, document.digest)
         if document.digest != pin:
             raise DocumentError(f"digest {document.digest} is not the pinned {pin}")
         return document
 
-    def _parse(self, kind: DocumentKind, origin: Origin, content: bytes) -> Document:
+    async def _parse(self, kind: DocumentKind, origin: Origin, content: bytes) -> Document:
+        # In a thread: a large document takes seconds.
         key = (kind, origin, content)
         if key not in self._parsed:
-            self._parsed[key] = read_document(kind, content, origin)
+            self._parsed[key] = await asyncio.to_thread(read_document, kind, content, origin)
         return self._parsed[key]
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 64
+MAX_EVENTS: Final = 50_000
 _SHOWN: Final = 60
 _MOST_DIGITS: Final = 1000
 
@@ -65,7 +66,9 @@ def write_yaml(documents: Iterable[Mapping[str, Json]]) -> str:
 def _refuse_traps(events: Iterable[yaml.Event]) -> None:
     """Checks the events before anything is built from them, which is safe for any text."""
     documents = depth = 0
-    for event in events:
+    for count, event in enumerate(events):
+        if count > MAX_EVENTS:
+            raise YamlError(f"it has more than {MAX_EVENTS:,} values, beginnings and ends of lists and mappings")
         match event:
             case yaml.AliasEvent():
                 raise _problem("an alias is not allowed", event)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from controller.cluster.addon import NAMESPACE, ObjectsByOwner, Owner, read_by_owner, running_deployments
 from controller.cluster.diff import differences, same
+from controller.cluster.foreign import mapping_at, text_at, value_at
 from controller.cluster.kinds import kind_of
 from controller.cluster.ownership import member_of
 from controller.cluster.readiness import Ready, constraint_verdict
@@ -162,12 +163,10 @@ def _templates(desired: DesiredState, by_owner: ObjectsByOwner, deviations: Devi
 
 def _rules(template: Mapping[str, Any]) -> Mapping[str, Any]:
     """What of a template decides, and where it came from; without what the server adds, and without its kind."""
-    spec = template.get("spec") or {}
-    crd = (spec.get("crd") or {}).get("spec") or {}
     return {
-        "url": (template["metadata"].get("annotations") or {}).get(TEMPLATE_URL, ""),
-        "schema": (crd.get("validation") or {}).get("openAPIV3Schema"),
-        "targets": spec.get("targets"),
+        "url": text_at(template, "metadata", "annotations", TEMPLATE_URL),
+        "schema": value_at(template, "spec", "crd", "spec", "validation", "openAPIV3Schema"),
+        "targets": value_at(template, "spec", "targets"),
     }
 
 
@@ -196,9 +195,8 @@ def _member(live: LiveObject, wanted: DesiredObject) -> Finding:
 
 def _meaning(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a constraint or mutator asks for; an empty part of `match` means the same as none."""
-    spec = manifest.get("spec") or {}
-    match = {key: value for key, value in (spec.get("match") or {}).items() if value}
-    return {"kind": manifest["kind"], "spec": {**spec, "match": match}}
+    match = {key: value for key, value in mapping_at(manifest, "spec", "match").items() if value}
+    return {"kind": manifest["kind"], "spec": {**mapping_at(manifest, "spec"), "match": match}}
 
 
 def _why_none(desired: DesiredState, key: MemberKey | None) -> str:
@@ -288,7 +286,7 @@ def _shortfalls(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]
     kinds = (str(old["kind"]), str(new["kind"]))
     if not {kinds[0], parallel_kind(kinds[0])} & {kinds[1], parallel_kind(kinds[1])}:
         yield f"it is a {kinds[1]}, not a {kinds[0]}: it is not known which is stricter"
-    yield from shortfalls(old.get("spec") or {}, new.get("spec") or {})
+    yield from shortfalls(mapping_at(old, "spec"), mapping_at(new, "spec"))
 
 
 def _unenforced(new: LiveObject, owner: Owner, by_owner: ObjectsByOwner) -> Iterator[str]:

@@ -17,6 +17,7 @@ import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.diff import same
+from controller.cluster.foreign import mapping_at, mappings_at, text_at
 from controller.gatekeeper.manifests import SYSTEM_NAMESPACES
 
 if TYPE_CHECKING:
@@ -30,24 +31,27 @@ _ANY: Final = "*"
 
 def shortfalls(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str, ...]:
     """Where the spec `ours` does less than `theirs`, or something else; empty where it covers it."""
-    return (*_action(theirs, ours), *_match(theirs.get("match") or {}, ours.get("match") or {}), *_rest(theirs, ours))
+    matches = (mapping_at(each, "match") for each in (theirs, ours))
+    return (*_action(theirs, ours), *_match(*matches), *_rest(theirs, ours))
 
 
 def _action(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
     if _strictness(ours) < _strictness(theirs):
-        yield f"{_ACTION} is {ours[_ACTION]}, not {theirs.get(_ACTION, 'deny')}"
+        yield f"{_ACTION} is {ours.get(_ACTION, 'deny')}, not {theirs.get(_ACTION, 'deny')}"
 
 
 def _strictness(spec: Mapping[str, Any]) -> int:
-    scoped = spec.get(_SCOPED) if spec.get(_ACTION) == "scoped" else None
-    actions = [each.get("action") for each in scoped] if scoped else [spec.get(_ACTION, "deny")]
+    scoped = mappings_at(spec, _SCOPED) if spec.get(_ACTION) == "scoped" else []
+    actions = [text_at(each, "action") for each in scoped] or [text_at(spec, _ACTION, default="deny")]
     return max(_STRICTNESS.get(action, 0) for action in actions)
 
 
 def _match(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
     for key in sorted(theirs.keys() | ours.keys()):
-        covers = _MATCH.get(key, _nothing_or_same)
-        if not covers(theirs.get(key), ours.get(key)):
+        well_formed, covers = _MATCH.get(key, (_anything, _nothing_or_same))
+        sides = (theirs.get(key), ours.get(key))
+        # What cannot be understood is covered by nothing but the same.
+        if not (covers(*sides) if all(map(well_formed, sides)) else _nothing_or_same(*sides)):
             yield f"match.{key} does not match some objects that the other matches"
 
 
@@ -55,6 +59,21 @@ def _rest(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
     for key in sorted((theirs.keys() | ours.keys()) - {_ACTION, _SCOPED, "match"}):
         if not same(theirs.get(key) or None, ours.get(key) or None):
             yield f"{key} differ from the other's: it is not known which is stricter"
+
+
+def _anything(_: Any) -> bool:
+    return True
+
+
+def _is_texts(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(each, str) for each in value))
+
+
+def _is_kinds(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, list)
+        and all(isinstance(e, dict) and _is_texts(e.get("apiGroups")) and _is_texts(e.get("kinds")) for e in value)
+    )
 
 
 def _nothing_or_same(theirs: Any, ours: Any) -> bool:
@@ -87,10 +106,10 @@ def _excluded(theirs: Any, ours: Any) -> bool:
     return set(ours or ()) <= {*(theirs or ()), *SYSTEM_NAMESPACES}
 
 
-_MATCH: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
-    "kinds": _kinds,
-    "namespaces": _namespaces,
-    "excludedNamespaces": _excluded,
-    "source": _all_or_same("All"),
-    "scope": _all_or_same(_ANY),
+_MATCH: Final[Mapping[str, tuple[Callable[[Any], bool], Callable[[Any, Any], bool]]]] = {
+    "kinds": (_is_kinds, _kinds),
+    "namespaces": (_is_texts, _namespaces),
+    "excludedNamespaces": (_is_texts, _excluded),
+    "source": (_anything, _all_or_same("All")),
+    "scope": (_anything, _all_or_same(_ANY)),
 }

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Final
 from controller.cluster.apply import Applier
 from controller.cluster.cluster_record import ClusterRecord
 from controller.cluster.dry_run import DryRunCache
+from controller.cluster.foreign import mapping_at
 from controller.cluster.guard import ComponentStore, Guard
 from controller.cluster.kinds import POLICY_SYNC
 from controller.cluster.last_state import LastState
 from controller.cluster.planner import Planner
 from controller.cluster.watch import Watcher
-from controller.errors import ClusterError, InputError
+from controller.errors import ClusterError, InputError, Refused
 from controller.operator.dependencies import Dependencies
 from controller.operator.loops import ClusterLoops
 from controller.operator.settings import requests_of, settings_of
@@ -65,6 +66,7 @@ class LeaderSession:
         cache = DryRunCache()
         applier = Applier(client, marks, cache)
         self._client = client
+        self._record = ClusterRecord(client, marks)
         self._metrics = metrics
         self._base = base
         self._used = base
@@ -81,7 +83,7 @@ class LeaderSession:
                 client=client,
                 planner=Planner(client, applier, cache, marks),
                 applier=applier,
-                cluster_record=ClusterRecord(client, marks),
+                cluster_record=self._record,
                 last_state=LastState(client, namespace, marks),
                 marks=marks,
                 metrics=metrics,
@@ -161,9 +163,26 @@ class LeaderSession:
                 log.error("the PolicySync cannot be used, the settings before it stay error=%r", str(error))  # noqa: TRY400
                 await self._session(self._used, str(error))
 
+    async def _check_cluster(self, wanted: Settings) -> None:
+        """InputError where the PolicySync names another cluster than the one that is recorded here.
+
+        The record refuses that for good, and no repair could be made. A wrong cluster id in the environment still ends
+        the process: then there are no settings to fall back to.
+        """
+        cluster_id = wanted.source.cluster_id
+        if not cluster_id or cluster_id == self._base.source.cluster_id:
+            return
+        try:
+            await self._record.check(cluster_id)
+        except Refused as error:
+            raise InputError(f"PolicySync default: spec.clusterId: {error}") from error
+        except ClusterError as error:
+            log.warning("the recorded cluster id cannot be read error=%r", str(error))
+
     async def _session(self, settings: Settings, error: str = "") -> None:
         """The loops under one source, until the settings turn; InputError where the source cannot be opened."""
         async with open_source(settings.source) as source:
+            await self._check_cluster(settings)
             self._used = settings
             self._metrics.polls_every(settings.pace.poll)
             self._state.update(settings_error=error, generation=self._live.generation if self._live else 0)
@@ -180,5 +199,5 @@ class LeaderSession:
 
 
 def _settings_in(live: LiveObject | None) -> dict[str, object]:
-    spec = live.manifest.get("spec") or {} if live is not None else {}
+    spec = mapping_at(live.manifest, "spec") if live is not None else {}
     return {key: value for key, value in spec.items() if key != _STEERING}

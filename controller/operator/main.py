@@ -19,6 +19,7 @@ import kopf
 from aiohttp import web
 
 from controller.cluster.client import KubeClient
+from controller.cluster.foreign import text_at
 from controller.cluster.lease import Leadership, LeaseSettings
 from controller.errors import AzpolicyError, InputError
 from controller.gatekeeper.naming import AZPOLICY_GROUP, CONSTRAINT_GROUP, MUTATION_GROUP, TEMPLATE_GROUP
@@ -166,7 +167,7 @@ def _registry(connection: Connection, replica: Replica, loops: asyncio.Task[None
     @kopf.on.event("apiextensions.k8s.io", "v1", "customresourcedefinitions", registry=registry)
     def crd_changed(type: str | None, body: Any, **_: Any) -> None:  # noqa: A002 - kopf's name
         # The first listing (no type) tells nothing that the first sync does not see itself.
-        if type is not None and (body.get("spec") or {}).get("group") in _WATCHED_GROUPS:
+        if type is not None and text_at(dict(body), "spec", "group") in _WATCHED_GROUPS:
             replica.wake()
 
     @kopf.on.cleanup(registry=registry)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from controller.cluster.foreign import mapping_at, text_at, whole_at
+from controller.errors import InputError
 from controller.gatekeeper.naming import FORCE_PRUNE, REQUESTED_AT
 from controller.times import duration, parse_moment
 
@@ -65,40 +67,46 @@ def requests_of(live: LiveObject | None) -> PolicySyncRequests:
     """Reads a live PolicySync; a suspension without an end that is a time is none."""
     if live is None:
         return PolicySyncRequests()
-    suspend = _spec(live).get("suspend") or {}
+    suspend = mapping_at(live.manifest, "spec", "suspend")
     return PolicySyncRequests(
         generation=live.generation,
         requested_at=live.annotations.get(REQUESTED_AT, ""),
         force_prune=live.annotations.get(FORCE_PRUNE, ""),
-        suspended_until=parse_moment(str(suspend.get("until", ""))),
-        suspend_reason=str(suspend.get("reason", "")),
+        suspended_until=parse_moment(text_at(suspend, "until")),
+        suspend_reason=text_at(suspend, "reason"),
     )
 
 
 def settings_of(live: LiveObject | None, base: Settings) -> Settings:
     """The settings that a live PolicySync makes of the base; InputError for a value that cannot be used."""
-    spec = _spec(live) if live is not None else {}
+    spec = mapping_at(live.manifest, "spec") if live is not None else {}
+    interval, resync = text_at(spec, "interval"), text_at(spec, "resync")
     pace = replace(
         base.pace,
-        poll=duration(spec["interval"], "PolicySync default: spec.interval") if "interval" in spec else base.pace.poll,
-        resync=duration(spec["resync"], "PolicySync default: spec.resync") if "resync" in spec else base.pace.resync,
+        poll=duration(interval, "PolicySync default: spec.interval") if interval else base.pace.poll,
+        resync=duration(resync, "PolicySync default: spec.resync") if resync else base.pace.resync,
     )
-    percent = int(spec.get("pruneLimit", base.limit.percent))
+    percent = whole_at(spec, "pruneLimit", default=base.limit.percent)
     return Settings(_source(spec, base.source), pace, replace(base.limit, percent=percent))
 
 
 def _source(spec: Mapping[str, Any], base: SourceOptions) -> SourceOptions:
-    chosen = spec.get("source")
-    snapshot = base.snapshot if chosen is None else Path(chosen["path"]) if chosen["kind"] == "Snapshot" else None
     return replace(
         base,
-        snapshot=snapshot,
-        cluster_id=spec.get("clusterId") or base.cluster_id,
-        templates=spec.get("templates") or base.templates,
-        azure=replace(base.azure, cloud=spec.get("cloud") or base.azure.cloud),
+        snapshot=_snapshot(mapping_at(spec, "source"), base),
+        cluster_id=text_at(spec, "clusterId") or base.cluster_id,
+        templates=text_at(spec, "templates") or base.templates,
+        azure=replace(base.azure, cloud=text_at(spec, "cloud") or base.azure.cloud),
     )
 
 
-def _spec(live: LiveObject) -> Mapping[str, Any]:
-    spec: Mapping[str, Any] = live.manifest.get("spec") or {}
-    return spec
+def _snapshot(chosen: Mapping[str, Any], base: SourceOptions) -> Path | None:
+    match text_at(chosen, "kind"), text_at(chosen, "path"):
+        case "", _:
+            return base.snapshot
+        case "Snapshot", "":
+            raise InputError("PolicySync default: spec.source: a source of kind Snapshot needs a path")
+        case "Snapshot", path:
+            return Path(path)
+        case _:
+            return None

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.cluster.foreign import text_at
 from controller.operator.settings import PolicySyncRequests
 from controller.report.conditions import Mode, SyncState
 from controller.times import loop_time, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from datetime import datetime
 
     from controller.cluster.kinds import LiveObject
@@ -77,10 +78,9 @@ class OperatorState:
         if self._recalled or live is None:
             return
         self._recalled = True
-        status: Mapping[str, Any] = live.manifest.get("status") or {}
         self.update(
-            handled_request=str(status.get("lastHandledRequest", "")),
-            forced_prune=str(status.get("lastForcedPrune", "")),
+            handled_request=text_at(live.manifest, "status", "lastHandledRequest"),
+            forced_prune=text_at(live.manifest, "status", "lastForcedPrune"),
         )
 
     @property

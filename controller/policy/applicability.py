@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import string
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from controller.policy.expressions import ExpressionError, Scope, evaluate
 from controller.policy.fields import is_location, normalised_location, read_field
@@ -19,7 +19,7 @@ from controller.policy.verdict import Unknown, Verdict, all_of, any_of, negate
 from controller.times import parse_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from controller.azure.model import ClusterResource
     from controller.jsontypes import Json
@@ -64,7 +64,7 @@ class _Condition:
 
     def verdict(self, node: Json, place: str) -> Verdict:
         # Counts within counts multiply: once the work is used up, nothing is decided any more.
-        self.scope.budget.spend(_CONDITION_COST)
+        self.scope.budget.spend(_CONDITION_COST + (len(node) if isinstance(node, dict | list) else 0))
         if not isinstance(node, dict):
             return Unknown(f"{place}: must be an object, is {kind_of(node)}")
         keys = {key.casefold(): key for key in node}
@@ -100,8 +100,7 @@ class _Condition:
         raw, at = node[keys[subject]], f"{place}.{keys[subject]}"
         if subject == "count":
             certain, doubts = self._count(raw, at)
-            self.scope.budget.spend(len(doubts))
-            return _same([known(certain + more, wanted, place) for more in range(len(doubts) + 1)], at, doubts)
+            return _same(list(self._for_each_doubt(known, certain, len(doubts), wanted, place)), at, doubts)
         if subject == "value":
             return known(self._evaluated(raw, at), wanted, place)
         name = self._evaluated(raw, at)
@@ -113,6 +112,15 @@ class _Condition:
         if is_location(name):
             return known(_as_location(found), _as_location(wanted), place)
         return known(found, wanted, place)
+
+    def _for_each_doubt(
+        self, known: Callable[[Json, Json, str], Verdict], certain: int, doubts: int, wanted: Json, place: str
+    ) -> Iterator[Verdict]:
+        """What the condition says of every count that there may be; each time it looks at all that is wanted."""
+        for count in range(certain, certain + doubts + 1):
+            self.scope.budget.spend(1)
+            self.scope.budget.read(wanted)
+            yield known(count, wanted, place)
 
     def _evaluated(self, value: Json, place: str) -> Json:
         try:
@@ -183,28 +191,47 @@ def _text(value: Json) -> str | None:
             return None
 
 
-def _alike(found: Json, wanted: Json) -> bool:
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        if len(found) != len(wanted):
+@dataclass(frozen=True, slots=True)
+class _Scalar:
+    """A scalar ready to be compared: as folded text, None for null, and as a number where it is one."""
+
+    text: str | None
+    number: int | float | None = None
+
+
+_Folded: TypeAlias = "_Scalar | list[_Folded] | tuple[int, dict[str, _Folded]]"
+
+
+def _folded(value: Json) -> _Folded:
+    """A value ready to be compared without case: folded once, however many others it is compared with."""
+    match value:
+        case dict():
+            return len(value), {key.casefold(): _folded(item) for key, item in value.items()}
+        case list():
+            return list(map(_folded, value))
+        case _:
+            text = _text(value)
+            number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
+            return _Scalar(None if text is None else text.casefold(), number)
+
+
+def _alike(found: _Folded, wanted: _Folded) -> bool:
+    match found, wanted:
+        case (int(mine), dict(values)), (int(theirs), dict(others)):
+            same_keys = mine == theirs and values.keys() == others.keys()
+            return same_keys and all(_alike(item, others[key]) for key, item in values.items())
+        case list(), list():
+            return len(found) == len(wanted) and all(map(_alike, found, wanted))
+        case _Scalar(), _Scalar():
+            if found.number is not None and wanted.number is not None:
+                return found.number == wanted.number
+            return found.text == wanted.text
+        case _:
             return False
-        mine, theirs = ({key.casefold(): item for key, item in each.items()} for each in (found, wanted))
-        return mine.keys() == theirs.keys() and all(_alike(item, theirs[key]) for key, item in mine.items())
-    if isinstance(found, list) and isinstance(wanted, list):
-        return len(found) == len(wanted) and all(map(_alike, found, wanted))
-    if _is_number(found) and _is_number(wanted):
-        return found == wanted
-    mine_text, their_text = _text(found), _text(wanted)
-    if mine_text is None or their_text is None:
-        return found is None and wanted is None
-    return mine_text.casefold() == their_text.casefold()
-
-
-def _is_number(value: Json) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _equals(found: Json, wanted: Json, _: str) -> Verdict:
-    return _alike(found, wanted)
+    return _alike(_folded(found), _folded(wanted))
 
 
 def _like(found: Json, wanted: Json, place: str) -> Verdict:
@@ -251,7 +278,8 @@ def _same_in_any_case(one: str, other: str) -> bool:
 
 def _contains(found: Json, wanted: Json, place: str) -> Verdict:
     if isinstance(found, list):
-        return any(_alike(item, wanted) for item in found)
+        part_of = _folded(wanted)
+        return any(_alike(_folded(item), part_of) for item in found)
     part, text = _text(wanted), _text(found)
     if part is None:
         return Unknown(f"{place}: contains takes a string, not {shown(wanted)}")
@@ -261,7 +289,8 @@ def _contains(found: Json, wanted: Json, place: str) -> Verdict:
 def _in(found: Json, wanted: Json, place: str) -> Verdict:
     if not isinstance(wanted, list):
         return Unknown(f"{place}: in takes an array, not {shown(wanted)}")
-    return any(_alike(found, item) for item in wanted)
+    one = _folded(found)
+    return any(_alike(one, _folded(item)) for item in wanted)
 
 
 def _contains_key(found: Json, wanted: Json, place: str) -> Verdict:

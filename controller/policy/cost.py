@@ -1,12 +1,14 @@
-"""The budget of the expressions of one member: a line of text can ask for terabytes, or for a year of counting.
+"""What the expressions of a reading may cost: a line of text can ask for terabytes, or for a year of counting.
 
-Everything that they read or make is charged by its size, so that whoever writes a policy cannot stop the sync of all
-the others. What they make must also be what JSON and Kubernetes can carry.
+Everything that they read or make is charged by its size, each text by its length, calls and conditions by a flat price.
+A unit is less than half a microsecond of work. Every member has a share of its own, which is many times what a built-in
+policy needs; what it takes beyond that comes out of a reserve that all members of one reading draw on. So nobody who
+writes a policy can hold up all the others. What expressions make must also be what JSON and Kubernetes can carry.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from controller.azure.parse import DEEPEST_DOCUMENT
@@ -17,20 +19,42 @@ if TYPE_CHECKING:
 
     from controller.jsontypes import Json
 
-COST_LIMIT: Final = 16 * 1024 * 1024
+MEMBER_SHARE: Final = 64 * 1024
+MEMBER_LIMIT: Final = 16 * 1024 * 1024
+READING_RESERVE: Final = 64 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class CostReserve:
+    """What all members of one reading may take together beyond their own shares, in units."""
+
+    left: int = READING_RESERVE
 
 
 @dataclass(slots=True)
 class CostBudget:
-    """What is left to one member, in characters and elements."""
+    """What one member may spend, in units: its own share, then the reading's reserve, MEMBER_LIMIT at most."""
 
-    left: int = COST_LIMIT
+    reserve: CostReserve = field(default_factory=CostReserve)
+    spent: int = 0
+    granted: int = MEMBER_SHARE
 
     def spend(self, units: int) -> None:
-        """Takes so much from the budget; ExpressionError once nothing is left, and every time after that."""
-        self.left -= units
-        if self.left < 0:
-            raise ExpressionError(f"takes more work than {COST_LIMIT:,} characters and elements")
+        """Takes so much off; ExpressionError once there is nothing left, and ever after."""
+        self.spent += units
+        if self.spent > self.granted:
+            self._draw(self.spent - self.granted)
+
+    def _draw(self, missing: int) -> None:
+        if self.spent > MEMBER_LIMIT:
+            raise ExpressionError(f"takes more work than {MEMBER_LIMIT:,} characters and elements")
+        if missing > self.reserve.left:
+            raise ExpressionError(
+                f"takes more work than its own {MEMBER_SHARE:,} characters and elements, and other members have used "
+                f"up the {READING_RESERVE:,} that all share: simplify those that do `takes more work`"
+            )
+        self.reserve.left -= missing
+        self.granted = self.spent
 
     def read(self, value: Json) -> None:
         """Charges for a value that is there already; what is shared in it counts as often as it comes."""

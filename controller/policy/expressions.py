@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from controller.jsontypes import Json
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["ExpressionError", "Scope", "evaluate", "is_expression", "parameter_names", "parse"]
 
 _BOOLEAN = frozenset({bool})
+_KEYS_SHOWN = 20
+_CALL_COST = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ def _text(text: str, scope: Scope) -> Json:
     if text[1:2] == "[":
         return text[1:]
     try:
+        scope.budget.spend(len(text))
         return _compiled(text)(scope)
     except ExpressionError as error:
         error.locate(expression=text)
@@ -115,6 +119,7 @@ def _text(text: str, scope: Scope) -> Json:
 
 
 def _object(container: dict[str, Json], scope: Scope) -> Json:
+    scope.budget.spend(len(container))
     result: dict[str, Json] = {}
     for key, item in container.items():
         try:
@@ -136,6 +141,7 @@ def _key(key: str, scope: Scope, *, taken: tuple[Mapping[str, Json], ...]) -> st
 
 
 def _list(items: list[Json], scope: Scope) -> Json:
+    scope.budget.spend(len(items))
     result: list[Json] = []
     for index, item in enumerate(items):
         try:
@@ -257,6 +263,7 @@ def _caller(call: Call, function: Function, *, scoped: bool) -> Compiled:
             for number, index, kind in checks:
                 if type(values[index]) not in kind:
                     check_kind(number, values[index], kind)
+            scope.budget.spend(_CALL_COST if function.cost is None else _CALL_COST + function.cost(*values))
             result = function.call(scope, *values) if scoped else function.call(*values)
             if isinstance(result, str):
                 check_size(len(result))
@@ -297,7 +304,7 @@ def _step(value: Json, key: Json, step: Step) -> Json:
                 return value[name]
             if step.safe:
                 return None
-            has = ", ".join(map(shown, value)) or "none"
+            has = ", ".join(map(shown, islice(value, _KEYS_SHOWN))) or "none"
             raise ExpressionError(f"there is no property '{shown(key)}'; there is: {has}")
         case list(), int() if type(key) is int:
             if 0 <= key < len(value):

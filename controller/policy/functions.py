@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64 as base64_codec
 import binascii
+import heapq
 import json as json_codec
 import math
 import re
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 LARGEST_RESULT = 4 * 1024 * 1024
 _LONGEST_RANGE = 10_000
 _LARGEST_INT32 = 2**31 - 1
+_LONGEST_URI = 65_519
 
 _Object = dict[str, Json]
 _Array = list[Json]
@@ -295,12 +297,35 @@ def _split(text: str, delimiter: str | _Array) -> _Array:
     strings = [one for one in delimiters if isinstance(one, str)]
     if len(strings) != len(delimiters):
         raise ExpressionError("argument 2 must be a string or an array of strings")
-    distinct = [one for one in dict.fromkeys(strings) if one]
-    if len(text) * len(distinct) > LARGEST_RESULT:
-        # Each delimiter is tried at each place.
-        raise ExpressionError(f"{len(distinct):,} delimiters are too many for a string of length {len(text):,}")
-    pattern = "|".join(map(re.escape, distinct))
-    return list(re.split(pattern, text)) if pattern else [text]
+    return _pieces(text, [one for one in dict.fromkeys(strings) if one])
+
+
+def _pieces(text: str, delimiters: Sequence[str]) -> _Array:
+    """The text between delimiters; where several begin at one place, the first listed counts, as in .NET.
+
+    Each delimiter is looked for once from end to end: a regular expression would try each at every place.
+    """
+    coming = [(place, number) for number, one in enumerate(delimiters) if (place := text.find(one)) >= 0]
+    heapq.heapify(coming)
+    pieces: _Array = []
+    start = 0
+    while coming:
+        place, number = coming[0]
+        delimiter = delimiters[number]
+        if place >= start:
+            pieces.append(text[start:place])
+            start = place + len(delimiter)
+        following = text.find(delimiter, start)
+        if following < 0:
+            heapq.heappop(coming)
+        else:
+            heapq.heapreplace(coming, (following, number))
+    return [*pieces, text[start:]]
+
+
+def _split_cost(text: str, delimiter: str | _Array) -> int:
+    """Each delimiter is looked for in the whole text."""
+    return len(text) * len(delimiter) if isinstance(delimiter, list) else len(text)
 
 
 def _join(items: _Array, delimiter: str) -> str:
@@ -345,7 +370,10 @@ def _last_index_of(container: str | _Array, item: Json) -> int:
     if isinstance(container, list):
         wanted = _mark(item)
         return next((index for index in reversed(range(len(container))) if _mark(container[index]) == wanted), -1)
-    return _units(_upper(container)).rfind(_units(_upper(_searched(item))))
+    # Backwards, because str.rfind compares every place in full, while str.find takes linear time on long texts.
+    text, part = _units(_upper(container))[::-1], _units(_upper(_searched(item)))[::-1]
+    found = text.find(part)
+    return found if found < 0 else len(text) - len(part) - found
 
 
 def _searched(item: Json) -> str:
@@ -442,6 +470,8 @@ def _data_uri_to_string(text: str) -> str:
 
 
 def _uri(base: str, relative: str) -> str:
+    if max(len(base), len(relative)) > _LONGEST_URI:
+        raise ExpressionError(f"a URI is longer than .NET's {_LONGEST_URI:,} characters")
     try:
         parts = urllib.parse.urlsplit(base)
         combined = urllib.parse.urljoin(base, relative)
@@ -573,25 +603,40 @@ def _unique(items: Sequence[Json]) -> _Array:
     return list({_mark(item): item for item in items}.values())
 
 
-def _merged(left: Mapping[str, Json], right: Mapping[str, Json]) -> _Object:
-    """Objects in objects are merged, all else is overwritten; a key keeps its first spelling."""
-    result, spellings = dict(left), _spellings(left)
-    for name, value in right.items():
-        key = name if name in result else spellings.setdefault(_upper(name), name)
-        present = result.get(key)
-        both = isinstance(present, dict) and isinstance(value, dict)
-        result[key] = _merged(present, value) if both else value  # type: ignore[arg-type]
-    return result
+class _Merging:
+    """An object that others are merged into: objects in it are merged, all else is overwritten.
+
+    A key keeps its first spelling. Each value is looked at once, however many objects there are.
+    """
+
+    def __init__(self, start: Mapping[str, Json]) -> None:
+        self._values: dict[str, Json | _Merging] = dict(start)
+        self._spellings = _spellings(start)
+
+    def add(self, part: Mapping[str, Json]) -> None:
+        values = self._values
+        for name, value in part.items():
+            key = name if name in values else self._spellings.setdefault(_upper(name), name)
+            present = values.get(key)
+            if isinstance(value, dict) and isinstance(present, dict | _Merging):
+                inner = present if isinstance(present, _Merging) else _Merging(present)
+                inner.add(value)
+                values[key] = inner
+            else:
+                values[key] = value
+
+    def result(self) -> _Object:
+        return {key: each.result() if isinstance(each, _Merging) else each for key, each in self._values.items()}
 
 
 def _union(first: _Array | _Object, *rest: _Array | _Object) -> Json:
     objects, arrays = _by_type(first, *rest)
     if arrays:
         return _unique([item for part in arrays for item in part])
-    result: _Object = {}
+    merging = _Merging({})
     for part in objects:
-        result = _merged(result, part)
-    return result
+        merging.add(part)
+    return merging.result()
 
 
 def _intersection(first: _Array | _Object, *rest: _Array | _Object) -> Json:
@@ -704,4 +749,9 @@ _TABLE: Mapping[str, Callable[..., Json]] = {
     "uriComponentToString": _uri_component_to_string,
 }
 
-FUNCTIONS: Mapping[str, Function] = {name.lower(): Function.of(call) for name, call in _TABLE.items()}
+# What a call costs beyond what it is given and makes.
+_COSTS: Mapping[str, Callable[..., int]] = {"split": _split_cost}
+
+FUNCTIONS: Mapping[str, Function] = {
+    name.lower(): Function.of(call, cost=_COSTS.get(name)) for name, call in _TABLE.items()
+}

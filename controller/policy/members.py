@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 from controller.azure.model import EnforcementMode, calls
 from controller.policy.applicability import applies
 from controller.policy.assigned import not_applied, unresolved
+from controller.policy.cost import CostBudget, CostReserve
 from controller.policy.details import Details, has_expression
 from controller.policy.expressions import ExpressionError, Scope, evaluate
 from controller.policy.model import (
@@ -59,13 +60,15 @@ class Surroundings:
     now: datetime
     resource_group: Container | None = None
     subscription: Container | None = None
+    reserve: CostReserve = field(default_factory=CostReserve)
 
     def scope(self, parameters: Mapping[str, Json], *, policy: dict[str, Json] | None = None) -> Scope:
-        """A scope with a cost budget of its own."""
+        """A scope with a cost budget of its own, beyond which it draws on what all share."""
         return Scope(
             parameters,
             self.now,
             policy=policy,
+            budget=CostBudget(self.reserve),
             resource_group=_yielded(self.resource_group),
             subscription=_yielded(self.subscription),
         )

@@ -34,16 +34,20 @@ def type_name(value: Json) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function with what its signature says: for each argument the types it may have, None for any."""
+    """A function with what its signature says: for each argument the types it may have, None for any.
+
+    `cost` gives the units that a call costs beyond what it is given and makes, None for none.
+    """
 
     call: Callable[..., Json]
     kinds: tuple[frozenset[type] | None, ...]
     more: frozenset[type] | None
     least: int
     most: int | None
+    cost: Callable[..., int] | None = None
 
     @classmethod
-    def of(cls, call: Callable[..., Json], *, bound: int = 0) -> Function:
+    def of(cls, call: Callable[..., Json], *, bound: int = 0, cost: Callable[..., int] | None = None) -> Function:
         """Read the signature; the first `bound` parameters are given by the evaluator, not by the expression."""
         parameters = list(inspect.signature(call, eval_str=True).parameters.values())[bound:]
         plain = [one for one in parameters if one.kind is not one.VAR_POSITIONAL]
@@ -54,6 +58,7 @@ class Function:
             more=_accepted(rest[0].annotation) if rest else None,
             least=sum(one.default is one.empty for one in plain),
             most=None if rest else len(plain),
+            cost=cost,
         )
 
     def kinds_of(self, count: int) -> tuple[frozenset[type] | None, ...]:

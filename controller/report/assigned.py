@@ -33,6 +33,7 @@ from controller.cluster.reasons import Reason
 from controller.gatekeeper.model import ObjectRef, Rendered, Role
 from controller.gatekeeper.naming import TEMPLATE_URL, name_digits
 from controller.policy.model import NotApplied, NotAppliedReason, Unresolved
+from controller.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -253,7 +254,7 @@ def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fit(value: Any) -> Any:
-    """A text of bounded length without half characters, which the server would replace: it comes from elsewhere."""
+    """A text of bounded length, all of it printable: it comes from elsewhere, and ends up in people's terminals."""
     if isinstance(value, list):
         return [_fit(each) for each in value]
-    return value.encode("utf-8", "replace").decode()[:_LONGEST] if isinstance(value, str) else value
+    return printable(value[:_LONGEST]) if isinstance(value, str) else value

@@ -25,7 +25,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.cluster.foreign import mapping_at, mappings_at, text_at
 from controller.cluster.health import GatekeeperHealth, GatekeeperProblem
+from controller.text import printable
 from controller.times import write_moment
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 LAST_CHANGES: Final = 10
 _SHOWN: Final = 3
+_LONGEST_MESSAGE: Final = 32_768  # as Kubernetes has it for conditions
 
 
 class Mode(StrEnum):
@@ -131,10 +134,10 @@ def status_of(state: SyncState, reported: Reported, before: Mapping[str, Any], n
         "clusterId": state.cluster_id,
         "source": state.source,
         "mode": state.mode.value,
-        "counts": counts if state.settled else before.get("counts") or {},
-        "lastHandledRequest": state.handled_request or before.get("lastHandledRequest", ""),
+        "counts": counts if state.settled else mapping_at(before, "counts"),
+        "lastHandledRequest": state.handled_request or text_at(before, "lastHandledRequest"),
         "refusedDeletions": refused,
-        "lastForcedPrune": state.forced_prune or before.get("lastForcedPrune", ""),
+        "lastForcedPrune": state.forced_prune or text_at(before, "lastForcedPrune"),
         "lastChanges": list(reported.changes),
         "conditions": [_dated(each, before, state.generation, now) for each in conditions(state, reported.pending)],
     }
@@ -143,14 +146,14 @@ def status_of(state: SyncState, reported: Reported, before: Mapping[str, Any], n
 
 def _dated(condition: Condition, before: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
     earlier: Mapping[str, Any] = next(
-        (each for each in before.get("conditions") or () if each.get("type") == condition.type), {}
+        (each for each in mappings_at(before, "conditions") if each.get("type") == condition.type), {}
     )
-    since = earlier.get("lastTransitionTime") if earlier.get("status") == condition.status else None
+    since = text_at(earlier, "lastTransitionTime") if earlier.get("status") == condition.status else None
     return {
         "type": condition.type,
         "status": condition.status,
         "reason": condition.reason,
-        "message": condition.message,
+        "message": printable(condition.message)[:_LONGEST_MESSAGE],
         "observedGeneration": generation,
         "lastTransitionTime": since or write_moment(now),
     }

@@ -13,6 +13,7 @@ from controller.cluster.apply import PROBLEM_ACTIONS, WRITE_ACTIONS, Action, Res
 from controller.cluster.diff import ABSENT
 from controller.cluster.kinds import POLICY_SYNC, kind_of
 from controller.gatekeeper.model import ObjectRef
+from controller.text import printable
 from controller.times import write_moment
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ COLLECTION: Final = f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events"
 BURST: Final = 50
 PER_SECOND: Final = 1.0
 AT_ONCE: Final = 20
-_NOTE: Final = 1024
+LONGEST_NOTE: Final = 1024  # bytes, as the API server counts
+_MORE: Final = "…"
 _NAME: Final = 200
 _SHOWN: Final = 4
 SYNC_REF: Final = ObjectRef(POLICY_SYNC.group, POLICY_SYNC.kind, "default")
@@ -122,6 +124,14 @@ class Budget:
         return True
 
 
+def _cut(note: str) -> str:
+    """At most as many bytes of UTF-8 as the API server takes, with a mark where something is left out."""
+    text = note.encode()
+    if len(text) <= LONGEST_NOTE:
+        return note
+    return text[: LONGEST_NOTE - len(_MORE.encode())].decode(errors="ignore") + _MORE
+
+
 def event(draft: EventDraft, *, instance: str, serial: str, now: datetime) -> dict[str, Any]:
     """The Event's manifest; `serial` makes its name unique, `instance` is its sender."""
     ref = draft.ref
@@ -130,13 +140,13 @@ def event(draft: EventDraft, *, instance: str, serial: str, now: datetime) -> di
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": f"{ref.name[:_NAME]}.{serial}", "namespace": NAMESPACE},
+        "metadata": {"name": f"{ref.name[:_NAME].rstrip('.-')}.{serial}", "namespace": NAMESPACE},
         "eventTime": write_moment(now, "microseconds"),
         "reportingController": CONTROLLER,
         "reportingInstance": instance[:128],
         "action": "Synchronize",
-        "reason": draft.reason[:128],
+        "reason": printable(draft.reason)[:128],
         "regarding": {key: value for key, value in regarding.items() if value},
-        "note": draft.note if len(draft.note) < _NOTE else f"{draft.note[: _NOTE - 2]}…",
+        "note": _cut(printable(draft.note)),
         "type": "Warning" if draft.warning else "Normal",
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.cluster.foreign import mapping_at, mappings_at, text_at, whole_at
 from controller.cluster.readiness import Pending, Ready, constraint_verdict, template_errors
 from controller.gatekeeper.model import Role
 from controller.times import parse_moment
@@ -51,39 +52,39 @@ class Health:
 
 def health_of(live: LiveObject, role: Role) -> Health:
     """The health of a live template, constraint or mutator."""
-    created = parse_moment(str(live.metadata.get("creationTimestamp")))
+    created = parse_moment(text_at(live.manifest, "metadata", "creationTimestamp"))
     if role is Role.TEMPLATE:
         errors = template_errors(live)
         return Health(Pending("; ".join(errors)) if errors else Ready(), errors[:_FIRST], created=created)
-    status = live.manifest.get("status") or {}
+    status = mapping_at(live.manifest, "status")
     return Health(
         verdict=constraint_verdict(live) if role is not Role.SYNC else Ready(),
         violations=_count(status),
         first=_violations(status),
-        audited=parse_moment(str(status.get("auditTimestamp"))),
+        audited=parse_moment(text_at(status, "auditTimestamp")),
         created=created,
     )
 
 
 def _count(status: Mapping[str, Any]) -> int | None:
-    total = status.get("totalViolations")
-    return total if status.get("auditTimestamp") and isinstance(total, int) else None
+    total = whole_at(status, "totalViolations", default=-1)
+    return total if text_at(status, "auditTimestamp") and total >= 0 else None
 
 
 def _violations(status: Mapping[str, Any]) -> tuple[Violation, ...]:
     """The first few in plain order, whatever order the audit found them in."""
     found = (
         Violation(
-            namespace=str(each.get("namespace") or ""),
-            kind=str(each.get("kind") or ""),
-            name=str(each.get("name") or ""),
-            message=_cut(each.get("message")),
+            namespace=text_at(each, "namespace"),
+            kind=text_at(each, "kind"),
+            name=text_at(each, "name"),
+            message=_cut(text_at(each, "message")),
         )
-        for each in status.get("violations") or ()
+        for each in mappings_at(status, "violations")
     )
     return tuple(sorted(found)[:_FIRST])
 
 
-def _cut(message: object) -> str:
-    text = " ".join(str(message or "").split())
+def _cut(message: str) -> str:
+    text = " ".join(message.split())
     return text if len(text) <= _MESSAGE else f"{text[: _MESSAGE - 1]}…"

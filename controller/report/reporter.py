@@ -11,10 +11,12 @@ import logging
 import time
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.apply import WRITE_ACTIONS, Action
+from controller.cluster.foreign import mapping_at, mappings_at, text_map_at
 from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, LiveObject
 from controller.errors import ClusterError
 from controller.report.assigned import Enforcement, Knowledge, adds_nothing, assigned_name, assigned_policies
@@ -31,6 +33,7 @@ from controller.report.events import (
     what_differed,
 )
 from controller.report.health import health_of
+from controller.text import one_line
 from controller.times import loop_time, utc_now, write_moment
 
 if TYPE_CHECKING:
@@ -81,6 +84,8 @@ class Reporter:
         self._sync: LiveObject | None = None
         self._changes: tuple[Mapping[str, str], ...] = ()
         self._assigned: dict[str, LiveObject] | None = None
+        self._refused: dict[str, Mapping[str, Any]] = {}
+        self._kept: set[str] = set()
         self._look_again = True
         self._patient_until = 0.0
         self._dirty = asyncio.Event()
@@ -95,8 +100,8 @@ class Reporter:
     def seen(self, live: LiveObject | None) -> None:
         """The PolicySync as it is now; the last changes that its status lists are taken over once, at the start."""
         if self._sync is None and live is not None:
-            status = live.manifest.get("status") or {}
-            self._changes = (*self._changes, *(status.get("lastChanges") or ()))[:LAST_CHANGES]
+            earlier = (text_map_at(each) for each in mappings_at(live.manifest, "status", "lastChanges"))
+            self._changes = (*self._changes, *earlier)[:LAST_CHANGES]
         self._sync = live
 
     def desire(self, desired: DesiredState) -> None:
@@ -163,7 +168,7 @@ class Reporter:
             "detail": what_differed(result) if drift else described(result.differences) or result.message,
             "editor": ", ".join(result.changed_by),
         }
-        told = {key: value for key, value in change.items() if value}
+        told = {key: one_line(value) for key, value in change.items() if value}
         self._changes = (told, *self._changes)[:LAST_CHANGES]
 
     @property
@@ -202,9 +207,17 @@ class Reporter:
         if self._look_again:
             await self._look()
             self._look_again = False
-        await self._write_assigned(members)
-        await self._write_status(Reported(enforced, pending, self._changes), now)
-        await self._send_events()
+        # Each of them is written whatever becomes of the others.
+        reported = Reported(enforced, pending, self._changes)
+        failed: list[ClusterError] = []
+        steps = (partial(self._write_assigned, members), partial(self._write_status, reported, now), self._send_events)
+        for step in steps:
+            try:
+                await step()
+            except ClusterError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     def _members(self, now: datetime) -> dict[str, Mapping[str, Any]]:
         if self._desired is None:
@@ -226,6 +239,9 @@ class Reporter:
             syncs = await self._client.list_live(POLICY_SYNC)
         self.seen(next((each for each in syncs[0] if each.ref.name == SYNC_REF.name), None) if syncs else None)
         self._assigned = None if assigned is None else {live.ref.name: live for live in assigned[0]}
+        # What was refused is tried again once in a full sync: an admission policy may have gone.
+        self._refused.clear()
+        self._kept.clear()
 
     async def _make_sync(self) -> None:
         """The one PolicySync, all of whose settings are the environment's; it is the administrator's to edit."""
@@ -240,20 +256,29 @@ class Reporter:
             return
         there = self._assigned
         named = {assigned_name(each.member): each for each in self._desired.outcomes}
-        kept = {name for name, each in named.items() if name in there and adds_nothing(each, there[name].manifest)}
-        for name in there.keys() - members.keys():
+        same = {name for name, each in named.items() if name in there and adds_nothing(each, there[name].manifest)}
+        for name in there.keys() - members.keys() - self._kept:
             response = await self._client.delete(ASSIGNED_POLICY, there[name])
-            if not response.ok and response.status not in _MEANWHILE:
+            if response.refused:
+                self._kept.add(name)
+                log.warning("the deletion of the AssignedPolicy %s is refused error=%r", name, response.message)
+            elif not response.ok and response.status not in _MEANWHILE:
                 raise response.error(f"deleting the AssignedPolicy {name}")
-            del there[name]
+            else:
+                del there[name]
         patient = loop_time() < self._patient_until
         told = {n: m for n, m in members.items() if not (patient and m["status"]["outcome"] == Enforcement.PENDING)}
-        await asyncio.gather(*(self._write_one(there, n, wanted) for n, wanted in told.items() if n not in kept))
         if told.keys() != members.keys():
             asyncio.get_running_loop().call_later(self._patient_until - loop_time(), self._dirty.set)
+        written = (self._write_one(there, name, wanted) for name, wanted in told.items() if name not in same)
+        for outcome in await asyncio.gather(*written, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def _write_one(self, there: dict[str, LiveObject], name: str, wanted: Mapping[str, Any]) -> None:
         live = there.get(name)
+        if self._refused.get(name) == wanted:
+            return
         if live is None:
             response = await self._client.create(ASSIGNED_POLICY, wanted)
         elif _differs(live.manifest, wanted):
@@ -265,6 +290,9 @@ class Reporter:
             # What is there now is looked at in the next round.
             self._look_again = True
             self._dirty.set()
+        elif response.refused:
+            self._refused[name] = wanted
+            log.warning("the AssignedPolicy %s is refused error=%r", name, response.message)
         elif not response.ok:
             raise response.error(f"writing the AssignedPolicy {name}")
         else:
@@ -274,7 +302,7 @@ class Reporter:
         live = self._sync
         if live is None:
             return
-        before = live.manifest.get("status") or {}
+        before = mapping_at(live.manifest, "status")
         status = status_of(self._state(), reported, before, now)
         if status == before:
             return
@@ -292,7 +320,11 @@ class Reporter:
         while self._drafts:
             draft = self._drafts.popleft()
             if self._budget.take(loop_time()):
-                await self._send(draft)
+                try:
+                    await self._send(draft)
+                except ClusterError:
+                    self._drafts.appendleft(draft)
+                    raise
         if owed := self._budget.owed(loop_time()):
             note = f"{owed} more repairs, changes or problems: the log lists them"
             await self._send(EventDraft(SYNC_REF, self._sync_uid, "EventsSuppressed", note))
@@ -304,12 +336,14 @@ class Reporter:
         now = utc_now()
         body = event(draft, instance=self._instance, serial=f"{time.time_ns():x}{self._serial:x}", now=now)
         response = await self._client.request("POST", COLLECTION, body=body)
-        if not response.ok:
+        if response.refused:
+            log.warning("an Event of %s is refused note=%r error=%r", draft.ref, body["note"], response.message)
+        elif not response.ok:
             raise response.error("sending an Event")
 
 
 def _differs(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    labels = live["metadata"].get("labels") or {}
+    labels = text_map_at(live, "metadata", "labels")
     return (
         live.get("spec") != wanted["spec"]
         or live.get("status") != wanted["status"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -348,6 +348,47 @@ async def test_an_assignment_that_exists_but_no_longer_reaches_the_cluster_is_go
         state = (await reader.read([assignment_id("gamma", MANAGEMENT_GROUP)])).state
 
     assert state.gone == {assignment_id("gamma", MANAGEMENT_GROUP).casefold()}
+
+
+@pytest.mark.parametrize(
+    "poisoned",
+    [
+        "x",
+        "/",
+        f"{CLUSTER_ID}/providers/Microsoft.Authorization/policyAssignments/a\u200bb",
+        assignment_id("elsewhere", "/subscriptions/5b000000-0000-0000-0000-0000000000ff"),
+    ],
+    ids=ascii,
+)
+async def test_an_id_that_anybody_may_have_written_on_an_object_fails_no_reading(
+    poisoned: str, arm: Standin, open_reader: OpenReader
+) -> None:
+    arm.documents.delete(assignment_id("alpha"))
+    # As Azure answers for a subscription of another tenant.
+    arm.fail(FaultKind.UNAUTHORIZED, "/policyAssignments/elsewhere", times=ALWAYS)
+
+    async with open_reader() as reader:
+        state = (await reader.read([poisoned, assignment_id("alpha")])).state
+
+    assert state.gone == {assignment_id("alpha").casefold()}
+    assert len(state.assignments) == 2
+
+
+async def test_one_document_nested_without_end_is_unreadable_and_the_others_are_read(
+    arm: Standin, open_reader: OpenReader
+) -> None:
+    deep: Any = 1
+    for _ in range(400):
+        deep = {"a": deep}
+    arm.documents.put(make_assignment("deep", definition_id("probes"), parameters={"x": {"value": deep}}))
+
+    async with open_reader() as reader:
+        state = (await reader.read()).state
+
+    [found] = state.unreadable.values()
+    assert found.id == assignment_id("deep")
+    assert "nested deeper" in found.reason
+    assert {each.name for each in state.assignments} == {"alpha", "beta", "gamma"}
 
 
 async def test_an_assignment_whose_end_may_not_be_seen_is_neither_listed_nor_proven_gone(

@@ -23,6 +23,8 @@ CLUSTER_ID = f"{GROUP}/providers/Microsoft.ContainerService/managedClusters/web"
 CONNECTED_ID = f"{GROUP}/providers/Microsoft.Kubernetes/connectedClusters/edge"
 MANAGEMENT_GROUP = "/providers/Microsoft.Management/managementGroups/root"
 POLICY = "Microsoft.Authorization"
+# A space that does not break, one of no width, an ideographic one, a mark of direction, and controls.
+INVISIBLE = ("\u00a0", "\u200b", "\u3000", "\u202e", "\0", "\x1b", "\n")
 TEMPLATE_URL = "https://store.policy.core.windows.net/kubernetes/no-root/v1/template.yaml"
 
 

@@ -309,7 +309,7 @@ def strange_ids() -> Iterator[tuple[str, Case]]:
     """Names that do strange things to terminals and files, in every place that has a name."""
     for what, name in STRANGE.items():
         identified = documents({**assigned(), "id": f"{assignment_id(NAME)}{name}"}, plain_definition())
-        yield f"the id of an assignment has {what}", Case(identified, "deny" if what in PRINTABLE else INPUT_ERROR)
+        yield f"the id of an assignment has {what}", Case(identified, "deny" if what in PRINTABLE else "Unreadable")
         unreadable = what == "half a pair"
         shown = documents(assigned(displayName=name), plain_definition(displayName=name))
         yield f"display names have {what}", Case(shown, "Unreadable" if unreadable else "deny")
@@ -537,7 +537,7 @@ EXPRESSIONS: Final[Mapping[str, tuple[str, str]]] = {
         "more work",
     ),
     "a long text again and again": (f"[{call('createArray', *[call('length', LONG)] * 400)}]", "more work"),
-    "a text split at everything": (f"[split({BIG}, parameters('words'))]", "delimiters are too many"),
+    "a text split at everything": (f"[split({BIG}, parameters('words'))]", "more work"),
 }
 PARAMETERS: Final[Mapping[str, Json]] = {
     "array": make_parameter("Array", defaultValue=[1]),

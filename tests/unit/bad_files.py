@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from controller.azure.snapshot import LARGEST_FILE
-from controller.gatekeeper.yamltext import MAX_BYTES, MAX_DEPTH
+from controller.gatekeeper.yamltext import MAX_BYTES, MAX_DEPTH, MAX_EVENTS
 from tests.snapshots import template_text
 from tests.unit.azure_builders import assignment_id, definition_id, make_assignment, make_definition
 from tests.unit.bad_documents import CONSTRAINT, MUTATION, NEEDS, TEMPLATE
@@ -217,6 +217,7 @@ NO_TEMPLATES: Final[Mapping[str, tuple[bytes | str, str]]] = {
     "a key twice": ("a: 1\na: 2", "appears twice"),
     "a key that is a list": ("? [a]\n: b", "a key is not text"),
     "a key that is a number": ("1: b", "a key is not text"),
+    "a list of very many": ("[" + "1," * MAX_EVENTS + "]", "more than 50,000 values"),
     "lists nested too deeply": ("[" * (MAX_DEPTH + 1), "nested deeper"),
     "lists nested without end": ("[" * 300_000, "nested deeper"),
     "keys nested without end": ("? " * 300_000, "nested deeper"),

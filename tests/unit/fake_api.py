@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from controller.cluster.client import Connection, KubeClient, Response
+from controller.cluster.client import Connection, KubeClient, Response, WatchEvent
 from controller.cluster.kinds import CRD_PATH, TEMPLATE, LiveObject, kind_of, template_kind
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, CONSTRAINT_VERSION, TEMPLATE_GROUP
 
@@ -107,6 +107,10 @@ class FakeApi(KubeClient):
         }
         self._objects[path]["metadata"] |= {"generation": 1, "resourceVersion": self._next_version()}
         self._happened(path)
+
+    def seed(self, path: str, document: Mapping[str, Any]) -> None:
+        """Puts a document at a path as it is, whatever is wrong with it."""
+        self._objects[path] = copy.deepcopy(dict(document))
 
     def drop(self, path: str) -> None:
         """Takes away whatever is at a path."""
@@ -297,7 +301,7 @@ class FakeApi(KubeClient):
 
     async def watch(
         self, kind: Resource, resource_version: str, *, seconds: int = 290
-    ) -> AsyncGenerator[Mapping[str, Any], None]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Events of a kind since a version, as they come; ends after `seconds`, or by the error that a test gave."""
         self.calls.append(Call("WATCH", kind.path(), {"resourceVersion": resource_version}, None))
         since, read, clock = int(resource_version), 0, asyncio.get_running_loop().time
@@ -313,7 +317,8 @@ class FakeApi(KubeClient):
                 version, path, event = self._log[read]
                 read += 1
                 if version > since and kind.path() in _collections(path):
-                    yield event
+                    position = event["object"]["metadata"]["resourceVersion"]
+                    yield WatchEvent(event["type"], LiveObject.of(kind, event["object"]), position)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left), self._news:
                     await self._news.wait_for(has_news)

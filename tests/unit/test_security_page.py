@@ -38,10 +38,11 @@ def test_every_limit_that_the_page_gives_is_the_codes() -> None:
 
     azure, kib, prune = Limits(), 1024, PruneLimit()
     said = [
-        f"{yamltext.MAX_BYTES // kib // kib} MiB, {yamltext.MAX_DEPTH} levels; no aliases",
+        f"{yamltext.MAX_BYTES // kib // kib} MiB, {yamltext.MAX_DEPTH} levels, {yamltext.MAX_EVENTS:,} values",
         f"{2 * yamltext.MAX_BYTES // kib // kib} MiB before it is decoded",
         f"{grammar.LONGEST_EXPRESSION:,} characters, {grammar.DEEPEST_EXPRESSION} levels, {grammar.MOST_CALLS:,} calls",
-        f"{functions.LARGEST_RESULT // kib // kib} Mi; {cost.COST_LIMIT // kib // kib} Mi characters and elements",
+        f"{functions.LARGEST_RESULT // kib // kib} Mi; {cost.MEMBER_LIMIT // kib // kib} Mi characters and elements",
+        f"beyond {cost.MEMBER_SHARE // kib} Ki each | {cost.READING_RESERVE // kib // kib} Mi characters and elements",
         f"| {syncset.MAX_KINDS} |",
         f"| {DEEPEST_DOCUMENT} levels |",
         f"{azure.poll:g} s; {azure.parallel} requests at once, {azure.retries} retries",

@@ -26,6 +26,7 @@ from tests.unit.azure_builders import (
     CLUSTER_ID,
     CONNECTED_ID,
     GROUP,
+    INVISIBLE,
     MANAGEMENT_GROUP,
     POLICY,
     SUBSCRIPTION,
@@ -44,6 +45,8 @@ from tests.unit.azure_builders import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from controller.azure.parse import Resource
     from controller.jsontypes import Json
 
@@ -374,16 +377,47 @@ def test_a_malformed_member_leaves_the_others_readable() -> None:
         ({"id": 7}, "must be strings"),
         ({"type": f"{POLICY}/policyAssignments"}, "needs its full resource id"),
         ({"type": f"{POLICY}/policyAssignments", "id": "a"}, "needs its full resource id"),
-        ({"type": f"{POLICY}/policyAssignments", "id": "/a\nb"}, "needs its full resource id"),
         ({"type": "Microsoft.ContainerService/managedClusters", "id": "/web"}, "is not a cluster's id"),
     ],
-    ids=["nothing", "an error", "a number", "no id", "a name", "a line break", "not a cluster's id"],
+    ids=["nothing", "an error", "a number", "no id", "a name", "not a cluster's id"],
 )
 def test_what_cannot_be_told_apart_is_an_error_that_names_its_place(document: dict[str, Json], reason: str) -> None:
     with pytest.raises(InputError, match=r"^a\.json: ") as caught:
         parse(document)
 
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("letter", INVISIBLE, ids=ascii)
+@pytest.mark.parametrize(
+    "make", [make_assignment, make_definition, lambda name: make_initiative(name=name)], ids=["assigned", "one", "set"]
+)
+def test_a_name_that_cannot_be_seen_makes_that_one_unreadable_used_or_not(
+    make: Callable[[str], dict[str, Json]], letter: str
+) -> None:
+    document = make(f"no{letter}root")
+
+    state = make_state(document, make_assignment("good"), make_definition())
+
+    [found] = state.unreadable.values()
+    assert found.id == document["id"]
+    assert "characters that cannot be seen" in found.reason
+    assert found.reason.isprintable()
+    assert [each.name for each in state.assignments] == ["good"]
+
+
+@pytest.mark.parametrize("letter", INVISIBLE, ids=ascii)
+def test_an_exemption_whose_name_cannot_be_seen_concerns_its_assignment_alone(letter: str) -> None:
+    found = parse(make_exemption(f"no{letter}root", of=assignment_id()))
+
+    assert isinstance(found, Unreadable)
+    assert found.concerns == assignment_id()
+
+
+def test_another_cluster_whose_name_cannot_be_seen_is_no_matter() -> None:
+    state = make_state(make_cluster(), make_cluster(f"{CLUSTER_ID}\u200b"), cluster_id=None)
+
+    assert state.cluster.id == CLUSTER_ID
 
 
 def test_versions_of_one_id_are_kept_side_by_side() -> None:

@@ -11,14 +11,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
 
 from controller.errors import InputError
 from controller.gatekeeper.documents import DocumentError, DocumentKind, Origin, TemplateDocument
-from controller.gatekeeper.fetch import Cache, PinnedInCache, Web
+from controller.gatekeeper.fetch import TIMEOUT, TOTAL, Cache, Kept, PinnedInCache, Web
 from controller.gatekeeper.providers import make_provider
 from controller.gatekeeper.sources import (
     Folder,
@@ -31,6 +31,7 @@ from controller.gatekeeper.sources import (
     store_path,
 )
 from controller.policy.model import Base64Content, PublicUrl
+from tests.unit.virtual_time import clock, in_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -520,3 +521,39 @@ async def test_the_default_is_the_bundle_of_this_repository() -> None:
     assert isinstance(found, TemplateDocument)
     assert (found.name, found.origin) == ("k8sazurev2noprivilege", Origin.BUNDLE)
     assert (bundle_root() / "container-no-privilege/v2/template.yaml").is_file()
+
+
+class SlowStore(Web):
+    """A store that needs so many seconds for each document, in virtual time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(Cache(), hosts=["slow.example.com"])
+        self._seconds = seconds
+
+    async def _get(self, _: str) -> Kept:
+        await asyncio.sleep(self._seconds)
+        return Kept(template_text().encode())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "served"), [(TIMEOUT - 1, 48), (TIMEOUT + 1, 0), (0.1, 400)], ids=["slow", "too slow", "fast"]
+)
+def test_a_reading_waits_for_a_slow_store_only_so_long_however_many_documents_it_serves(
+    seconds: float, served: int
+) -> None:
+    async def check(content: bytes) -> Any:
+        return content
+
+    @in_virtual_time
+    async def fetch() -> None:
+        store = SlowStore(seconds)
+        urls = [f"https://slow.example.com/{number}/template.yaml" for number in range(400)]
+        async with store.opened():
+            answers = await asyncio.gather(*(store.read(url, check) for url in urls), return_exceptions=True)
+
+        late = [each for each in answers if isinstance(each, DocumentError)]
+        assert len(answers) - len(late) == served
+        assert {str(each) for each in late} <= {"the server does not answer in time"}
+        assert clock() <= TOTAL + 0.1
+
+    fetch()

@@ -27,6 +27,7 @@ TEMPLATE = template()
 ONE = constraint(by=member("one"))
 TWO = constraint(by=member("two"))
 PATH = POLICY_SYNC.path("default")
+RECORD = "/api/v1/namespaces/kube-public/configmaps/azure-policy-sync"
 
 
 class Sources:
@@ -176,3 +177,34 @@ async def test_deletions_that_an_earlier_session_forced_are_not_forced_again(sou
 
         assert all(api.has(each.ref) for each in objects)
         assert session.loops.state.status.refused_digest == digest
+
+
+@pytest.mark.usefixtures("sources")
+@pytest.mark.parametrize("when", ["at the start", "later"])
+def test_a_policy_sync_that_names_another_cluster_is_refused_and_the_settings_before_stay_at_work(when: str) -> None:
+    @in_virtual_time
+    async def check() -> None:
+        api = cluster()
+        names_another = {"spec": {"clusterId": "other"}}
+        async with leading(api):
+            await until(lambda: restored(api, ONE) and PATH in api.paths)
+            await until(lambda: RECORD in api.paths)
+            if when == "later":
+                api.merge(PATH, names_another)
+                await refused(api)
+        if when == "at the start":
+            api.merge(PATH, names_another)
+            async with leading(api):
+                await refused(api)
+
+    check()
+
+
+async def refused(api: FakeApi) -> None:
+    """The session says what is wrong with the cluster id, and repairs under the settings before it."""
+    await until(lambda: condition(api, "Ready").get("reason") == "InvalidSettings", seconds=30)
+    assert "is recorded as" in condition(api, "Ready")["message"]
+    for _ in range(3):
+        api.remove(ONE.ref)
+        await until(lambda: restored(api, ONE), seconds=60)
+    assert not api.has(TWO.ref)

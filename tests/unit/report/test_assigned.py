@@ -16,6 +16,7 @@ from controller.gatekeeper.model import DesiredState, Rendered, Role
 from controller.policy.model import Member, NotApplied, NotAppliedReason
 from controller.report.assigned import Knowledge, adds_nothing, assigned_name, assigned_policies, code_of
 from controller.report.health import Health, Violation, health_of
+from tests.unit.azure_builders import INVISIBLE
 from tests.unit.cluster_builders import (
     MARKS,
     constraint,
@@ -161,6 +162,30 @@ def test_whatever_an_assignment_is_called_its_report_can_be_stored(name: str) ->
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", key)
     json.dumps(manifest, ensure_ascii=False).encode()
     assert len(json.dumps(manifest)) < 100_000
+
+
+@pytest.mark.parametrize("letter", [*INVISIBLE, "\ud800"], ids=ascii)
+def test_what_cannot_be_seen_does_not_reach_a_report(letter: str) -> None:
+    name = f"a{letter}b"
+    made = Member(f"/a/{name}", f"/d/{name}", reference_id=name, assignment_name=name, initiative_name=name)
+    told_of = (replace(not_applied(made), message=name), replace(unresolved(made), message=name))
+
+    for outcome in told_of:
+        [manifest] = assigned_policies(state(outcome), Knowledge(), NOW, MARKS).values()
+        assert [text for text in texts_in(manifest) if not text.isprintable()] == []
+
+
+def texts_in(value: Any) -> list[str]:
+    """Every text in a document, keys apart."""
+    match value:
+        case str():
+            return [value]
+        case dict():
+            return [text for each in value.values() for text in texts_in(each)]
+        case list():
+            return [text for each in value for text in texts_in(each)]
+        case _:
+            return []
 
 
 def test_of_a_constraint_the_time_of_the_audit_alone_makes_no_other_health() -> None:

@@ -12,6 +12,7 @@ from controller.cluster.apply import Action, Result
 from controller.cluster.health import GatekeeperHealth, GatekeeperProblem
 from controller.gatekeeper.model import ObjectRef
 from controller.report.conditions import Counts, Mode, Reported, SyncState, conditions, ready, status_of
+from tests.unit.azure_builders import INVISIBLE
 
 REF = ObjectRef("constraints.gatekeeper.sh", "K8sX", "azurepolicy-x")
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -113,3 +114,13 @@ def test_what_the_status_remembers_of_requests_stays_until_the_loops_know_better
     told = status_of(replace(WELL, forced_prune="def"), TAKEN, before, NOW)
 
     assert (told["lastHandledRequest"], told["lastForcedPrune"]) == ("yesterday", "def")
+
+
+def test_what_cannot_be_seen_does_not_reach_a_condition_and_its_message_fits() -> None:
+    """A condition's message has 32,768 characters at most in Kubernetes' own type."""
+    state = replace(WELL, source_error=f"a{''.join(INVISIBLE)}b" + "x" * 50_000)
+
+    messages = [each["message"] for each in status_of(state, TAKEN, {}, NOW)["conditions"]]
+
+    assert all(each.isprintable() and len(each) <= 32_768 for each in messages)
+    assert any("a       bx" in each for each in messages)

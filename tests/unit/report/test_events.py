@@ -10,8 +10,20 @@ import pytest
 from controller.cluster.apply import Action, Result
 from controller.cluster.diff import ABSENT, Difference
 from controller.gatekeeper.model import ObjectRef
-from controller.report.events import AT_ONCE, BURST, SYNC_REF, Budget, EventDraft, event, event_draft_of, summarized
+from controller.report.events import (
+    AT_ONCE,
+    BURST,
+    LONGEST_NOTE,
+    SYNC_REF,
+    Budget,
+    EventDraft,
+    event,
+    event_draft_of,
+    summarized,
+)
+from tests.unit.azure_builders import INVISIBLE
 
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REF = ObjectRef("constraints.gatekeeper.sh", "K8sX", "azurepolicy-x")
 WEAKENED = Difference("spec.enforcementAction", "dryrun", "deny")
 
@@ -104,3 +116,29 @@ def test_an_event_is_about_its_object_and_fits_the_apis_limits() -> None:
     assert len(made["reason"]) <= 128
     assert len(made["reportingInstance"]) <= 128
     assert len(made["metadata"]["name"]) <= 253
+
+
+@pytest.mark.parametrize("letter", ["n", "ü", "€", "😀"])
+def test_a_note_is_cut_to_the_apis_bytes_and_no_letter_is_cut_in_two(letter: str) -> None:
+    """The API server counts bytes: https://github.com/kubernetes/kubernetes/blob/master/pkg/apis/core/validation/events.go"""
+    for length in range(1000 // len(letter.encode()), 1100 // len(letter.encode())):
+        note = event(EventDraft(REF, "u", "Test", letter * length), instance="i", serial="1", now=NOW)["note"]
+
+        assert len(note.encode()) <= LONGEST_NOTE
+        assert set(note) <= {letter, "…"}
+        assert (note == letter * length) is (len((letter * length).encode()) <= LONGEST_NOTE)
+
+
+@pytest.mark.parametrize("letter", [*INVISIBLE, "\ud800"], ids=ascii)
+def test_what_cannot_be_seen_does_not_reach_an_event(letter: str) -> None:
+    made = event(EventDraft(REF, "u", "Test", f"a{letter}b"), instance="i", serial="1", now=NOW)
+
+    assert made["note"] == "a b"
+
+
+def test_an_event_about_a_long_name_has_a_name_that_the_api_takes() -> None:
+    ref = ObjectRef(REF.group, REF.kind, f"{'x' * 199}.{'y' * 50}")
+
+    made = event(EventDraft(ref, "u", "Test", "x"), instance="i", serial="1", now=NOW)
+
+    assert made["metadata"]["name"] == f"{'x' * 199}.1"

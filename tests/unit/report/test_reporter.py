@@ -1,0 +1,114 @@
+"""What the reporter writes when the API server refuses part of it: everything else, and no more often than it helps."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC
+from controller.gatekeeper.model import ObjectRef
+from controller.report.events import COLLECTION, EventDraft
+from tests.unit.cluster_builders import constraint, desired_state, member, template
+from tests.unit.fake_api import FakeApi, status
+from tests.unit.operator.scripted import Operator, ScriptedSource, cluster, until
+from tests.unit.virtual_time import in_virtual_time
+
+TEMPLATE = template()
+OBJECTS = [constraint(by=member(name)) for name in ("one", "two", "three")]
+REF = ObjectRef("constraints.gatekeeper.sh", "K8sThing", "azurepolicy-x")
+INVALID = status(422, "spec.assignment.id: too long", "Invalid")
+
+
+def operator() -> Operator:
+    return Operator(cluster(), ScriptedSource(desired_state(TEMPLATE, *OBJECTS)))
+
+
+def written(api: FakeApi, path: str) -> list[Any]:
+    return [call for call in api.calls if call.path.startswith(path) and call.method in ("POST", "PUT")]
+
+
+def assigned(api: FakeApi) -> set[str]:
+    return {path for path in api.paths if path.startswith(f"{ASSIGNED_POLICY.path()}/")}
+
+
+def events(api: FakeApi) -> list[str]:
+    return [call.body["note"] for call in api.calls if call.path == COLLECTION]
+
+
+def ready(api: FakeApi) -> str:
+    path = POLICY_SYNC.path("default")
+    found = (api.read(path).get("status") or {}) if path in api.paths else {}
+    return str(next((each["reason"] for each in found.get("conditions", ()) if each["type"] == "Ready"), ""))
+
+
+@in_virtual_time
+async def test_one_refused_report_freezes_neither_the_others_nor_status_nor_events() -> None:
+    async with operator().running() as running:
+        api = running.api
+        api.at("POST", ASSIGNED_POLICY.path(), INVALID)
+
+        await running.in_sync(TEMPLATE, *OBJECTS)
+        await until(lambda: ready(api) == "InSync")
+        await until(lambda: len(assigned(api)) == len(OBJECTS) - 1, seconds=5)
+        assert any(note.startswith("created") for note in events(api))
+
+
+@in_virtual_time
+async def test_a_report_that_is_always_refused_is_tried_again_once_in_a_full_sync() -> None:
+    async with operator().running() as running:
+        api = running.api
+        api.at("POST", ASSIGNED_POLICY.path(), INVALID, times=1000)
+        await running.in_sync(TEMPLATE, *OBJECTS)
+        await until(lambda: ready(api) == "InSync")
+        reporter = running.loops._deps.reporter
+        for number in range(50):
+            reporter.add_event(EventDraft(REF, "u", "Test", f"note {number}"))
+            await asyncio.sleep(2)
+
+        assert "note 49" in events(api)
+        assert len(written(api, ASSIGNED_POLICY.path())) <= 2 * len(OBJECTS)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_event_that_the_server_has_no_time_for_is_sent_later(times: int) -> None:
+    @in_virtual_time
+    async def check() -> None:
+        async with operator().running() as running:
+            api = running.api
+            await running.in_sync(TEMPLATE, *OBJECTS)
+            await until(lambda: ready(api) == "InSync")
+            api.at("POST", COLLECTION, status(500, "no time"), times=times)
+            running.loops._deps.reporter.add_event(EventDraft(REF, "u", "Test", "important"))
+
+            await until(lambda: events(api).count("important") == times + 1)
+
+    check()
+
+
+@in_virtual_time
+async def test_a_refused_event_is_in_the_log_and_holds_up_no_other() -> None:
+    async with operator().running() as running:
+        api = running.api
+        await running.in_sync(TEMPLATE, *OBJECTS)
+        await until(lambda: ready(api) == "InSync")
+        api.at("POST", COLLECTION, status(422, "no such event", "Invalid"))
+        for note in ("refused", "taken"):
+            running.loops._deps.reporter.add_event(EventDraft(REF, "u", "Test", note))
+
+        await until(lambda: "taken" in events(api), seconds=5)
+        assert events(api).count("refused") == 1
+
+
+@in_virtual_time
+async def test_a_deletion_that_is_refused_holds_up_nothing() -> None:
+    async with operator().running() as running:
+        api = running.api
+        stale = ASSIGNED_POLICY.path("a-stale")
+        api.place(stale, {"kind": "AssignedPolicy", "metadata": {"name": "a-stale"}, "spec": {}, "status": {}})
+        api.at("DELETE", stale, status(403, "an admission policy says no", "Forbidden"), times=1000)
+
+        await running.in_sync(TEMPLATE, *OBJECTS)
+        await until(lambda: ready(api) == "InSync")
+        await until(lambda: len(assigned(api)) == len(OBJECTS) + 1, seconds=5)
