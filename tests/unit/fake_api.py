@@ -10,13 +10,16 @@ import asyncio
 import contextlib
 import copy
 import itertools
+import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from controller.bounded_json import is_cut
 from controller.cluster.client import Connection, KubeClient, Response, WatchEvent
 from controller.cluster.kinds import CRD_PATH, TEMPLATE, LiveObject, kind_of, template_kind
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, CONSTRAINT_VERSION, TEMPLATE_GROUP
+from tests.unit.azure_builders import put
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -127,6 +130,16 @@ class FakeApi(KubeClient):
         self._objects[path]["metadata"]["resourceVersion"] = self._next_version()
         self._happened(path)
 
+    def tamper(self, path: str, place: tuple[str | int, ...], value: Any) -> None:
+        """Somebody puts anything at a place of an object, but for what is the API server's own."""
+        changed = copy.deepcopy(self._objects[path])
+        put(changed, place, value)
+        own = {key: self._objects[path]["metadata"][key] for key in ("name", "uid", "generation")}
+        own["generation"] += place[0] != "status"
+        self._objects[path] = {**changed, "metadata": {**changed["metadata"], **own}}
+        self._objects[path]["metadata"]["resourceVersion"] = self._next_version()
+        self._happened(path)
+
     def break_watch(self, kind: Resource, error: ClusterError) -> None:
         """Ends the open watch of a kind, or else the next one, by an error."""
         self._watch_errors[kind.path()] = error
@@ -177,7 +190,8 @@ class FakeApi(KubeClient):
         dry = "dryRun" in query
         match method:
             case "GET":
-                return self._get(path, query.get("fieldSelector", ""))
+                found = self._get(path, query.get("fieldSelector", ""))
+                return replace(found, cut=is_cut(dict(found.body)))
             case "POST":
                 assert body is not None
                 return self._create(path, body, dry=dry)
@@ -290,7 +304,7 @@ class FakeApi(KubeClient):
         if TEMPLATE_GROUP in path:
             # A CustomResourceDefinition keeps the kind that it was made with.
             self._crd_kinds.setdefault(path.rpartition("/")[2], template_kind(there))
-            bad = BAD_REGO in there["spec"]["targets"][0]["rego"]
+            bad = BAD_REGO in json.dumps(there["spec"])
             errors = {"errors": [{"code": "ingest_error", "message": "rego_parse_error"}]} if bad else {}
             there["status"] = {"byPod": [{**said, "templateUID": there["metadata"]["uid"], **errors}]}
         elif CONSTRAINT_GROUP in path:
@@ -318,7 +332,8 @@ class FakeApi(KubeClient):
                 read += 1
                 if version > since and kind.path() in _collections(path):
                     position = event["object"]["metadata"]["resourceVersion"]
-                    yield WatchEvent(event["type"], LiveObject.of(kind, event["object"]), position)
+                    live = LiveObject.of(kind, event["object"], cut=is_cut(event["object"]))
+                    yield WatchEvent(event["type"], live, position)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left), self._news:
                     await self._news.wait_for(has_news)
