@@ -344,7 +344,7 @@ class AzureState:
     `presumed` holds the folded ids of built-in definitions that have yet to be read and are likely of another mode.
     `resource_group` and `subscription` hold the cluster, None where no rule asks for them or they could not be read.
     `definitions` and `initiatives` map folded ids to every version at hand. `gone` holds the folded ids of assignments
-    that Azure proves deleted, or no longer assigned to the cluster (design property 3). `unreadable` maps folded ids to
+    that Azure proves deleted, or no longer assigned to the cluster. `unreadable` maps folded ids to
     what is wrong with them.
     """
 

@@ -78,5 +78,7 @@ def above_cluster(scope: str, state: AzureState) -> Verdict:
     """Whether a scope is the cluster's or above it; a management group's is known only where Azure told which are."""
     above = stands_above(scope, state.cluster.id, state.management_groups)
     return (
-        Unknown(f"whether the management group {scope} is above the cluster is not known") if above is None else above
+        Unknown(f"it is not known whether the management group {scope} is above the cluster")
+        if above is None
+        else above
     )

@@ -38,7 +38,7 @@ async def test_a_version_that_nothing_matches_is_said_beside_those_that_there_ar
 
     assert isinstance(found, Unresolved)
     assert found.reason == "VersionMissing"
-    assert f"version {version} of {definition} is not there, only {there}" in found.message
+    assert f"version {version} of {definition} is missing, there is only {there}" in found.message
 
 
 async def test_a_version_that_is_published_later_is_found(arm: Standin, open_reader: OpenReader) -> None:
