@@ -281,7 +281,7 @@ class ArmReader:
     async def _gone(
         self, missing: Mapping[str, Fetched | Fate], listed: Iterable[Assignment], ancestors: Iterable[Fetched]
     ) -> frozenset[str]:
-        """The folded ids of known assignments that Azure itself says no longer apply."""
+        """The folded ids of known assignments that Azure itself says no longer apply: docs/design.md (Safety stop)."""
         subscriptions = [each.resource for each in ancestors if isinstance(each.resource, Subscription)]
         judge = partial(self._fate, groups_above(self._cluster, subscriptions, listed))
         fates = await self.client.together(partial(judge, each) for each in missing.values())
@@ -302,7 +302,7 @@ class ArmReader:
         if fate is Fate.APPLIES or (fate is Fate.UNPROVEN and await self._is_listed(found)):
             raise SourceError(
                 f"{self._cluster.id}: the list of assignments lacks {found.id}, which still applies:"
-                " it is not whole, the next poll tries again"
+                " it is incomplete; the next poll tries again"
             )
         return fate
 

@@ -21,7 +21,7 @@ def at_endpoint(link: str, endpoint: str) -> str:
     """
     found, home = urlsplit(link), urlsplit(endpoint)
     if not _is_home(found, home):
-        raise ValueError(f"a link leads away, to {found.netloc}")
+        raise ValueError(f"a link leads to another host, {found.netloc}")
     return urlunsplit((home.scheme, home.netloc, found.path, found.query, ""))
 
 

@@ -387,12 +387,12 @@ def _utc_now(scope: Scope, pattern: str = ROUND_TRIP) -> str:
     return format_moment(scope.now, pattern)
 
 
-_NOT_READ = "its document was not read: let the account read it, or export again"
+_NOT_READ = "has no value here, for its document was not read: let the account read it, or export again"
 
 
-def _given(value: dict[str, Json] | None, otherwise: str = "only in Azure") -> Json:
+def _given(value: dict[str, Json] | None, otherwise: str = "can only be evaluated in Azure") -> Json:
     if value is None:
-        raise ExpressionError(f"cannot be answered here, {otherwise}")
+        raise ExpressionError(otherwise)
     return value
 
 

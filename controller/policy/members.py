@@ -242,7 +242,7 @@ class Evaluator:
         prepared = inputs.prepared
         mode = prepared.definition.mode
         if not prepared.definition.for_clusters:
-            return RuledOut(NotAppliedReason.MODE, f"mode {mode} is not for the objects in a cluster")
+            return RuledOut(NotAppliedReason.MODE, f"mode {mode} is not for objects in a cluster")
         binding = bind(prepared.declared, inputs.parameters.values, inputs.parameters.unusable)
         scope = self.around.scope(binding.values, policy=_policy(inputs.member))
         effect = _effect(inputs, scope, binding)

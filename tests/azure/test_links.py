@@ -53,13 +53,13 @@ def test_a_link_to_the_endpoint_or_one_of_its_regions_is_followed_at_the_endpoin
     ],
 )
 def test_any_other_link_leads_away_and_is_refused(link: str) -> None:
-    with pytest.raises(ValueError, match=r"a link leads away|Port could not be cast"):
+    with pytest.raises(ValueError, match=r"a link leads to another host|Port could not be cast"):
         at_endpoint(link, PUBLIC)
 
 
 def test_an_endpoint_with_a_port_has_regions_at_that_port() -> None:
     assert at_endpoint("https://local.arm.test:8443/x", "https://arm.test:8443") == "https://arm.test:8443/x"
-    with pytest.raises(ValueError, match="a link leads away"):
+    with pytest.raises(ValueError, match="a link leads to another host"):
         at_endpoint("https://local.arm.test/x", "https://arm.test:8443")
 
 
@@ -94,5 +94,5 @@ async def test_a_link_that_leads_to_another_host_is_not_followed_with_our_token(
     arm.fail(FaultKind.ASTRAY, "policyAssignments")
 
     async with open_reader() as reader:
-        with pytest.raises(SourceError, match=r"a link leads away, to elsewhere\.test"):
+        with pytest.raises(SourceError, match=r"a link leads to another host, elsewhere\.test"):
             await reader.read()
