@@ -327,7 +327,7 @@ def test_no_violating_pod_is_admitted_when_the_add_on_leaves_its_objects_behind(
         eventually(lambda: all_enforced(world.cluster), what="ours to be enforced")
         told = world.away("--step", "check")
         assert "3 covered, 0 missing: the add-on can be switched off" in told
-        assert f"{KIND}/handmade is of neither" in told
+        assert f"{KIND}/handmade belongs to neither" in told
         assert managed(world.cluster).items() >= before.items()
         assert "the add-on is still there" in world.away("--step", "finish", code=2)
 
@@ -516,7 +516,7 @@ def test_nothing_is_made_beside_an_operator_at_work(world: World) -> None:
         eventually(lambda: world.cluster.request("GET", lease)[0] == 200, what="a leader")
         for step in ("shadow", "enforce"):
             told = world.away("--step", step, code=2)
-            assert re.search(r"error: the operator azpolicy-7\S* in default is at work and would take away", told)
+            assert re.search(r"error: the operator azpolicy-7\S* in default runs and would delete", told)
     assert not [path for path in world.ours() if "parallel" in path]
 
     world.away("--step", "shadow")

@@ -339,7 +339,7 @@ def test_without_an_operator_the_request_is_made_and_not_answered(reported: Test
     assert none.code == 2
     assert "there is no PolicySync default" in none.err
     assert waited.code == 2
-    assert "not answered within 0.5 s" in waited.err
+    assert "no answer within 0.5 s" in waited.err
     assert (asked.code, asked.err) == (0, "")
     assert reported.get(SYNC)["metadata"]["annotations"][REQUESTED_AT] in asked.out
 
