@@ -183,8 +183,8 @@ def test_a_function_that_policy_rules_may_not_use_is_refused_by_name(name: str) 
         ("guid('a')", r"guid\(\): can only be evaluated by Azure"),
         ("field('location')", r"field\(\): has no resource here"),
         ("current()", r"current\(\): belongs in the 'where' of a count"),
-        ("requestContext().apiVersion", r"requestContext\(\): cannot be answered here, only in Azure"),
-        ("policy().assignmentId", r"policy\(\): cannot be answered here, only in Azure"),
+        ("requestContext().apiVersion", r"requestContext\(\): can only be evaluated in Azure"),
+        ("policy().assignmentId", r"policy\(\): can only be evaluated in Azure"),
     ],
 )
 def test_what_cannot_be_known_here_is_an_error_not_a_guess(call: str, reason: str) -> None:
