@@ -316,5 +316,5 @@ def _in_force(inputs: MemberInput, effect: Effect, scope: Scope, binding: Bindin
         warn=details.warns(scope, binding),
         match=details.match(scope, binding),
         policy=details.policy(scope, binding),
-        notes=binding.notes,
+        notes=tuple(binding.notes.values()),
     )

@@ -97,11 +97,15 @@ class Declarations:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Parameter values by declared name, what is wrong with those that cannot be used, and what a user should know."""
+    """Parameter values by declared name, what is wrong with those that cannot be used, and what a user should know.
+
+    `notes` are by folded name, in its order; `ignored` names the parameters that are given and not declared, folded.
+    """
 
     values: Mapping[str, Json]
     faults: Mapping[str, str]
-    notes: tuple[str, ...]
+    notes: Mapping[str, str]
+    ignored: frozenset[str] = frozenset()
 
     def problem(self, error: ExpressionError, value: Json) -> Problem:
         """Why an expression over these values failed: a parameter's fault where one is to blame."""
@@ -133,7 +137,8 @@ def bind(
     """
     values = dict(declared.defaults)
     faults = dict(declared.faults)
-    notes: list[str] = []
+    notes: dict[str, str] = {}
+    ignored: set[str] = set()
     for name, fault in (unusable or {}).items():
         known = declared.find(name)
         if known is not None:
@@ -142,7 +147,8 @@ def bind(
     for name, value in given.items():
         parameter = declared.find(name)
         if parameter is None:
-            notes.append(f"parameter '{name}' is not declared, so its value is ignored")
+            notes[name.casefold()] = f"parameter '{name}' is not declared, so its value is ignored"
+            ignored.add(name.casefold())
             continue
         fault = _mismatch(parameter, value)
         if fault:
@@ -152,11 +158,11 @@ def bind(
         faults.pop(parameter.name, None)
         values[parameter.name] = value
         if not _allowed(parameter.allowed_values, value):
-            notes.append(
+            notes[name.casefold()] = (
                 f"parameter '{parameter.name}' has a value that is not among its allowedValues: {shown(value)}"
             )
     # Azure and a snapshot list the parameters in orders of their own.
-    return Binding(values, faults, tuple(sorted(map(one_line, notes))))
+    return Binding(values, faults, {name: one_line(notes[name]) for name in sorted(notes)}, frozenset(ignored))
 
 
 def shown(value: Json) -> str:
@@ -175,8 +181,11 @@ def _mismatch(parameter: Parameter, value: Json, what: str = "") -> str:
 
 
 def _allowed(allowed: tuple[Json, ...] | None, value: Json) -> bool:
+    """Whether a value is allowed: of an array each element, as Microsoft's own definitions use allowedValues there."""
     if allowed is None or value in allowed:
         return True
+    if isinstance(value, list):
+        return all(_allowed(allowed, each) for each in value)
     # Initiatives pass `deny` where only `Deny` is allowed, and it works: effects compare case-insensitively.
     return isinstance(value, str) and value.casefold() in {each.casefold() for each in allowed if isinstance(each, str)}
 

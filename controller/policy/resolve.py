@@ -32,7 +32,7 @@ from controller.policy.details import has_expression
 from controller.policy.expressions import ExpressionError, Scope, evaluate
 from controller.policy.members import Evaluator, MemberInput, ParameterValues, Prepared, Surroundings
 from controller.policy.model import Effect, Member, NotAppliedReason, UnresolvedReason
-from controller.policy.parameters import Binding, Declarations, bind
+from controller.policy.parameters import Binding, Declarations, bind, parameters_in
 from controller.policy.problem import Problem
 from controller.policy.versions import choose_version
 
@@ -105,8 +105,15 @@ class _AssignedInitiative:
             except ExpressionError as error:
                 problem = self.binding.problem(error, raw)
                 unusable[name] = f"the initiative's value for parameter '{name}': {problem.message}"
-        notes = (*self.assigned.enforcement.notes, *self.binding.notes)
+        notes = (*self.assigned.enforcement.notes, *self._notes(reference))
         return ParameterValues(values, self.names, reference.parameters, unusable, notes)
+
+    def _notes(self, reference: DefinitionReference) -> Iterator[str]:
+        """What to know of the parameters that the mapping uses; the first member also says what nobody declares."""
+        used = {name.casefold() for name in parameters_in(dict(reference.parameters))}
+        if reference is self.initiative.references[0]:
+            used |= self.binding.ignored
+        return (note for name, note in self.binding.notes.items() if name in used)
 
     def _value(self, raw: Json) -> Json:
         if not has_expression(raw):

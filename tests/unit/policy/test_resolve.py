@@ -895,3 +895,34 @@ def test_what_a_parameter_holds_is_not_evaluated_again() -> None:
 
     assert isinstance(found.policy, TemplatePolicy)
     assert found.policy.values == {"x": "[parameters('effect')]"}
+
+
+def test_allowed_values_of_an_array_hold_for_each_element() -> None:
+    allowed = {"defaultValue": [], "allowedValues": ["NET_RAW", "ALL"]}
+    definition = make_definition(parameters={"x": make_parameter("Array", **allowed)})
+
+    inside = resolve_one(make_assignment(parameters={"x": ["ALL", "NET_RAW"]}), definition)
+    outside = resolve_one(make_assignment(parameters={"x": ["ALL", "KILL"]}), definition)
+
+    assert isinstance(inside, EffectivePolicy)
+    assert inside.notes == ()
+    assert isinstance(outside, EffectivePolicy)
+    assert outside.notes == ("parameter 'x' has a value that is not among its allowedValues: ['ALL', 'KILL']",)
+
+
+def test_an_initiatives_note_is_said_by_the_members_that_use_the_parameter() -> None:
+    details = make_details(values={"x": "[parameters('x')]"})
+    definition = make_definition(details=details, parameters={"x": make_parameter("String", defaultValue="d")})
+    initiative = make_initiative(
+        make_reference("one"),
+        make_reference("two", parameters={"x": "[parameters('shared')]"}),
+        parameters={"shared": make_parameter("String", defaultValue="a", allowedValues=["a"])},
+    )
+    assignment = make_assignment(of=initiative_id(), parameters={"shared": "b", "nobodys": 1})
+
+    one, two = resolve_all(assignment, initiative, definition)
+
+    assert isinstance(one, EffectivePolicy)
+    assert one.notes == ("parameter 'nobodys' is not declared, so its value is ignored",)
+    assert isinstance(two, EffectivePolicy)
+    assert two.notes == ("parameter 'shared' has a value that is not among its allowedValues: 'b'",)
