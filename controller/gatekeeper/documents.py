@@ -6,6 +6,7 @@ owner references, finalizers or a namespace in it would act on the cluster in wa
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import re
 from dataclasses import dataclass
@@ -93,6 +94,8 @@ def read_document(kind: DocumentKind, content: bytes, origin: Origin) -> Documen
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise DocumentError("it is UTF-16 text: save it as UTF-8") from error
         raise DocumentError(f"it is not UTF-8 text (byte {error.start})") from error
     digest = hashlib.sha256(content).hexdigest()
     match kind:

@@ -42,18 +42,18 @@ class YamlError(Exception):
 
 
 def read_yaml(text: str) -> Json:
-    """The one document in `text`, as JSON values."""
+    """The one document in `text`, as JSON values; documents without content, as after a last `---`, do not count."""
     if len(text) > MAX_BYTES:
         raise YamlError(f"it is larger than {MAX_BYTES // 1024} KiB")
     try:
         _refuse_traps(yaml.parse(text, Loader=JsonLoader))
-        value: Json = yaml.load(text, Loader=JsonLoader)  # noqa: S506 - JsonLoader builds JSON values only
+        values: list[Json] = list(yaml.load_all(text, Loader=JsonLoader))  # noqa: S506 - it builds JSON values only
     except yaml.MarkedYAMLError as error:
         line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
         raise YamlError(f"{error.problem or 'it is not YAML'}{line}") from error
     except yaml.YAMLError as error:
         raise YamlError(" ".join(str(error).split())) from error
-    return value
+    return next((value for value in values if value is not None), None)
 
 
 def write_yaml(documents: Iterable[Mapping[str, Json]]) -> str:
@@ -66,26 +66,33 @@ def write_yaml(documents: Iterable[Mapping[str, Json]]) -> str:
 def _refuse_traps(events: Iterable[yaml.Event]) -> None:
     """Checks the events before anything is built from them, which is safe for any text."""
     documents = depth = 0
+    begins = False
     for count, event in enumerate(events):
         if count > MAX_EVENTS:
             raise YamlError(f"it has more than {MAX_EVENTS:,} values, beginnings and ends of lists and mappings")
+        if begins and not _is_nothing(event):
+            documents += 1
+        if documents > 1:
+            raise _problem("a second document begins", event)
+        begins = isinstance(event, yaml.DocumentStartEvent)
         match event:
             case yaml.AliasEvent():
                 raise _problem("an alias is not allowed", event)
-            case yaml.DocumentStartEvent():
-                documents += 1
             case yaml.CollectionStartEvent():
                 depth += 1
             case yaml.CollectionEndEvent():
                 depth -= 1
-        if documents > 1:
-            raise _problem("a second document begins", event)
         if depth > MAX_DEPTH:
             raise _problem(f"nested deeper than {MAX_DEPTH}", event)
         if isinstance(event, yaml.NodeEvent) and getattr(event, "tag", None) not in (None, "!", *_TAGS):
             raise _problem("a tag is not allowed", event)
     if not documents:
         raise YamlError("it is empty")
+
+
+def _is_nothing(event: yaml.Event) -> bool:
+    """Whether this stands for a document without content: nothing was written, or comments alone."""
+    return isinstance(event, yaml.ScalarEvent) and not event.value and event.implicit[0]
 
 
 def _problem(problem: str, where: Any) -> yaml.MarkedYAMLError:

@@ -227,7 +227,7 @@ NO_TEMPLATES: Final[Mapping[str, tuple[bytes | str, str]]] = {
     "anchors without end": ("&a " * 100_000, "line 1"),
     "a tab for indentation": ("a:\n\tb: c", "line 2"),
     "a null byte": ("a: b\0c", "control characters are not allowed"),
-    "UTF-16": (CARRIED.encode("utf-16"), "not UTF-8"),
+    "UTF-16": (CARRIED.encode("utf-16"), "UTF-16"),
     "UTF-16 without a mark": (CARRIED.encode("utf-16-le"), "control characters|not allowed"),
     "Latin-1": ("a: ä".encode("latin-1"), "not UTF-8"),
     "packed": (gzip.compress(CARRIED.encode()), "not UTF-8"),

@@ -138,6 +138,13 @@ def test_text_that_is_not_one_plain_document_is_refused(text: str, complaint: st
         template(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["a: 1\n---\n", "a: 1\n---\n# the end\n", "# first\n---\na: 1\n...\n", "---\n---\na: 1\n"]
+)
+def test_a_document_without_content_is_no_second_document(text: str) -> None:
+    assert read_yaml(text) == {"a": 1}
+
+
 def test_a_page_of_aliases_is_refused_before_it_unfolds() -> None:
     bomb = 'a0: &a0 ["x"]\n' + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 40))
 
