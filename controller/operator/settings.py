@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from controller.azure.declared import DeclaredCluster
 from controller.gatekeeper.naming import FORCE_PRUNE, REQUESTED_AT
 from controller.times import duration, parse_moment
 
@@ -90,13 +91,24 @@ def settings_of(live: LiveObject | None, base: Settings) -> Settings:
 def _source(spec: Mapping[str, Any], base: SourceOptions) -> SourceOptions:
     chosen = spec.get("source")
     snapshot = base.snapshot if chosen is None else Path(chosen["path"]) if chosen["kind"] == "Snapshot" else None
+    # One replaces the other: a cluster is named or declared, not both.
+    named = (spec.get("clusterId"), _declared(spec.get("declaredCluster")))
+    cluster_id, declared = named if any(named) else (base.cluster_id, base.declared)
     return replace(
         base,
         snapshot=snapshot,
-        cluster_id=spec.get("clusterId") or base.cluster_id,
+        cluster_id=cluster_id,
+        declared=declared,
         templates=spec.get("templates") or base.templates,
         azure=replace(base.azure, cloud=spec.get("cloud") or base.azure.cloud),
     )
+
+
+def _declared(told: Mapping[str, Any] | None) -> DeclaredCluster | None:
+    if not told:
+        return None
+    tags = tuple(sorted((told.get("tags") or {}).items()))
+    return DeclaredCluster(told["scope"], told["name"], told.get("type", ""), told.get("location", ""), tags)
 
 
 def _spec(live: LiveObject) -> Mapping[str, Any]:
