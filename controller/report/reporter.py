@@ -18,7 +18,7 @@ from controller.cluster.apply import WRITE_ACTIONS, Action
 from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, LiveObject
 from controller.errors import ClusterError
 from controller.report.assigned import Enforcement, Knowledge, adds_nothing, assigned_name, assigned_policies
-from controller.report.conditions import LAST_CHANGES, Mode, SyncState, status_of
+from controller.report.conditions import LAST_CHANGES, Mode, Reported, SyncState, status_of
 from controller.report.events import (
     COLLECTION,
     SYNC_REF,
