@@ -63,23 +63,26 @@ class DeclaredCluster:
         return ClusterResource(bare.id, bare.type, bare.name, document)
 
 
-def declared_of(cluster_id: str, document: Mapping[str, Json] | None = None) -> ClusterResource | None:
-    """The declared cluster that an id names, None for any other id; InputError where a part of it cannot be."""
+def declared_of(cluster_id: str, document: Mapping[str, Json] | None = None, place: str = "") -> ClusterResource | None:
+    """The declared cluster that an id names, None for any other id.
+
+    InputError where a part of it cannot be; it begins with the document's place, where there is one.
+    """
     found = _ID.fullmatch(cluster_id.rstrip("/"))
     if found is None:
         return None
-    cluster_type = _TYPES.get(found["type"].casefold())
+    cluster_type, at = _TYPES.get(found["type"].casefold()), f"{place}: " if place else ""
     if not _SCOPE.fullmatch(found["scope"]):
         raise InputError(
-            f"the scope of a declared cluster must be /subscriptions/ID, /subscriptions/ID/resourceGroups/NAME or"
+            f"{at}the scope of a declared cluster must be /subscriptions/ID, /subscriptions/ID/resourceGroups/NAME or"
             f" /providers/Microsoft.Management/managementGroups/NAME, is {found['scope']!r}"
         )
     if not _CLUSTER_NAME.fullmatch(found["name"]):
         raise InputError(
-            f"the name of a declared cluster must be 1 to 63 letters, digits, '-', '_' or '.', is {found['name']!r}"
+            f"{at}the name of a declared cluster must be 1 to 63 letters, digits, '-', '_' or '.', is {found['name']!r}"
         )
     if cluster_type is None:
-        raise InputError(f"the type of a declared cluster must be {' or '.join(TYPE_NAMES)}, is {found['type']!r}")
+        raise InputError(f"{at}the type of a declared cluster must be {' or '.join(TYPE_NAMES)}, is {found['type']!r}")
     return ClusterResource(cluster_id.rstrip("/"), cluster_type, found["name"], document)
 
 
@@ -92,10 +95,7 @@ def declared_in(document: Mapping[str, Json], place: str) -> ClusterResource:
             " 'scope' instead, the Azure scope whose assignments apply to it"
         )
     declared = DeclaredCluster(told["scope"], told["name"], told["type"].rpartition("/")[2])
-    try:
-        cluster = declared_of(declared.id, {**document, "id": declared.id})
-    except InputError as error:
-        raise InputError(f"{place}: {error}") from error
+    cluster = declared_of(declared.id, {**document, "id": declared.id}, place)
     assert cluster is not None
     return cluster
 

@@ -532,7 +532,7 @@ _PARSERS: Final[Mapping[str, Callable[[_Node, str], Resource]]] = {
 
 def cluster_of(cluster_id: str, document: Mapping[str, Json] | None = None, place: str = "") -> ClusterResource:
     """The cluster that an id names, with its document and place where there is one; InputError for another's id."""
-    if declared := declared_of(cluster_id, document):
+    if declared := declared_of(cluster_id, document, place):
         return declared
     found = _CLUSTER_ID.fullmatch(cluster_id.rstrip("/"))
     cluster_type = _CLUSTER_TYPES.get(found["type"].casefold()) if found else None
@@ -577,7 +577,8 @@ def build_state(
     for place, resource in resources:
         if isinstance(resource, Unreadable):
             unreadable.setdefault(fold(resource.id), resource)
-        else:
+        # An entity without what is above it tells nothing, and another document may tell the same one with it.
+        elif not isinstance(resource, Entity) or resource.above is not None:
             shelf.put(place, resource)
     cluster, assignments = _choose_cluster(shelf.of(ClusterResource), asked), tuple(shelf.of(Assignment))
     return AzureState(

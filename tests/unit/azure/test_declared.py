@@ -187,9 +187,22 @@ def test_a_cluster_without_an_id_needs_what_its_id_is_made_of(tmp_path: Path, mi
         read_snapshot(saved(tmp_path, told), None)
 
 
-def test_a_scope_in_a_snapshot_that_is_none_is_refused_with_its_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"all\.json\[0\]: the scope of a declared cluster must be .*'rg-shop'"):
-        read_snapshot(saved(tmp_path, WITHOUT_ID | {"scope": "rg-shop"}), None)
+@pytest.mark.parametrize(
+    "told", [{"scope": "rg-shop"}, {"id": "/rg-shop/providers/azpolicy.dev/connectedClusters/kind"}]
+)
+def test_a_scope_in_a_snapshot_that_is_none_is_refused_with_its_file(tmp_path: Path, told: dict[str, Json]) -> None:
+    with pytest.raises(InputError, match=r"all\.json\[0\]: the scope of a declared cluster must be .*'/?rg-shop'"):
+        read_snapshot(saved(tmp_path, WITHOUT_ID | told), None)
+
+
+def test_a_management_group_may_be_told_with_and_without_what_is_above_it(tmp_path: Path) -> None:
+    group: dict[str, Json] = {"id": MANAGEMENT_GROUP, "type": "Microsoft.Management/managementGroups", "name": "root"}
+    above: dict[str, Json] = {"tenantId": "t", "parentNameChain": ["t"]}
+    cluster = WITHOUT_ID | {"scope": MANAGEMENT_GROUP}
+
+    state = read_snapshot(saved(tmp_path, cluster, group, group | {"properties": above}), None)
+
+    assert state.management_groups == {MANAGEMENT_GROUP.casefold(), MANAGEMENT_GROUP.casefold().replace("root", "t")}
 
 
 def test_one_of_several_is_chosen_by_its_id(tmp_path: Path) -> None:
