@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from controller.azure.declared import DeclaredCluster
+    from controller.azure.model import ClusterResource
     from controller.gatekeeper.naming import OwnershipMarks
 
 
@@ -30,13 +32,20 @@ class AzureOptions:
     credential: str
     api_versions: tuple[str, ...]
 
-    def settings(self, cluster_id: str | None, environ: Mapping[str, str]) -> ArmSettings:
+    def settings(self, cluster: ClusterResource | None, environ: Mapping[str, str]) -> ArmSettings:
         """The reader's settings; InputError for what is missing or does not fit together."""
-        if not cluster_id:
-            raise InputError("no cluster is named: give --cluster-id with its Azure resource id, or --snapshot PATH")
-        cluster_of(cluster_id)
+        if cluster is None:
+            raise InputError(
+                "no cluster is named: give --cluster-id with its Azure resource id, --cluster-scope and --cluster-name"
+                " for one that Azure does not know, or --snapshot PATH"
+            )
+        if cluster.declared and cluster.document is None:
+            raise InputError(
+                f"--cluster-id {cluster.id} is the id of a declared cluster, which Azure does not know: declare it"
+                " with --cluster-scope and --cluster-name"
+            )
         return ArmSettings(
-            cluster_id=cluster_id,
+            cluster=cluster,
             cloud=self._cloud(),
             credential=credential_settings(self.credential, environ),
             api_versions=self._api_versions(),
@@ -73,6 +82,23 @@ class SourceOptions:
     template_cache: Path | None
     marks: OwnershipMarks
     excluded_namespaces: tuple[str, ...]
+    declared: DeclaredCluster | None = None
+
+    @property
+    def asked_id(self) -> str | None:
+        """The id of the cluster that is named or declared, as given; None leaves it to the snapshot."""
+        return self.declared.id if self.declared else self.cluster_id
+
+    def cluster(self) -> ClusterResource | None:
+        """The cluster that is named or declared; None leaves it to the snapshot. InputError where it cannot be."""
+        if self.cluster_id and self.declared:
+            raise InputError(
+                "--cluster-id names a cluster in Azure, --cluster-scope and its like declare one that Azure does not"
+                " know: give either"
+            )
+        if self.declared:
+            return self.declared.resource()
+        return cluster_of(self.cluster_id) if self.cluster_id else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from controller.azure.arm import ArmReader, Reading
-    from controller.azure.model import AzureState
+    from controller.azure.model import AzureState, ClusterResource
     from controller.config import SourceOptions
     from controller.gatekeeper.model import DesiredState
     from controller.gatekeeper.naming import RunningTemplate
@@ -69,7 +69,7 @@ class SnapshotReader:
     """A snapshot; changed as soon as one of its files is."""
 
     path: Path
-    cluster_id: str | None
+    cluster: ClusterResource | None
     figures: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ class SnapshotReader:
     async def read(self, cluster: InCluster) -> AzureState:  # noqa: ARG002 - a snapshot proves nothing gone
         """The snapshot now; its fingerprint is taken before, so that a change during the reading is seen afterwards."""
         self._seen = await asyncio.to_thread(self._fingerprint)
-        return await asyncio.to_thread(read_snapshot, self.path, self.cluster_id)
+        return await asyncio.to_thread(read_snapshot, self.path, self.cluster)
 
     async def changed(self) -> bool:
         """Whether a file came, went or was written since the last reading."""
@@ -148,7 +148,7 @@ async def open_source(options: SourceOptions) -> AsyncIterator[Source]:
         options.templates, hosts=options.template_hosts, pins=options.template_pins, cache=options.template_cache
     )
     if options.snapshot is not None:
-        yield Source(SnapshotReader(options.snapshot, options.cluster_id), provider, options)
+        yield Source(SnapshotReader(options.snapshot, options.cluster()), provider, options)
         return
     async with open_azure(options) as reader:
         yield Source(AzureReader(reader), provider, options)
@@ -174,7 +174,7 @@ async def open_azure(options: SourceOptions) -> AsyncIterator[ArmReader]:
     """
     if options.snapshot is not None:
         raise InputError("this command reads Azure itself: remove --snapshot (AZPOLICY_SNAPSHOT)")
-    settings = options.azure.settings(options.cluster_id, os.environ)
+    settings = options.azure.settings(options.cluster(), os.environ)
     from controller.azure.arm import ArmReader  # noqa: PLC0415
 
     async with ArmReader(settings) as reader:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from controller.azure.clouds import Cloud
     from controller.azure.credentials import CredentialSettings
+    from controller.azure.model import ClusterResource
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Limits:
 class ArmSettings:
     """Which cluster is read, from which cloud, as whom, and how patiently."""
 
-    cluster_id: str
+    cluster: ClusterResource
     cloud: Cloud
     credential: CredentialSettings
     api_versions: ApiVersions = field(default_factory=ApiVersions)

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from controller.azure.client import ArmRefusal
+from controller.azure.model import MANAGEMENT_GROUPS, fold
 
 if TYPE_CHECKING:
     from controller.azure.client import ArmClient, Document
@@ -19,14 +20,18 @@ _FRESH: Final = {"Cache-Control": "no-cache"}
 _UNSEEN: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 
-async def find_ancestors(arm: ArmClient, cluster_id: str, api_version: str) -> Document | None:
-    """The document of the cluster's subscription with its ancestors; None where Azure does not show it."""
-    subscription = cluster_id.split("/")[2]
-    query = {"api-version": api_version, "$filter": f"name eq '{subscription}'"}
+async def find_ancestors(arm: ArmClient, asked_at: str, api_version: str) -> Document | None:
+    """What tells the groups above the subscription of a resource or scope, or above a management group.
+
+    None where Azure does not show it.
+    """
+    parts = asked_at.split("/")
+    entity = parts[4] if fold(asked_at).startswith(MANAGEMENT_GROUPS) else parts[2]
+    query = {"api-version": api_version, "$filter": f"name eq '{entity}'"}
     try:
         entities = await arm.list("/providers/Microsoft.Management/getEntities", query, method="POST", headers=_FRESH)
     except ArmRefusal as refusal:
         if refusal.about_api_version or refusal.status not in _UNSEEN:
             raise
         return None
-    return next((each for each in entities if str(each.get("name")).casefold() == subscription.casefold()), None)
+    return next((each for each in entities if str(each.get("name")).casefold() == entity.casefold()), None)

@@ -25,15 +25,15 @@ from controller.azure.model import (
     MANAGEMENT_GROUPS,
     Assignment,
     EnforcementMode,
+    Entity,
     Initiative,
     NoEnrollments,
     PolicyDefinition,
-    Subscription,
     Unreadable,
     calls,
     fold,
 )
-from controller.azure.parse import build_state, cluster_of, groups_above
+from controller.azure.parse import build_state, groups_above, holders
 from controller.azure.proofs import Fate, check_empty, fate_by_refusal, fate_by_scopes
 from controller.errors import InputError, SourceError
 
@@ -111,7 +111,7 @@ class ArmReader:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._cluster = cluster_of(settings.cluster_id)
+        self._cluster = settings.cluster
         make = partial(make_credential, settings.credential, settings.cloud)
         self.client = ArmClient(
             settings.cloud,
@@ -165,7 +165,15 @@ class ArmReader:
         )
 
     async def policy_states(self) -> Sequence[Any]:
-        """The latest policy states of the cluster, as the SDK's models, whole; SourceError otherwise."""
+        """The latest policy states of the cluster, as the SDK's models, whole; SourceError otherwise.
+
+        InputError for a declared cluster: Azure keeps compliance of its own resources alone.
+        """
+        if self._cluster.declared:
+            raise InputError(
+                f"{self._cluster.id} is a declared cluster: Azure holds no compliance of it, so that there is nothing"
+                " to compare; azpolicy status shows what Gatekeeper's audit finds"
+            )
         async with self._in_time():
             return await self.client.policy_states(self._cluster.id, self._settings.api_versions.policy_states)
 
@@ -212,15 +220,17 @@ class ArmReader:
 
     async def _ancestors(self) -> list[Fetched]:
         """What tells the management groups above the cluster; nothing where Azure does not show them."""
-        found = await find_ancestors(self.client, self._cluster.id, self._settings.api_versions.management_groups)
+        found = await find_ancestors(self.client, self._cluster.asked_at, self._settings.api_versions.management_groups)
         return [] if found is None else [fetched(found)]
 
     async def _containers(self, found: Iterable[Fetched]) -> list[Fetched]:
         """The resource group and the subscription of the cluster, each where a rule or a mapping asks for it."""
-        parts, versions = self._cluster.id.split("/"), self._settings.api_versions
+        versions = self._settings.api_versions
+        there = holders(self._cluster)
         asked = {
-            "resourceGroup": ("/".join(parts[:5]), versions.resource_groups),
-            "subscription": ("/".join(parts[:3]), versions.subscriptions),
+            name: (there[name], version)
+            for name, version in (("resourceGroup", versions.resource_groups), ("subscription", versions.subscriptions))
+            if name in there
         }
         texts = [json.dumps(each) for each in _expressions(found)]
         used = [name for name in asked if any(map(calls(name).search, texts))]
@@ -233,6 +243,9 @@ class ArmReader:
             return Fetched(Unreadable(resource_id, str(bearable(refusal))), None)
 
     async def _resource(self) -> list[Fetched]:
+        """The cluster's own resource; of a declared one Azure has none to ask for."""
+        if self._cluster.document is not None:
+            return [Fetched(self._cluster, dict(self._cluster.document))]
         versions = self._settings.api_versions
         managed = self._cluster.type.casefold() == _MANAGED_CLUSTERS
         document = await self.client.resource(
@@ -260,10 +273,10 @@ class ArmReader:
             return NoEnrollments(str(refusal), refused=refusal.status == HTTPStatus.FORBIDDEN)
 
     async def _list(self, collection: str, query: Mapping[str, str]) -> list[Fetched]:
-        path = f"{self._cluster.id}/providers/Microsoft.Authorization/{collection}"
+        path = f"{self._cluster.asked_at}/providers/Microsoft.Authorization/{collection}"
         found = await self.client.list(path, query)
         if not found:
-            await check_empty(self.client, self._cluster.id, collection, query["api-version"])
+            await check_empty(self.client, self._cluster.asked_at, collection, query["api-version"])
         return [fetched(each) for each in found]
 
     async def _missing(self, known: Collection[str], listed: Iterable[Fetched]) -> dict[str, Fetched | Fate]:
@@ -282,8 +295,8 @@ class ArmReader:
         self, missing: Mapping[str, Fetched | Fate], listed: Iterable[Assignment], ancestors: Iterable[Fetched]
     ) -> frozenset[str]:
         """The folded ids of known assignments that Azure itself says no longer apply: docs/design.md (Safety stop)."""
-        subscriptions = [each.resource for each in ancestors if isinstance(each.resource, Subscription)]
-        judge = partial(self._fate, groups_above(self._cluster, subscriptions, listed))
+        entities = [each.resource for each in ancestors if isinstance(each.resource, Entity)]
+        judge = partial(self._fate, groups_above(self._cluster, entities, listed))
         fates = await self.client.together(partial(judge, each) for each in missing.values())
         return frozenset(key for key, fate in zip(missing, fates, strict=True) if fate in (Fate.DELETED, Fate.MOVED))
 
@@ -309,7 +322,7 @@ class ArmReader:
     async def _is_listed(self, assignment: Assignment) -> bool:
         """Whether it is among the assignments of its definition that apply to the cluster."""
         quoted = assignment.definition_id.replace("'", "''")
-        path = f"{self._cluster.id}/providers/Microsoft.Authorization/policyAssignments"
+        path = f"{self._cluster.asked_at}/providers/Microsoft.Authorization/policyAssignments"
         found = await self.client.list(path, {**self._query, "$filter": f"policyDefinitionId eq '{quoted}'"})
         return fold(assignment.id) in {fold(str(each.get("id"))) for each in found}
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MANAGEMENT_GROUPS: Final = "/providers/microsoft.management/managementgroups/"
 DATA_MODE: Final = "Microsoft.Kubernetes.Data"
 CLUSTER_TYPES: Final = ("Microsoft.ContainerService/managedClusters", "Microsoft.Kubernetes/connectedClusters")
+# What the id of a declared cluster has between its scope and its type (controller.azure.declared).
+DECLARED: Final = "/providers/azpolicy.dev/"
 
 
 def fold(resource_id: str) -> str:
@@ -51,6 +53,11 @@ def stands_above(scope: str, resource_id: str, groups: frozenset[str] | None) ->
     if not folded.startswith(MANAGEMENT_GROUPS):
         return False
     return None if groups is None else folded in groups
+
+
+def is_declared(cluster_id: str) -> bool:
+    """Whether an id is that of a declared cluster, which Azure does not know."""
+    return DECLARED in fold(cluster_id)
 
 
 @lru_cache
@@ -288,17 +295,33 @@ class NoEnrollments:
 
 @dataclass(frozen=True, slots=True)
 class ClusterResource:
-    """The cluster as ARM knows it. `document` is None when only its id is known: then other fields are unknown."""
+    """The cluster as ARM knows it, or as it is declared (controller.azure.declared).
+
+    `document` is None when only its id is known: other fields are unknown then.
+    """
 
     id: str
     type: str
     name: str
     document: Mapping[str, Json] | None = None
 
+    @property
+    def declared(self) -> bool:
+        """Whether Azure does not know it."""
+        return is_declared(self.id)
+
+    @property
+    def asked_at(self) -> str:
+        """Where Azure is asked what applies: at the resource itself, or at the scope of a declared one."""
+        return self.id[: fold(self.id).index(DECLARED)] if self.declared else self.id
+
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
-    """A subscription; `above` are the folded ids of all management groups above it, None where not all are known."""
+class Entity:
+    """A subscription or a management group with the folded ids of all management groups that hold what is in it.
+
+    A group is among its own. None where not all are known.
+    """
 
     id: str
     above: frozenset[str] | None

@@ -13,6 +13,7 @@ from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
+from controller.azure.declared import declared_in, declared_of
 from controller.azure.model import (
     ABSENT,
     CLUSTER_TYPES,
@@ -25,6 +26,7 @@ from controller.azure.model import (
     DefinitionReference,
     EnforcementMode,
     Enrollment,
+    Entity,
     Exemption,
     Initiative,
     Override,
@@ -32,7 +34,6 @@ from controller.azure.model import (
     PolicyDefinition,
     ResourceSelector,
     Selector,
-    Subscription,
     Unreadable,
     Version,
     contains,
@@ -58,7 +59,7 @@ Resource: TypeAlias = (
     | Exemption
     | Enrollment
     | ClusterResource
-    | Subscription
+    | Entity
     | Container
     | Unreadable
 )
@@ -191,6 +192,8 @@ def parse_resource(document: Mapping[str, Json], place: str) -> Resource | None:
     parser = _PARSERS.get(kind)
     if parser is None and kind not in _CLUSTER_TYPES and kind not in _CONTAINER_TYPES:
         return None
+    if kind in _CLUSTER_TYPES and not resource_id and not fault:
+        return declared_in(document, place)
     if not resource_id or not resource_id.startswith("/"):
         raise InputError(f"{place}: {kind} needs its full resource id as 'id', it has {resource_id!r}")
     if not resource_id.isprintable():
@@ -503,15 +506,16 @@ def _of_version(parser: Callable[[_Node, str], T], node: _Node, resource_id: str
     return parser(_Node(told, node.path), head)
 
 
-def _subscription(node: _Node, resource_id: str) -> Subscription:
+def _entity(node: _Node, resource_id: str) -> Entity:
     """As Azure lists it with its management groups; that the tenant's root group is among them shows they are all."""
     names, tenant = node.raw("parentNameChain"), node.raw("tenantId")
     if not isinstance(names, list) or not isinstance(tenant, str):
-        return Subscription(resource_id, None)
+        return Entity(resource_id, None)
     folded = {str(name).casefold() for name in names}
+    folded |= {_last(resource_id).casefold()} if fold(resource_id).startswith(MANAGEMENT_GROUPS) else set()
     # The root group has the tenant's id for its name.
     whole = tenant.casefold() in folded
-    return Subscription(resource_id, frozenset(MANAGEMENT_GROUPS + fold(name) for name in folded) if whole else None)
+    return Entity(resource_id, frozenset(MANAGEMENT_GROUPS + fold(name) for name in folded) if whole else None)
 
 
 _PARSERS: Final[Mapping[str, Callable[[_Node, str], Resource]]] = {
@@ -522,12 +526,16 @@ _PARSERS: Final[Mapping[str, Callable[[_Node, str], Resource]]] = {
     f"{_INITIATIVE}/versions": _initiative_version,
     f"{_AUTHORIZATION}policyexemptions": _exemption,
     f"{_AUTHORIZATION}policyenrollments": _enrollment,
-    "/subscriptions": _subscription,
+    "/subscriptions": _entity,
+    "microsoft.management/managementgroups": _entity,
+    "/providers/microsoft.management/managementgroups": _entity,
 }
 
 
 def cluster_of(cluster_id: str, document: Mapping[str, Json] | None = None, place: str = "") -> ClusterResource:
     """The cluster that an id names, with its document and place where there is one; InputError for another's id."""
+    if declared := declared_of(cluster_id, document, place):
+        return declared
     found = _CLUSTER_ID.fullmatch(cluster_id.rstrip("/"))
     cluster_type = _CLUSTER_TYPES.get(found["type"].casefold()) if found else None
     if found is None or cluster_type is None:
@@ -559,19 +567,22 @@ class _Shelf:
         return [resource for _, resource in self.places.values() if isinstance(resource, kind)]
 
 
-def build_state(resources: Iterable[Located], cluster_id: str | None, gone: frozenset[str] = frozenset()) -> AzureState:
+def build_state(
+    resources: Iterable[Located], asked: str | ClusterResource | None, gone: frozenset[str] = frozenset()
+) -> AzureState:
     """Everything read, as one state for one cluster. Each resource comes with its place, for messages.
 
-    Without an id the cluster is the only one among the resources. InputError on doubles that differ, and where no
-    cluster is told. `gone` holds folded ids of assignments proven deleted.
+    `asked` is the cluster or its id; without it the cluster is the only one among the resources. InputError on doubles
+    that differ, and where no cluster is told. `gone` holds folded ids of assignments proven deleted.
     """
     shelf, unreadable = _Shelf(), dict[str, Unreadable]()
     for place, resource in resources:
         if isinstance(resource, Unreadable):
             unreadable.setdefault(fold(resource.id), resource)
-        else:
+        # An entity without what is above it tells nothing, and another document may tell the same one with it.
+        elif not isinstance(resource, Entity) or resource.above is not None:
             shelf.put(place, resource)
-    cluster, assignments = _choose_cluster(shelf.of(ClusterResource), cluster_id), tuple(shelf.of(Assignment))
+    cluster, assignments = _choose_cluster(shelf.of(ClusterResource), asked), tuple(shelf.of(Assignment))
     return AzureState(
         cluster=cluster,
         assignments=assignments,
@@ -583,8 +594,18 @@ def build_state(resources: Iterable[Located], cluster_id: str | None, gone: froz
         enrollments=tuple(shelf.of(Enrollment)),
         resource_group=_holder(cluster, (each for each in shelf.of(Container) if each.is_group)),
         subscription=_holder(cluster, (each for each in shelf.of(Container) if not each.is_group)),
-        management_groups=groups_above(cluster, shelf.of(Subscription), assignments),
+        management_groups=groups_above(cluster, shelf.of(Entity), assignments),
     )
+
+
+def holders(cluster: ClusterResource) -> Mapping[str, str]:
+    """The ids of what resourceGroup() and subscription() yield, by these names, where they hold the cluster."""
+    match cluster.id.split("/"):
+        case ["", _, _, groups, _, *_] as parts if fold(cluster.id).startswith("/subscriptions/"):
+            within = {"resourceGroup": "/".join(parts[:5])} if fold(groups) == "resourcegroups" else {}
+            return {"subscription": "/".join(parts[:3]), **within}
+        case _:
+            return {}
 
 
 def _holder(cluster: ClusterResource, containers: Iterable[Container]) -> Container | None:
@@ -592,11 +613,11 @@ def _holder(cluster: ClusterResource, containers: Iterable[Container]) -> Contai
 
 
 def groups_above(
-    cluster: ClusterResource, subscriptions: Iterable[Subscription], assignments: Iterable[Assignment]
+    cluster: ClusterResource, entities: Iterable[Entity], assignments: Iterable[Assignment]
 ) -> frozenset[str] | None:
     """The management groups above the cluster; not believed where one that assigns to the cluster is not among them."""
     assigning = {scope for scope in (fold(each.scope) for each in assignments) if scope.startswith(MANAGEMENT_GROUPS)}
-    for each in subscriptions:
+    for each in entities:
         if contains(each.id, cluster.id) and each.above is not None and assigning <= each.above:
             return each.above
     return None
@@ -609,15 +630,19 @@ def _by_id(versions: list[V]) -> dict[str, tuple[V, ...]]:
     return {key: tuple(group) for key, group in grouped.items()}
 
 
-def _choose_cluster(clusters: list[ClusterResource], cluster_id: str | None) -> ClusterResource:
-    if cluster_id:
-        asked = cluster_of(cluster_id)
-        return next((each for each in clusters if fold(each.id) == fold(asked.id)), asked)
+def _choose_cluster(clusters: list[ClusterResource], asked: str | ClusterResource | None) -> ClusterResource:
+    if asked:
+        cluster = cluster_of(asked) if isinstance(asked, str) else asked
+        there = (each for each in clusters if fold(each.id) == fold(cluster.id))
+        # What is declared now counts for more than what was exported.
+        return cluster if cluster.document is not None else next(there, cluster)
     match clusters:
         case [only]:
             return only
         case []:
-            raise InputError("the snapshot has no cluster: name one with --cluster-id")
+            raise InputError(
+                "the snapshot has no cluster: name one with --cluster-id, or declare one with --cluster-scope"
+            )
         case _:
             found = ", ".join(sorted(each.id for each in clusters))
             raise InputError(f"the snapshot has several clusters: choose one with --cluster-id: {found}")

@@ -67,9 +67,9 @@ def says_not_found(refusal: ArmRefusal, collection: str) -> bool:
     return refusal.status == HTTPStatus.NOT_FOUND and told is not None and not refusal.by_gateway
 
 
-async def check_empty(arm: ArmClient, cluster_id: str, collection: str, api_version: str) -> None:
+async def check_empty(arm: ArmClient, asked_at: str, collection: str, api_version: str) -> None:
     """Returns where the empty list of a collection at the cluster means that there is nothing; else SourceError."""
-    path = f"{cluster_id}/providers/Microsoft.Authorization/{collection}"
+    path = f"{asked_at}/providers/Microsoft.Authorization/{collection}"
     said = f"{path}: Azure lists no {collection}, which does not prove that there are none"
     try:
         await arm.get(f"{path}/{_NOBODYS}", {"api-version": api_version})

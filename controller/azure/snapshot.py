@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import NoReturn
 
-    from controller.azure.model import AzureState
+    from controller.azure.model import AzureState, ClusterResource
     from controller.jsontypes import Json
 
 LARGEST_FILE: Final = 64 * 1024 * 1024
@@ -37,13 +37,13 @@ class _BadJsonError(ValueError):
     """Python would read it, but as JSON it is ambiguous."""
 
 
-def read_snapshot(path: Path, cluster_id: str | None) -> AzureState:
-    """The state that a file or folder holds; the cluster is the one given, else the only one in it.
+def read_snapshot(path: Path, asked: str | ClusterResource | None) -> AzureState:
+    """The state that a file or folder holds; the cluster is the one given, or of the id given, else the only one in it.
 
     InputError names the file, and the line where JSON is broken; SourceError where files changed while they were read.
     """
     before = fingerprint(path)
-    state = build_state(_resources(path), cluster_id)
+    state = build_state(_resources(path), asked)
     if fingerprint(path) != before:
         raise SourceError(f"{path} changed while it was read: read it again")
     return state

@@ -14,6 +14,7 @@ import click
 
 from controller.azure.clouds import CloudName
 from controller.azure.credentials import CredentialKind
+from controller.azure.declared import TYPE_NAMES, DeclaredCluster
 from controller.cluster.prune import PruneLimit
 from controller.config import AzureOptions, ClusterOptions, SourceOptions
 from controller.gatekeeper.naming import MANAGED_BY, OwnershipMarks
@@ -33,6 +34,64 @@ _WAIT = (
         show_default=True,
         metavar="SECONDS",
         help="How long to wait for it.",
+    ),
+)
+
+
+class _Tag(click.ParamType[tuple[str, str]]):
+    """K=V; in a variable one on each line, as both may contain spaces."""
+
+    name = "tag"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = str(value).partition("=")
+        if not (name and equals):
+            self.fail(f"{value!r} is not a tag: give NAME=VALUE", param, ctx)
+        return name, text
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        return [line for line in rv.splitlines() if line]
+
+
+_DECLARED = (
+    click.option(
+        "--cluster-scope",
+        metavar="SCOPE",
+        default="",
+        envvar="AZPOLICY_CLUSTER_SCOPE",
+        help="Instead of --cluster-id, for a cluster that Azure does not know: the subscription, resource group or "
+        "management group that it is declared to stand in. What is assigned at or above it applies.",
+    ),
+    click.option(
+        "--cluster-name",
+        metavar="NAME",
+        default="",
+        envvar="AZPOLICY_CLUSTER_NAME",
+        help="The declared cluster's name, a part of its id.",
+    ),
+    click.option(
+        "--cluster-type",
+        type=click.Choice(TYPE_NAMES),
+        envvar="AZPOLICY_CLUSTER_TYPE",
+        help="What policies take the declared cluster for. Without it: connectedClusters.",
+    ),
+    click.option(
+        "--cluster-location",
+        metavar="REGION",
+        default="",
+        envvar="AZPOLICY_CLUSTER_LOCATION",
+        help="The Azure region that policies see, such as westeurope.",
+    ),
+    click.option(
+        "--cluster-tag",
+        "cluster_tags",
+        type=_Tag(),
+        metavar="NAME=VALUE",
+        multiple=True,
+        envvar="AZPOLICY_CLUSTER_TAGS",
+        help="A tag that policies see. Can be repeated; in the variable there is one on each line.",
     ),
 )
 
@@ -58,6 +117,7 @@ _SOURCE = (
         help="Azure resource id of the cluster (managedClusters or connectedClusters). "
         "Without it: the only cluster in the snapshot.",
     ),
+    *_DECLARED,
     click.option(
         "--templates",
         metavar="bundle|url|PATH|URL",
@@ -187,8 +247,20 @@ def source_options(command: Command) -> Command:
     def gather(values: dict[str, Any]) -> SourceOptions:
         marks = OwnershipMarks(values.pop("managed_by"))
         azure = AzureOptions(**{each.name: values.pop(each.name) for each in fields(AzureOptions)})
-        names = SourceOptions.__dataclass_fields__.keys() - {"marks", "azure"}
-        return SourceOptions(marks=marks, azure=azure, **{name: values.pop(name) for name in names})
+        declared = DeclaredCluster(
+            scope=values.pop("cluster_scope"),
+            name=values.pop("cluster_name"),
+            type=values.pop("cluster_type") or "",
+            location=values.pop("cluster_location"),
+            tags=values.pop("cluster_tags"),
+        )
+        names = SourceOptions.__dataclass_fields__.keys() - {"marks", "azure", "declared"}
+        return SourceOptions(
+            marks=marks,
+            azure=azure,
+            declared=None if declared == DeclaredCluster("", "") else declared,
+            **{name: values.pop(name) for name in names},
+        )
 
     return _gathered(command, "source", (*_SOURCE, *_AZURE), gather)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.azure.declared import described
 from controller.azure.model import fold
 from controller.bounded_json import read_json
 from controller.cluster.addon import NAMESPACE, running_deployments
@@ -64,9 +65,9 @@ class ClusterRecord:
         recorded = Recorded.of(await self._maps.read(NAME))
         if recorded.cluster_id and fold(recorded.cluster_id) != fold(cluster_id):
             raise Refused(
-                f"this cluster ({self._client.server}) is recorded as {recorded.cluster_id}, not {cluster_id}: "
-                f"check --context and --cluster-id; if its id really changed, delete configmap {NAME} "
-                f"in {self._namespace}"
+                f"this cluster ({self._client.server}) is recorded as {described(recorded.cluster_id)},"
+                f" not {described(cluster_id)}: check --context and --cluster-id, or --cluster-scope, --cluster-name"
+                f" and --cluster-type; if its id really changed, delete configmap {NAME} in {self._namespace}"
             )
         return recorded
 

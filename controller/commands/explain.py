@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from controller.azure.model import EnforcementMode, fold
+from controller.azure.declared import described
+from controller.azure.model import EnforcementMode, fold, is_declared
 from controller.errors import InputError
 from controller.gatekeeper.model import Rendered, Role
 from controller.gatekeeper.naming import TEMPLATE_URL
@@ -169,6 +170,7 @@ def as_json(explanation: Explanation) -> str:
     document = {
         "schema": SCHEMA,
         "clusterId": explanation.cluster_id,
+        "clusterDeclared": is_declared(explanation.cluster_id),
         "counts": _counts(explanation),
         "members": explanation.members,
     }
@@ -182,6 +184,9 @@ def _counts(explanation: Explanation) -> dict[str, int]:
 
 def as_text(explanation: Explanation) -> Iterator[str]:
     """Lines of at most 100 columns, but for ids that are longer: cut, they could not be searched for."""
+    if is_declared(explanation.cluster_id):
+        yield from _wrapped(f"Cluster {described(explanation.cluster_id)}: what applies at its scope applies to it")
+        yield ""
     for _, members in groupby(explanation.members, lambda each: fold(each["assignmentId"])):
         found = list(members)
         yield from _heading(found)

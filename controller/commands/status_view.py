@@ -15,6 +15,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.azure.declared import described
 from controller.cluster.foreign import text_at
 from controller.gatekeeper.yamltext import write_yaml
 from controller.text import plain
@@ -116,7 +117,7 @@ def _facts(status: Status, now: datetime) -> Iterator[Fact]:
         yield Fact("Ready", "no PolicySync default: the operator creates it, and has not started here yet", Tone.BAD)
     else:
         yield from _health(sync)
-        yield Fact("Cluster", sync.cluster_id or "not known yet")
+        yield Fact("Cluster", described(sync.cluster_id) or "not known yet")
         yield Fact("Source", sync.source or "not known yet")
         yield _mode(sync, now)
     yield from _operators(status.leases, now)

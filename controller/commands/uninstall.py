@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from controller.azure.declared import described
 from controller.cluster.apply import Applier, ChangeSet, planned
 from controller.cluster.changes import Delete, Plan, ref_of
 from controller.cluster.cluster_record import NAME, ClusterRecord, Recorded
@@ -116,7 +117,7 @@ class Uninstall:
 
 def as_text(found: Found) -> Iterator[str]:
     """One line for each object, in the order in which they go, between where that is and how many there are."""
-    recorded = f", recorded as {found.cluster_id}" if found.cluster_id else ""
+    recorded = f", recorded as {described(found.cluster_id)}" if found.cluster_id else ""
     yield plain(f"uninstall from {found.server}{recorded}")
     yield from map(_line, found.plan.changes)
     yield from (plain(f"! wait {ref}: it is already being deleted, and finalizers hold it") for ref in found.held)

@@ -47,7 +47,7 @@ def read_yaml(text: str) -> Json:
         raise YamlError(f"it is larger than {MAX_BYTES // 1024} KiB")
     try:
         _refuse_traps(yaml.parse(text, Loader=JsonLoader))
-        values: list[Json] = list(yaml.load_all(text, Loader=JsonLoader))  # noqa: S506 - it builds JSON values only
+        values: list[Json] = list(yaml.load_all(text, Loader=JsonLoader))
     except yaml.MarkedYAMLError as error:
         line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
         raise YamlError(f"{error.problem or 'it is not YAML'}{line}") from error

@@ -104,7 +104,7 @@ class Poller:
     async def _fall_back(self, why: str) -> None:
         """Takes up the last good state from the cluster, where there is one."""
         try:
-            stored = await self._deps.last_state.load(self._state.settings.source.cluster_id)
+            stored = await self._deps.last_state.load(self._state.settings.source.asked_id)
         except ClusterError as error:
             log.warning("the last good state cannot be read from the cluster error=%r", str(error))
             return

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from controller.cluster.foreign import mapping_at, text_at, whole_at
+from controller.azure.declared import DeclaredCluster
+from controller.cluster.foreign import mapping_at, text_at, text_map_at, whole_at
 from controller.errors import InputError
 from controller.gatekeeper.naming import FORCE_PRUNE, REQUESTED_AT
 from controller.times import duration, parse_moment
@@ -91,13 +92,24 @@ def settings_of(live: LiveObject | None, base: Settings) -> Settings:
 
 
 def _source(spec: Mapping[str, Any], base: SourceOptions) -> SourceOptions:
+    # One replaces the other: a cluster is named or declared, not both.
+    named = (text_at(spec, "clusterId"), _declared(mapping_at(spec, "declaredCluster")))
+    cluster_id, declared = named if any(named) else (base.cluster_id, base.declared)
     return replace(
         base,
         snapshot=_snapshot(mapping_at(spec, "source"), base),
-        cluster_id=text_at(spec, "clusterId") or base.cluster_id,
+        cluster_id=cluster_id or None,
+        declared=declared,
         templates=text_at(spec, "templates") or base.templates,
         azure=replace(base.azure, cloud=text_at(spec, "cloud") or base.azure.cloud),
     )
+
+
+def _declared(spec: Mapping[str, Any]) -> DeclaredCluster | None:
+    if not spec:
+        return None
+    scope, name, kind, location = (text_at(spec, key) for key in ("scope", "name", "type", "location"))
+    return DeclaredCluster(scope, name, kind, location, tuple(sorted(text_map_at(spec, "tags").items())))
 
 
 def _snapshot(chosen: Mapping[str, Any], base: SourceOptions) -> Path | None:

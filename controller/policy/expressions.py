@@ -387,7 +387,10 @@ def _utc_now(scope: Scope, pattern: str = ROUND_TRIP) -> str:
     return format_moment(scope.now, pattern)
 
 
-_NOT_READ = "has no value here, for its document was not read: let the account read it, or export again"
+_NOT_READ = (
+    "has no value here, for its document was not read: let the account read it, or export again; a declared cluster "
+    "has what its scope names"
+)
 
 
 def _given(value: dict[str, Json] | None, otherwise: str = "can only be evaluated in Azure") -> Json:

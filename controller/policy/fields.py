@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _TAG = re.compile(r"tags(?:\.(?P<dotted>[^*]+)|\['(?P<quoted>.+)'\]|\[(?P<bare>[^'*\]]+)\])", re.IGNORECASE | re.DOTALL)
 _LOCATION = "location"
+# Whatever is in Azure has a location, so a rule may mean one that is not declared.
+_NO_LOCATION = "the declared cluster has no location: give --cluster-location"
 
 
 def read_field(cluster: ClusterResource, name: str) -> Json | Unknown:
@@ -26,7 +28,10 @@ def read_field(cluster: ClusterResource, name: str) -> Json | Unknown:
             return cluster.id
         case "name" | "fullname":
             return cluster.name
-        case "location" | "kind" | "tags" as key:
+        case "location":
+            found = _within(cluster, name, _LOCATION)
+            return Unknown(_NO_LOCATION) if found is None and cluster.declared else found
+        case "kind" | "tags" as key:
             return _within(cluster, name, key)
         case "identity.type":
             return _within(cluster, name, "identity", "type")

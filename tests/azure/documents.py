@@ -40,6 +40,8 @@ class Documents:
         self._lock = threading.RLock()
         # Which management groups stand above the cluster's subscription; None means whichever is asked about.
         self.management_groups: frozenset[str] | None = None
+        # The names of the groups above a management group that is asked about itself, by its folded id.
+        self.groups_above: dict[str, tuple[str, ...]] = {}
         # Folded ids that no list shows although they are there.
         self.hidden: set[str] = set()
         for document in documents:
@@ -107,6 +109,8 @@ class Documents:
     def _above(self, scope: str, resource_id: str) -> bool:
         if scope.startswith(_TENANT_GROUPS):
             group = scope.removeprefix(_TENANT_GROUPS)
+            if resource_id.startswith(_TENANT_GROUPS):
+                return resource_id == scope or group in self.groups_above.get(resource_id, ())
             return self.management_groups is None or group in self.management_groups
         return resource_id == scope or resource_id.startswith(scope + "/")
 

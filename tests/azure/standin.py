@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from controller.azure.access import ArmSettings, Limits
 from controller.azure.clouds import Cloud, custom_cloud
 from controller.azure.credentials import CredentialKind, credential_settings
+from controller.azure.parse import cluster_of
 from tests.azure.documents import Document, Documents
 from tests.azure.faults import (
     REFUSALS,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from controller.azure.model import ClusterResource
+
 TENANT_ID: Final = "7e4a0000-0000-0000-0000-000000000001"
 CLIENT_ID: Final = "7e4a0000-0000-0000-0000-000000000002"
 SECRET: Final = "known-to-the-stand-in"
@@ -58,6 +61,8 @@ BUCKETS: Final = {
     "tenant-writes": 200,
     "policy-insights-requests": 500,
 }
+
+MANAGEMENT_GROUPS: Final = "/providers/Microsoft.Management/managementGroups/"
 
 _VERSIONS: Final = re.compile(r"(?P<head>.+)/versions(?:/(?P<version>[^/]+))?", re.IGNORECASE)
 _LIST: Final = re.compile(r"(?P<scope>.*)/providers/Microsoft\.Authorization/(?P<kind>policy\w+)", re.IGNORECASE)
@@ -160,10 +165,11 @@ class Standin:
         """What a program needs in its environment to be known here; the kind is client-secret."""
         return {"AZURE_TENANT_ID": TENANT_ID, "AZURE_CLIENT_ID": CLIENT_ID, "AZURE_CLIENT_SECRET": SECRET}
 
-    def settings(self, cluster_id: str, limits: Limits | None = None) -> ArmSettings:
+    def settings(self, cluster: str | ClusterResource, limits: Limits | None = None) -> ArmSettings:
         """Settings that read a cluster here, by client secret unless a credential is handed in."""
         credential = credential_settings(CredentialKind.CLIENT_SECRET, self.environ)
-        return ArmSettings(cluster_id, self.cloud, credential, limits=limits or Limits())
+        named = cluster_of(cluster) if isinstance(cluster, str) else cluster
+        return ArmSettings(named, self.cloud, credential, limits=limits or Limits())
 
     def credential(self) -> StandinCredential:
         """A credential that needs no request."""
@@ -253,8 +259,16 @@ class Standin:
         return _one(path, self.documents.newest(path, expanded=expanded))
 
     def _entities(self, request: web.BaseRequest) -> list[Document]:
-        """The subscription with the groups above it: none where the test does not say which those are."""
-        groups, asked = self.documents.management_groups, re.fullmatch("name eq '(.+)'", request.query["$filter"])
+        """The subscription or group with the groups above it: none where the test does not say which those are."""
+        asked = re.fullmatch("name eq '(.+)'", request.query["$filter"])
+        group = f"{MANAGEMENT_GROUPS}{asked[1]}" if asked else ""
+        if asked and (above := self.documents.groups_above.get(group.casefold())) is not None:
+            chain = [TENANT_ID, *above] if self.shows_root else list(above)
+            told = {"tenantId": TENANT_ID, "parentNameChain": chain}
+            return [
+                {"id": group, "type": "Microsoft.Management/managementGroups", "name": asked[1], "properties": told}
+            ]
+        groups = self.documents.management_groups
         if request.method != "POST" or groups is None or asked is None:
             return []
         chain = [TENANT_ID, *sorted(groups)] if self.shows_root else sorted(groups)

@@ -12,7 +12,6 @@ from controller.azure.arm import ArmReader
 from controller.azure.clouds import CLOUDS
 from controller.azure.model import Version
 from controller.azure.snapshot import read_snapshot, write_snapshot
-from controller.errors import InputError
 from tests.azure.faults import FaultKind
 from tests.azure.standin import TENANT_ID, Standin
 from tests.azure.world import (
@@ -110,13 +109,6 @@ async def test_names_that_need_quoting_are_found(arm: Standin, open_reader: Open
 
     assert versions_of(state, definition_id(name, SUBSCRIPTION)) == {"1.0.0"}
     assert state.gone == {assignment_id(f"{name} gone").casefold()}
-
-
-async def test_an_id_that_is_no_cluster_is_refused_before_anything_is_asked(arm: Standin) -> None:
-    with pytest.raises(InputError, match="is not a cluster's id"):
-        ArmReader(arm.settings(f"{GROUP}/providers/Microsoft.Compute/virtualMachines/one"), credential=arm.credential())
-
-    assert arm.requests == []
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from controller.azure.arm import ArmReader
 from controller.azure.compliance import read_compliance
-from controller.azure.model import Initiative, PolicyDefinition, Subscription, Unreadable, Version
+from controller.azure.model import Entity, Initiative, PolicyDefinition, Unreadable, Version
 from controller.azure.parse import parse_resource
 from controller.azure.snapshot import read_snapshot
 from controller.policy.resolve import resolve
@@ -91,7 +91,7 @@ def test_a_subscription_right_below_the_root_group_has_that_group_alone_above_it
 
     found = parsed(entity)
 
-    assert isinstance(found, Subscription)
+    assert isinstance(found, Entity)
     root = "/providers/microsoft.management/managementgroups/41708468-44b6-4710-8c07-16e751e3c3cd"
     assert found.above == frozenset({root})
 

@@ -52,6 +52,16 @@ SETS: Final[Mapping[str, dict[str, Any]]] = {
     "a cloud of its own": azure(
         cloud="custom", customCloud={"endpoint": "https://arm.example.com"}, apiVersions={"policy": "2025-03-01"}
     ),
+    "a declared cluster": azure(
+        clusterId=None,
+        declaredCluster={
+            "scope": "/providers/Microsoft.Management/managementGroups/corp",
+            "name": "kind",
+            "type": "managedClusters",
+            "location": "westeurope",
+            "tags": {"team": "shop", "cost center": "47 11"},
+        },
+    ),
     "a dry run": azure() | {"dryRun": True},
     "a snapshot in a ConfigMap": {"image": IMAGE, "snapshot": {"configMap": "policies"}},
     "a snapshot in a volume": {"image": IMAGE, "snapshot": {"existingClaim": "policies", "path": "/policies"}},
@@ -309,6 +319,9 @@ def test_people_who_plan_only_read_and_see_all_that_the_operator_compares(chart:
         (SETS["an existing secret"], "AZURE_CLIENT_SECRET", "client-secret of reader"),
         (SETS["a secret in the values"], "AZURE_CLIENT_SECRET", "client-secret of azpolicy-azure"),
         (SETS["a snapshot in a ConfigMap"], "AZPOLICY_CREDENTIAL", None),
+        (azure(), "AZPOLICY_CLUSTER_SCOPE", None),
+        (SETS["a declared cluster"], "AZPOLICY_CLUSTER_ID", None),
+        (SETS["a declared cluster"], "AZPOLICY_CLUSTER_TAGS", "cost center=47 11\nteam=shop"),
         (azure(), "AZPOLICY_NAMESPACE", NAMESPACE),
         (azure(), "AZPOLICY_IDENTITY", "azpolicy-0"),
         (azure(), "AZPOLICY_LEADER_ELECT", "true"),
@@ -409,6 +422,9 @@ def test_gatekeeper_comes_along_where_it_is_wanted(chart: Path) -> None:
         ({"dryrun": True}, "'dryrun' not allowed"),
         ({"dryRun": "yes"}, "/dryRun"),
         ({"azure": {"clusterId": "crane"}}, "/azure/clusterId"),
+        ({"azure": {"declaredCluster": {"scope": "rg-shop"}}}, "/azure/declaredCluster/scope"),
+        ({"azure": {"declaredCluster": {"name": "two words"}}}, "/azure/declaredCluster/name"),
+        ({"azure": {"declaredCluster": {"type": "fleets"}}}, "/azure/declaredCluster/type"),
         ({"azure": {"cloud": "germany"}}, "/azure/cloud"),
         ({"azure": {"credential": "azure-cli"}}, "/azure/credential"),
         ({"azure": {"apiVersions": {"policies": "2023-04-01"}}}, "'policies' not allowed"),
@@ -439,6 +455,12 @@ def test_the_schema_refuses_what_cannot_be_and_says_where(chart: Path, values: d
     [
         (azure() | {"image": {}}, "image.repository is missing"),
         (azure(clusterId=None), "azure.clusterId is missing"),
+        (azure(declaredCluster={"scope": "/subscriptions/s", "name": "kind"}), "exclude each other"),
+        (
+            azure(clusterId=None, declaredCluster={"scope": "/subscriptions/s"}),
+            "azure.declaredCluster.name is missing: azure.declaredCluster.scope needs it",
+        ),
+        (azure(declaredCluster={"tags": {"team": "shop"}}), "azure.declaredCluster.scope is missing"),
         (azure(tenantId=None), "azure.tenantId is missing: azure.credential workload-identity needs it"),
         (azure("client-secret", clientId=None, existingSecret="reader"), "azure.clientId is missing"),
         (azure("client-secret"), "azure.credential client-secret needs azure.existingSecret"),

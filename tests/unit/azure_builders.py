@@ -12,7 +12,7 @@ from controller.policy.resolve import resolve
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from controller.azure.model import AzureState
+    from controller.azure.model import AzureState, ClusterResource
     from controller.jsontypes import Json
     from controller.policy.model import Resolution
 
@@ -151,7 +151,7 @@ def make_exemption(
     return {"id": resource_id, "type": f"{POLICY}/policyExemptions", "name": name, "properties": told}
 
 
-def make_state(*documents: dict[str, Json], cluster_id: str | None = CLUSTER_ID) -> AzureState:
+def make_state(*documents: dict[str, Json], cluster_id: str | ClusterResource | None = CLUSTER_ID) -> AzureState:
     """The state that documents make, for a cluster without a document unless one is among them."""
     parsed = ((f"#{index}", parse_resource(document, f"#{index}")) for index, document in enumerate(documents))
     return build_state(((place, resource) for place, resource in parsed if resource is not None), cluster_id)

@@ -14,6 +14,10 @@
 {{- $excluded := concat (list .Release.Namespace) .Values.excludeNamespaces }}
 {{- $pins := list }}
 {{- range $url, $digest := .Values.templatePins }}{{ $pins = append $pins (printf "%s=%s" $url $digest) }}{{ end }}
+{{- $declared := .Values.azure.declaredCluster }}
+{{- /* One on each line, as tags may contain spaces. */}}
+{{- $tags := list }}
+{{- range $name, $value := $declared.tags }}{{ $tags = append $tags (printf "%s=%s" $name $value) }}{{ end }}
 {{- $settings := list
     (list "EXCLUDE_NAMESPACES" (uniq $excluded | join " "))
     (list "INTERVAL" .Values.interval)
@@ -27,7 +31,12 @@
     (list "DRY_RUN" .Values.dryRun)
     (list "GUARD_GATEKEEPER" (ternary true "" .Values.guard.enabled))
     (list "LOG_LEVEL" .Values.logLevel)
-    (list "CLUSTER_ID" .Values.azure.clusterId) }}
+    (list "CLUSTER_ID" .Values.azure.clusterId)
+    (list "CLUSTER_SCOPE" $declared.scope)
+    (list "CLUSTER_NAME" $declared.name)
+    (list "CLUSTER_TYPE" $declared.type)
+    (list "CLUSTER_LOCATION" $declared.location)
+    (list "CLUSTER_TAGS" (join "\n" $tags)) }}
 {{- if include "azpolicy.snapshot" . }}
 {{- $settings = append $settings (list "SNAPSHOT" .Values.snapshot.path) }}
 {{- end }}

@@ -16,8 +16,18 @@
 {{- if and .Values.snapshot.configMap .Values.snapshot.existingClaim }}
 {{- $problems = append $problems "snapshot.configMap and snapshot.existingClaim exclude each other" }}
 {{- end }}
-{{- if not (or .Values.azure.clusterId (include "azpolicy.snapshot" .)) }}
-{{- $problems = append $problems "azure.clusterId is missing: the Azure resource id of this cluster (az aks show --query id)" }}
+{{- $declared := .Values.azure.declaredCluster }}
+{{- if not (or .Values.azure.clusterId $declared.scope (include "azpolicy.snapshot" .)) }}
+{{- $problems = append $problems "azure.clusterId is missing: the Azure resource id of this cluster (az aks show --query id); for a cluster that Azure does not know set azure.declaredCluster" }}
+{{- end }}
+{{- if and .Values.azure.clusterId $declared.scope }}
+{{- $problems = append $problems "azure.clusterId and azure.declaredCluster exclude each other" }}
+{{- end }}
+{{- if and $declared.scope (not $declared.name) }}
+{{- $problems = append $problems "azure.declaredCluster.name is missing: azure.declaredCluster.scope needs it" }}
+{{- end }}
+{{- if and (not $declared.scope) (or $declared.name $declared.type $declared.location $declared.tags) }}
+{{- $problems = append $problems "azure.declaredCluster.scope is missing: without it nothing is declared" }}
 {{- end }}
 {{- $custom := .Values.azure.customCloud }}
 {{- if eq .Values.azure.cloud "custom" }}

@@ -110,6 +110,13 @@ def test_a_pipe_gets_aligned_text_without_colours_and_boxes() -> None:
     assert text(everything()) == EXPECTED.format(cluster=CLUSTER_ID, assignments=ASSIGNMENTS)
 
 
+def test_a_declared_cluster_is_told_from_one_in_azure() -> None:
+    declared = "/subscriptions/s/providers/azpolicy.dev/connectedClusters/kind"
+    shown = {fact.name: fact.text for fact in sheet(status(sync=policy_sync(clusterId=declared)), NOW).facts}
+
+    assert shown["Cluster"] == f"{declared} (declared, no resource in Azure)"
+
+
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_a_terminal_shows_every_word_that_a_pipe_gets_however_narrow_it_is(width: int) -> None:
     shown = sheet(everything(), NOW)

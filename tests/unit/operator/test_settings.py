@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from controller.azure.declared import DeclaredCluster
 from controller.cluster.kinds import POLICY_SYNC, LiveObject
 from controller.cluster.prune import PruneLimit
 from controller.config import AzureOptions, SourceOptions
@@ -37,6 +38,12 @@ def test_without_a_policy_sync_or_with_an_empty_one_all_is_the_environments() ->
         ({"resync": "90s"}, replace(BASE, pace=Pace(900, 90))),
         ({"pruneLimit": 0}, replace(BASE, limit=PruneLimit(0, forced=True))),
         ({"clusterId": "/subscriptions/x"}, replace(BASE, source=replace(SOURCE, cluster_id="/subscriptions/x"))),
+        (
+            {"declaredCluster": {"scope": "/subscriptions/x", "name": "kind"}},
+            replace(
+                BASE, source=replace(SOURCE, cluster_id=None, declared=DeclaredCluster("/subscriptions/x", "kind"))
+            ),
+        ),
         ({"templates": "url"}, replace(BASE, source=replace(SOURCE, templates="url"))),
         (
             {"source": {"kind": "Snapshot", "path": "/s"}},
@@ -51,6 +58,26 @@ def test_without_a_policy_sync_or_with_an_empty_one_all_is_the_environments() ->
 )
 def test_each_field_that_is_set_replaces_its_part(spec: dict[str, Any], wanted: Settings) -> None:
     assert settings_of(policy_sync(spec), BASE) == wanted
+
+
+def test_a_declared_cluster_is_the_policy_syncs_alone_tags_and_all() -> None:
+    base = replace(BASE, source=replace(SOURCE, cluster_id=None, declared=DeclaredCluster("/subscriptions/x", "kind")))
+    told = {"scope": "/subscriptions/y", "name": "eks", "type": "managedClusters", "location": "northeurope"}
+
+    made = settings_of(policy_sync({"declaredCluster": told | {"tags": {"b": "2", "a": "1"}}}), base).source
+
+    tags = (("a", "1"), ("b", "2"))
+    assert made.declared == DeclaredCluster("/subscriptions/y", "eks", "managedClusters", "northeurope", tags)
+    assert made.asked_id == "/subscriptions/y/providers/azpolicy.dev/managedClusters/eks"
+
+
+def test_a_cluster_that_a_policy_sync_names_replaces_one_that_the_environment_declares() -> None:
+    base = replace(BASE, source=replace(SOURCE, cluster_id=None, declared=DeclaredCluster("/subscriptions/x", "kind")))
+
+    made = settings_of(policy_sync({"clusterId": "/subscriptions/named"}), base).source
+
+    assert (made.cluster_id, made.declared) == ("/subscriptions/named", None)
+    assert settings_of(policy_sync({}), base) == base
 
 
 def test_azure_as_the_source_wins_over_a_snapshot_of_the_environment() -> None:

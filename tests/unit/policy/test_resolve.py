@@ -898,8 +898,8 @@ def test_what_a_parameter_holds_is_not_evaluated_again() -> None:
 
 
 def test_allowed_values_of_an_array_hold_for_each_element() -> None:
-    allowed = {"defaultValue": [], "allowedValues": ["NET_RAW", "ALL"]}
-    definition = make_definition(parameters={"x": make_parameter("Array", **allowed)})
+    declared = make_parameter("Array", defaultValue=[], allowedValues=["NET_RAW", "ALL"])
+    definition = make_definition(parameters={"x": declared})
 
     inside = resolve_one(make_assignment(parameters={"x": ["ALL", "NET_RAW"]}), definition)
     outside = resolve_one(make_assignment(parameters={"x": ["ALL", "KILL"]}), definition)
