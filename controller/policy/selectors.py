@@ -75,7 +75,7 @@ def _comparable(kind: str, value: str) -> str:
 
 
 def above_cluster(scope: str, state: AzureState) -> Verdict:
-    """Whether a scope is the cluster's or above it; a management group's is known only where Azure told which are."""
+    """Whether a scope is the cluster's or above it; for a management group that is known only if Azure listed them."""
     above = stands_above(scope, state.cluster.id, state.management_groups)
     return (
         Unknown(f"it is not known whether the management group {scope} is above the cluster")
