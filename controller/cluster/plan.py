@@ -6,6 +6,7 @@ One function decides for the poll and for a watch event, for a dry run and for r
 |---------|-------------------------------------|--------------------------------------------|
 | yes     | none                                | Create                                     |
 | yes     | foreign                             | Conflict, and Blocked for what needs it    |
+| yes     | either, too deep to be read whole   | as any other: what was cut out differs     |
 | yes     | ours, being deleted                 | Blocked: made again once it is gone        |
 | yes     | ours, template does not compile     | Rejected                                   |
 | yes     | ours, equal, or equal after server  | Keep                                       |
