@@ -26,7 +26,7 @@ from yaml import YAMLError
 
 from controller.bounded_json import DEEPEST, is_cut, read_bounded
 from controller.cluster.foreign import mapping_at, mappings_at, text_at, whole_at
-from controller.cluster.kinds import LiveObject, name_of
+from controller.cluster.kinds import CRD_PATH, LiveObject, name_of
 from controller.cluster.reasons import Reason
 from controller.errors import ClusterError, InputError
 from controller.gatekeeper.naming import FIELD_MANAGER
@@ -47,6 +47,10 @@ _TRANSIENT: Final = frozenset(
     {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 )
 _UNREADABLE_KEPT: Final = 1000
+_JSON: Final = "application/json"
+# https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches
+_METADATA: Final = f"{_JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{_JSON}"
+_METADATA_LIST: Final = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{_JSON}"
 log = logging.getLogger("azpolicy")
 
 
@@ -229,7 +233,7 @@ class KubeClient:
         if self._api is None:
             raise AssertionError("the client is used outside its context")
         content = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = {"Accept": "application/json", "Content-Type": content}
+        headers = {"Accept": _accepted(path, query), "Content-Type": content}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=10)
@@ -405,6 +409,13 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None
             yield bytes(rest)
     finally:
         response.close()
+
+
+def _accepted(path: str, query: Mapping[str, str]) -> str:
+    """What an answer may be: of all CustomResourceDefinitions the metadata alone, as anybody's may be huge."""
+    if path != CRD_PATH:
+        return _JSON
+    return _METADATA if "watch" in query else _METADATA_LIST
 
 
 def _write_query(*, dry_run: bool) -> dict[str, str]:

@@ -22,8 +22,6 @@ from controller.gatekeeper.naming import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CRD_PATH: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-
 
 @dataclass(frozen=True, slots=True)
 class Resource:
@@ -59,6 +57,8 @@ class Kind(Resource):
         return Kind(self.group, api_version.rpartition("/")[2], self.kind, self.plural, self.role, self.optional)
 
 
+CRD: Final = Resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions")
+CRD_PATH: Final = CRD.path()
 TEMPLATE: Final = Kind(TEMPLATE_GROUP, "v1", "ConstraintTemplate", "constrainttemplates", Role.TEMPLATE)
 MUTATORS: Final = (
     Kind(MUTATION_GROUP, "v1", "Assign", "assign", Role.MUTATOR, optional=True),

@@ -6,6 +6,7 @@ One function decides for the poll and for a watch event, for a dry run and for r
 |---------|-------------------------------------|--------------------------------------------|
 | yes     | none                                | Create                                     |
 | yes     | foreign                             | Conflict, and Blocked for what needs it    |
+| yes     | either, too deep to be read whole   | as any other: what was cut out differs     |
 | yes     | ours, being deleted                 | Blocked: made again once it is gone        |
 | yes     | ours, and finalizers keep it so     | Replace without them, and made again       |
 | yes     | ours, makes its kind in other letters | Recreate, or Blocked if a constraint stays |

@@ -17,11 +17,12 @@ from controller.cluster.cluster_record import ClusterRecord
 from controller.cluster.dry_run import DryRunCache
 from controller.cluster.foreign import mapping_at
 from controller.cluster.guard import ComponentStore, Guard
-from controller.cluster.kinds import POLICY_SYNC
+from controller.cluster.kinds import CRD, POLICY_SYNC
 from controller.cluster.last_state import LastState
 from controller.cluster.planner import Planner
 from controller.cluster.watch import Watcher
 from controller.errors import ClusterError, InputError, Refused
+from controller.gatekeeper.naming import AZPOLICY_GROUP, CONSTRAINT_GROUP, MUTATION_GROUP, TEMPLATE_GROUP
 from controller.operator.dependencies import Dependencies
 from controller.operator.loops import ClusterLoops
 from controller.operator.settings import requests_of, settings_of
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from controller.report.metrics import Metrics
 
 log = logging.getLogger("azpolicy")
+_WATCHED_GROUPS: Final = frozenset({CONSTRAINT_GROUP, MUTATION_GROUP, TEMPLATE_GROUP, AZPOLICY_GROUP})
 _STEERING: Final = "suspend"  # the one field of a PolicySync's spec that is no setting
 
 
@@ -101,6 +103,7 @@ class LeaderSession:
         self._seen(self._live)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watcher().run())
+            group.create_task(self._watch_kinds())
             group.create_task(self._sessions())
             group.create_task(self._look_after_gatekeeper())
 
@@ -162,6 +165,22 @@ class LeaderSession:
                     raise
                 log.error("the PolicySync cannot be used, the settings before it stay error=%r", str(error))  # noqa: TRY400
                 await self._session(self._used, str(error))
+
+    async def _watch_kinds(self) -> None:
+        """Wakes the loops whenever a kind of Gatekeeper's or of ours comes, changes or goes.
+
+        By its metadata alone: a CustomResourceDefinition can be as large and as deep as its creator likes.
+        """
+        position = ""
+        # What is there now, the first sync sees itself.
+        with contextlib.suppress(ClusterError):
+            listed = await self._client.list_live(CRD)
+            position = listed[1] if listed else ""
+        await Watcher(self._client, CRD, lambda *_: None, position=position, observed=self._kind_changed).run()
+
+    def _kind_changed(self, ref: ObjectRef, _: LiveObject | None) -> None:
+        if ref.name.partition(".")[2] in _WATCHED_GROUPS:
+            self.loops.wake()
 
     async def _check_cluster(self, wanted: Settings) -> None:
         """InputError where the PolicySync names another cluster than the one that is recorded here.

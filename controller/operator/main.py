@@ -1,8 +1,7 @@
 """The operator: our loops beside kopf's, and a small web server for probes and metrics.
 
-kopf does signals, login and the watch on CustomResourceDefinitions. Gatekeeper's own kinds and the PolicySync go
-through our watchers: kopf's end the process when a kind goes away under them (docs/decisions/008-the-part-of-kopf.md).
-The end of kopf ends the process.
+kopf does signals and login. All watches are our own: kopf's end the process when a kind goes away under them, or when
+one object cannot be read (docs/decisions/008-the-part-of-kopf.md). The end of kopf ends the process.
 """
 
 from __future__ import annotations
@@ -19,10 +18,8 @@ import kopf
 from aiohttp import web
 
 from controller.cluster.client import KubeClient
-from controller.cluster.foreign import text_at
 from controller.cluster.lease import Leadership, LeaseSettings
 from controller.errors import AzpolicyError, InputError
-from controller.gatekeeper.naming import AZPOLICY_GROUP, CONSTRAINT_GROUP, MUTATION_GROUP, TEMPLATE_GROUP
 from controller.operator.leader_session import LeaderSession
 from controller.report.metrics import Metrics
 
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
     from controller.operator.settings import Settings
 
 log = logging.getLogger("azpolicy")
-_WATCHED_GROUPS: Final = frozenset({CONSTRAINT_GROUP, MUTATION_GROUP, TEMPLATE_GROUP, AZPOLICY_GROUP})
 _STOP_SECONDS: Final = 10.0
 
 
@@ -114,11 +110,6 @@ class Replica:
             self.metrics.leading(leads=False)
             self._session = None
 
-    def wake(self) -> None:
-        """A kind came, changed or went: whoever is at work compares everything soon."""
-        if self._session is not None:
-            self._session.loops.wake()
-
     @property
     def alive(self) -> bool:
         """Whether what should advance advances."""
@@ -135,7 +126,7 @@ async def _run_beside_kopf(settings: OperatorSettings, replica: Replica) -> None
     async with asyncio.TaskGroup() as group:
         # Ours first: kopf cancels, on its way out, every task that is younger than itself.
         loops = group.create_task(replica.run())
-        registry = _registry(settings.connection, replica, loops)
+        registry = _registry(settings.connection, loops)
         operator = group.create_task(
             kopf.operator(registry=registry, settings=_kopf_settings(), clusterwide=True, standalone=True)
         )
@@ -157,18 +148,12 @@ def _first_error() -> Any:
         raise first from group
 
 
-def _registry(connection: Connection, replica: Replica, loops: asyncio.Task[None]) -> kopf.OperatorRegistry:
+def _registry(connection: Connection, loops: asyncio.Task[None]) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.ConnectionInfo:
         return await connection_info(connection)
-
-    @kopf.on.event("apiextensions.k8s.io", "v1", "customresourcedefinitions", registry=registry)
-    def crd_changed(type: str | None, body: Any, **_: Any) -> None:  # noqa: A002 - kopf's name
-        # The first listing (no type) tells nothing that the first sync does not see itself.
-        if type is not None and text_at(dict(body), "spec", "group") in _WATCHED_GROUPS:
-            replica.wake()
 
     @kopf.on.cleanup(registry=registry)
     async def end_loops(**_: Any) -> None:

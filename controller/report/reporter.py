@@ -15,6 +15,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.bounded_json import DEEPEST
 from controller.cluster.apply import WRITE_ACTIONS, Action
 from controller.cluster.foreign import mapping_at, mappings_at, text_map_at
 from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, LiveObject
@@ -86,6 +87,7 @@ class Reporter:
         self._assigned: dict[str, LiveObject] | None = None
         self._refused: dict[str, Mapping[str, Any]] = {}
         self._kept: set[str] = set()
+        self._unreadable: set[str] = set()
         self._look_again = True
         self._patient_until = 0.0
         self._dirty = asyncio.Event()
@@ -113,11 +115,15 @@ class Reporter:
     def found(self, objects: Mapping[ObjectRef, LiveObject]) -> None:
         """A complete inventory: what is not in it is not there."""
         self._health = {ref: health_of(objects[ref], role) for ref, role in self._roles.items() if ref in objects}
+        for live in objects.values():
+            self._tell_unreadable(live)
         self._look_again = True
         self._dirty.set()
 
     def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         """An object as a watch event shows it, or its end."""
+        if live is not None:
+            self._tell_unreadable(live)
         role = self._roles.get(ref)
         if role is None:
             return
@@ -127,6 +133,16 @@ class Reporter:
             self._health[ref] = after
         if after != before:
             self._dirty.set()
+
+    def _tell_unreadable(self, live: LiveObject) -> None:
+        """An Event about an object, ours or not, of which a part is nested too deeply to be read; one for each."""
+        if not live.cut or live.uid in self._unreadable:
+            return
+        if len(self._unreadable) >= _EVENTS_KEPT:
+            self._unreadable.clear()
+        self._unreadable.add(live.uid)
+        note = f"nested deeper than {DEEPEST} levels: azpolicy does not read what is deeper"
+        self.add_event(EventDraft(live.ref, live.uid, "Unreadable", note, warning=True))
 
     def told(self, results: Iterable[tuple[Result, bool]]) -> None:
         """What is new of one sync or repair, each with whether it is drift."""

@@ -211,6 +211,10 @@ class FakeApi(KubeClient):
             return self._constraint_kinds()
         if path == f"/apis/{TEMPLATE.api_version}":
             return Response(200, {"kind": "APIResourceList", "resources": []})
+        if path == CRD_PATH:
+            made = [template_kind(each).lower() for at, each in self._objects.items() if "/constrainttemplates/" in at]
+            crds = [{"metadata": {"name": f"{name}.{CONSTRAINT_GROUP}"}} for name in made]
+            return Response(200, {"kind": "List", "metadata": {"resourceVersion": str(self._latest)}, "items": crds})
         if path.startswith(CRD_PATH):
             return self._crd(path.removeprefix(f"{CRD_PATH}/").partition(".")[0])
         name = selector.replace("metadata.name=", "/")

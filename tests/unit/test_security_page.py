@@ -28,8 +28,10 @@ def test_every_test_that_the_page_names_is_there() -> None:
 
 def test_every_limit_that_the_page_gives_is_the_codes() -> None:
     from controller.azure.access import Limits
+    from controller.azure.known import MOST_ASKED
     from controller.azure.parse import DEEPEST_DOCUMENT
     from controller.azure.snapshot import LARGEST_FILE
+    from controller.bounded_json import DEEPEST
     from controller.cluster import client, fights, last_state
     from controller.cluster.prune import PruneLimit
     from controller.gatekeeper import fetch, syncset, yamltext
@@ -49,6 +51,10 @@ def test_every_limit_that_the_page_gives_is_the_codes() -> None:
         f"Retry-After up to {azure.retry_after_cap:g} s",
         f"| {LARGEST_FILE // kib // kib} MiB |",
         f"| {last_state.LARGEST // kib // kib} MiB |",
+        f"{client.LARGEST_ANSWER // kib // kib} MiB, {DEEPEST} levels; a page",
+        f"deeper than {DEEPEST} levels before",
+        f"| {MOST_ASKED} in one reading |",
+        f"{fetch.TIMEOUT:g} s with its redirects; {fetch.TOTAL:g} s",
         f"{client.REQUESTS_IN_FLIGHT} at once, pages of {client.PAGE}, {client.REQUEST_TIMEOUT:g} s",
         f"{events.BURST} at once, then one a second",
         f"{fetch.TIMEOUT:g} s and {yamltext.MAX_BYTES // kib // kib} MiB, not compressed",

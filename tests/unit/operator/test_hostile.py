@@ -19,6 +19,7 @@ from controller.bounded_json import CUT, DEEPEST
 from controller.cluster.kinds import ASSIGNED_POLICY, MUTATORS, SYNCSET, TEMPLATE, constraint_kind, kind_of
 from controller.cluster.ownership import Ownership, ownership
 from controller.gatekeeper.naming import MANAGED_BY_LABEL
+from controller.report.events import COLLECTION
 from tests.unit.azure_builders import INVISIBLE, places
 from tests.unit.cluster_builders import MARKS, constraint, desired_state, foreign, member, mutator, template
 from tests.unit.operator.scripted import Operator, ScriptedSource, cluster, restored, until
@@ -112,8 +113,9 @@ async def survives(steps: list[Attack]) -> None:
         for step in steps:
             step(api)
             await asyncio.sleep(0.7)
-        # Every AssignedPolicy is the operator's own to keep or delete.
-        others = [path for path in api.paths if "stranger" in path and not path.startswith(ASSIGNED_POLICY.path())]
+        # AssignedPolicies and Events are not somebody else's.
+        own = (ASSIGNED_POLICY.path(), COLLECTION)
+        others = [path for path in api.paths if "stranger" in path and not path.startswith(own)]
         strange = {path: api.read(path)["spec"] for path in others}
         await asyncio.sleep(QUIET)
         await until(lambda: all(restored(api, each) for each in OURS), seconds=QUIET)
@@ -155,6 +157,11 @@ def test_a_malformed_status_neither_ends_the_process_nor_stops_repairs(wanted: A
     check()
 
 
+def reasons(api: FakeApi) -> list[str]:
+    """Of the Events that were sent."""
+    return [call.body["reason"] for call in api.calls if call.path == COLLECTION]
+
+
 def test_a_deep_spec_is_drift_and_repaired() -> None:
     @in_virtual_time
     async def check() -> None:
@@ -166,6 +173,8 @@ def test_a_deep_spec_is_drift_and_repaired() -> None:
             api.edit(OURS[1].ref, parameters={"deep": CUT})
 
             await until(lambda: restored(api, OURS[1]), seconds=2)
+            await until(lambda: "Unreadable" in reasons(api), seconds=5)
+            assert reasons(api).count("Unreadable") == 1
 
     check()
 
