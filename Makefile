@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run cluster test test-unit lint format bench templates generate manifests lock wheel sbom audit clean
+.PHONY: help venv run cluster test test-unit lint format bench verdicts mutants templates generate manifests lock wheel sbom audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,7 @@ lint: $(READY) ## ruff, mypy --strict, the order of imports, generated files
 	$(BIN)/lint-imports
 	$(BIN)/python -m templates.generate --check
 	$(BIN)/python -m docs.generate_policies --check
+	$(BIN)/python -m docs.generate_deviations --check
 	$(BIN)/python -m docs.generate_settings --check
 	$(BIN)/python -m deploy.chart_readme --check
 
@@ -52,6 +53,12 @@ format: $(READY) ## Fix what ruff can fix
 
 bench: $(READY) ## Measure the figures of docs/benchmarks.md here
 	@$(BIN)/python -m tests.bench
+
+verdicts: $(READY) ## Our verdicts beside those of Azure's own templates, where these are at hand
+	@$(BIN)/python -m tests.verdicts
+
+mutants: $(READY) ## Changes of the Rego that no suite notices
+	@$(BIN)/python -m tests.templates.mutants
 
 templates: $(READY) ## Generate templates/*/template.yaml from their sources
 	$(BIN)/python -m templates.generate

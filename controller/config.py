@@ -33,7 +33,7 @@ class AzureOptions:
     def settings(self, cluster_id: str | None, environ: Mapping[str, str]) -> ArmSettings:
         """The reader's settings; InputError for what is missing or does not fit together."""
         if not cluster_id:
-            raise InputError("which cluster? give --cluster-id with its Azure resource id, or --snapshot PATH")
+            raise InputError("no cluster is named: give --cluster-id with its Azure resource id, or --snapshot PATH")
         cluster_of(cluster_id)
         return ArmSettings(
             cluster_id=cluster_id,

@@ -1,7 +1,7 @@
 """Every error that azpolicy raises on purpose, as one tree.
 
     AzpolicyError
-    ├── InputError      a file, a setting or an option is wrong: the user mends it
+    ├── InputError      a file, a setting or an option is wrong: the user corrects it
     ├── SourceError     what Azure (or a snapshot) says could not be read whole: the last good state stays
     ├── ClusterError    the Kubernetes API could not be reached or refused: try again later
     └── Refused         we could, but must not: another cluster's id, a prune over the limit
@@ -39,4 +39,4 @@ class ClusterError(AzpolicyError):
 
 
 class Refused(AzpolicyError):  # noqa: N818 - a refusal is a decision, not a fault
-    """Deliberately not done; the message says how to insist."""
+    """Deliberately not done; the message says how to force it."""

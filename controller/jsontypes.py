@@ -1,4 +1,4 @@
-"""The shape of JSON, named once: what Azure's documents, parameter values and Kubernetes manifests are made of."""
+"""The shape of JSON: Azure's documents, parameter values and Kubernetes manifests have it."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from controller.azure.model import InUse
 from controller.azure.snapshot import fingerprint, read_snapshot
 from controller.errors import InputError
 from controller.gatekeeper.desired import desired_state
@@ -32,8 +33,8 @@ class InCluster(Protocol):
     async def running_templates(self) -> Mapping[str, RunningTemplate]:
         """Where our templates in the cluster came from, by name."""
 
-    async def assignment_ids(self) -> frozenset[str]:
-        """The assignments that our objects in the cluster name."""
+    async def in_use(self) -> InUse:
+        """What our objects in the cluster name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,9 @@ class NoCluster:
         """None."""
         return {}
 
-    async def assignment_ids(self) -> frozenset[str]:
-        """None."""
-        return frozenset()
+    async def in_use(self) -> InUse:
+        """Nothing."""
+        return InUse()
 
 
 class StateReader(Protocol):
@@ -56,11 +57,11 @@ class StateReader(Protocol):
         """Everything, or SourceError or InputError."""
 
     async def changed(self) -> bool:
-        """Whether it would likely tell something new already."""
+        """Whether a reading would likely return something new already."""
 
     @property
     def figures(self) -> Mapping[str, float]:
-        """What the last reading cost, for metrics; empty where there is nothing to tell."""
+        """What the last reading cost, for metrics; empty where nothing was measured."""
 
 
 @dataclass
@@ -75,7 +76,7 @@ class SnapshotReader:
         self._seen = ""
 
     async def read(self, cluster: InCluster) -> AzureState:  # noqa: ARG002 - a snapshot proves nothing gone
-        """The snapshot now; its fingerprint is taken before, so that a change meanwhile is seen afterwards."""
+        """The snapshot now; its fingerprint is taken before, so that a change during the reading is seen afterwards."""
         self._seen = await asyncio.to_thread(self._fingerprint)
         return await asyncio.to_thread(read_snapshot, self.path, self.cluster_id)
 
@@ -100,12 +101,13 @@ class AzureReader:
 
     async def read(self, cluster: InCluster) -> AzureState:
         """All of it; assignments that the cluster's objects name and Azure no longer lists are asked for one by one."""
-        reading = await self.reader.read(await cluster.assignment_ids())
+        named = await cluster.in_use()
+        reading = await self.reader.read(named.assignments, named.definitions)
         self.figures = {"requests": float(reading.requests), **reading.remaining_reads}
         return reading.state
 
     async def changed(self) -> bool:
-        """Azure tells only when asked."""
+        """Azure announces nothing."""
         return False
 
 
@@ -135,13 +137,13 @@ class Source:
         return f"snapshot {self.options.snapshot}" if self.options.snapshot else f"Azure ({self.options.azure.cloud})"
 
     async def changed(self) -> bool:
-        """Whether a reading would likely tell something new before the next poll is due."""
+        """Whether a reading would likely return something new before the next poll is due."""
         return await self.reader.changed()
 
 
 @asynccontextmanager
 async def open_source(options: SourceOptions) -> AsyncIterator[Source]:
-    """The source that the options name; what it holds open is closed at the end."""
+    """The source that the options name; it is closed at the end."""
     provider = make_provider(
         options.templates, hosts=options.template_hosts, pins=options.template_pins, cache=options.template_cache
     )
@@ -153,15 +155,15 @@ async def open_source(options: SourceOptions) -> AsyncIterator[Source]:
 
 
 async def read_desired_state(options: SourceOptions) -> DesiredState:
-    """Reads the source once, for no cluster: what it should hold."""
+    """Reads the source once, without a cluster: the desired state."""
     async with open_source(options) as source:
         return await source.read(NoCluster())
 
 
 async def read_azure(options: SourceOptions) -> Reading:
-    """One whole reading of Azure itself, with the documents behind it; InputError where a snapshot is given."""
+    """One reading of all of Azure itself, with the documents behind it; InputError where a snapshot is given."""
     async with open_azure(options) as reader:
-        return await reader.read()
+        return await reader.read(thorough=True)
 
 
 @asynccontextmanager
@@ -171,7 +173,7 @@ async def open_azure(options: SourceOptions) -> AsyncIterator[ArmReader]:
     The SDK is imported here and nowhere else, for a snapshot does not need it.
     """
     if options.snapshot is not None:
-        raise InputError("this is about Azure itself: leave --snapshot (AZPOLICY_SNAPSHOT) out")
+        raise InputError("this command reads Azure itself: remove --snapshot (AZPOLICY_SNAPSHOT)")
     settings = options.azure.settings(options.cluster_id, os.environ)
     from controller.azure.arm import ArmReader  # noqa: PLC0415
 

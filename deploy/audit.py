@@ -64,8 +64,8 @@ class Finding:
     fixed_in: tuple[str, ...]
 
     def __str__(self) -> str:
-        mended = f"fixed in {', '.join(self.fixed_in)}" if self.fixed_in else "no version mends it yet"
-        return f"{self.package} {self.version}: {', '.join(self.ids)}; {mended}"
+        fix = f"fixed in {', '.join(self.fixed_in)}" if self.fixed_in else "no version fixes it yet"
+        return f"{self.package} {self.version}: {', '.join(self.ids)}; {fix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def read_accepted(path: Path) -> tuple[Accepted, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Who is asked: the package index's own list, or an OSV service at a URL, such as a mirror within a firm."""
+    """The service to ask: the package index's own list, or an OSV service at a URL, such as a mirror within a firm."""
 
     osv_url: str = ""
 

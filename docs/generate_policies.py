@@ -26,6 +26,8 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 BUNDLE: Final = ROOT / "templates"
 PAGE: Final = ROOT / "docs" / "policies.md"
 FACTS: Final = ROOT / "docs" / "policies.json"
+DEVIATIONS: Final = BUNDLE / "deviations.yaml"
+WORKLOADS: Final = ROOT / "tests" / "cluster" / "workloads"
 AZURE: Final = ROOT.parent / "shared" / "azure-policy" / "definitions"
 _PARAMETER: Final = re.compile(r"parameters\('([^']+)'\)")
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)(.*)")
@@ -37,7 +39,8 @@ _HEAD: Final = """\
 
 Every built-in Kubernetes policy of Azure, and what enforces it here: a template or mutation of this project's own, in
 [`templates/`](../templates/README.md), at the path that Azure's definition names. `azpolicy explain` shows which of
-them apply to a cluster, and `azpolicy check` judges manifests by them.
+them apply to a cluster, and `azpolicy check` judges manifests by them. They decide as the templates that Azure has
+published, but for the [deviations](deviations.md), which are named at each policy.
 
 Besides its own parameters nearly every policy takes `effect`, `excludedNamespaces`, `namespaces` and `labelSelector`,
 and policies that audit take `warn`. These decide where and how strictly it applies, for every template. Each example
@@ -114,6 +117,7 @@ def generate(facts: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     for folder in (*templates, *mutations):
         users = facts.get(_name(folder), [])
         lines.append(f"| [{_name(folder)}](#{_anchor(folder)}) | {_cell(_title(folder))} | {len(users)} |")
+    lines += ["", *_initiatives(_load(WORKLOADS / "verdicts.yaml"))]
     lines += ["", "## Constraint templates", ""]
     for folder in templates:
         lines += [*_head(folder, _load(folder / "schema.yaml"), facts), *_template(folder, facts), ""]
@@ -126,6 +130,73 @@ def generate(facts: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     for folder in mutations:
         lines += [*_mutation(folder, facts), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+_INITIATIVES: Final = """\
+## The initiatives and what they deny
+
+What Azure's initiatives for Kubernetes say of well-known workloads, with the effect Deny and their own defaults: the
+members (reference ids) that deny each object, and why. The manifests are in
+[tests/cluster/workloads](../tests/cluster/workloads), and the tables are tried on a real cluster. A workload's pods are
+denied when they are made, not the workload itself.
+"""
+
+
+def _initiatives(verdicts: Mapping[str, Any]) -> Iterator[str]:
+    """A table of the assigned versions, then for each workload who denies it and why."""
+    initiatives = verdicts["initiatives"]
+    yield from (_INITIATIVES, "| initiative | versions | notes |", "|---|---|---|")
+    for facts in initiatives.values():
+        yield f"| {facts['title']} (`{facts['id']}`) | {', '.join(facts['versions'])} | {_initiative_notes(facts)} |"
+    columns = [key for key, facts in initiatives.items() if "every" not in facts]
+    titles = " | ".join(initiatives[key]["title"] for key in columns)
+    yield from ("", f"| object | {titles} |", f"|---{'|---' * len(columns)}|")
+    for workload in verdicts["verdicts"]:
+        for verdict in workload["objects"]:
+            cells = (_versions_that_deny(key, initiatives[key], verdict) for key in columns)
+            yield f"| {verdict['object']} | {' | '.join(cells)} |"
+    for workload in verdicts["verdicts"]:
+        denied = [verdict for verdict in workload["objects"] if "denied" in verdict]
+        if denied:
+            link = f"[{workload['file']}](../tests/cluster/workloads/{workload['file']})"
+            yield from ("", f"### {workload['title']} ({link})", "")
+            yield from ("| object | why it is denied | by |", "|---|---|---|")
+        for verdict in denied:
+            yield from _reasons(verdict, initiatives)
+
+
+def _initiative_notes(facts: Mapping[str, Any]) -> str:
+    notes = ["audits only, so here as if it could deny"] if facts.get("audits") else []
+    if every := facts.get("every"):
+        notes.append(f"denies every {every['kind']} ({', '.join(every['by'])}): {every['why']}")
+    given = {key: value for key, value in facts["parameters"].items() if key != "effect"}
+    notes += [f"`{key}`: `{json.dumps(value)}`" for key, value in given.items()]
+    return _cell("; ".join(notes))
+
+
+def _versions_that_deny(name: str, facts: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
+    """A table's cell: `denied`, with the versions where not all of them do; `admitted` where none does."""
+    keys = {key for reason in verdict.get("denied", []) for key in reason["by"]}
+    denying = [version for version in facts["versions"] if {name, f"{name}@{version}"} & keys]
+    if denying == facts["versions"]:
+        return "**denied**"
+    return f"**denied** by {', '.join(denying)}" if denying else "admitted"
+
+
+def _reasons(verdict: Mapping[str, Any], initiatives: Mapping[str, Any]) -> Iterator[str]:
+    """A row for each reason; the object's name stands in the first."""
+    name = verdict["object"]
+    for reason in verdict["denied"]:
+        by = "<br>".join(
+            f"{_assigned(key, initiatives)}: {', '.join(members)}" for key, members in reason["by"].items()
+        )
+        yield f"| {name} | {reason['why']} | {by} |"
+        name = ""
+
+
+def _assigned(key: str, initiatives: Mapping[str, Any]) -> str:
+    name, _, version = key.partition("@")
+    return f"{initiatives[name]['title']} {version}".rstrip()
 
 
 def _anchor(folder: Path) -> str:
@@ -144,7 +215,23 @@ def _head(folder: Path, schema: Mapping[str, Any], facts: Mapping[str, Sequence[
     yield from (f"### {_name(folder)}", "", f"**{schema['title']}.** {schema['description']}", "")
     yield from _definitions(facts.get(_name(folder), []))
     if schema.get("requiresSyncData"):
-        yield from ("- Looks other objects up: azpolicy has Gatekeeper replicate them (a SyncSet).",)
+        yield "- Looks other objects up: azpolicy has Gatekeeper replicate them (a SyncSet)."
+    yield from _deviations(_name(folder))
+
+
+def _deviations(template: str) -> Iterator[str]:
+    """How the template's decisions stand to those of Azure's own."""
+    document = _load(DEVIATIONS)
+    newly: dict[str, list[str]] = {}
+    for deviation in document["deviations"]:
+        for change in deviation["changes"]:
+            if change["template"] == template:
+                newly.setdefault(deviation["id"], []).append(change["newly"])
+    for name, directions in newly.items():
+        told = " and ".join(sorted(set(directions)))
+        yield f"- Decides otherwise than Azure: [{name}](deviations.md#{name.lower()}), newly {told}"
+    if template in {entry["template"] for entry in document["unverified"]}:
+        yield "- [Not verified](deviations.md#not-verified): Azure has not published its template"
 
 
 def _definitions(users: Iterable[Mapping[str, Any]]) -> Iterator[str]:

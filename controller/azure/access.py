@@ -19,15 +19,21 @@ class ApiVersions:
 
     policy: str = "2026-06-01"
     exemptions: str = "2022-07-01-preview"
+    enrollments: str = "2026-01-01-preview"
     managed_clusters: str = "2025-01-01"
     connected_clusters: str = "2024-01-01"
     policy_states: str = "2019-10-01"
     management_groups: str = "2020-05-01"
+    resource_groups: str = "2021-04-01"
+    subscriptions: str = "2021-01-01"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How patient a read is: seconds, but for `retries` and `parallel`, which count requests."""
+    """How patient a read is, in seconds, and how many requests it makes: `retries`, `parallel` at once, `requests`.
+
+    More than `requests` are made where everything that matters needs them; they are the limit of what can wait.
+    """
 
     poll: float = 300.0
     retries: int = 3
@@ -35,6 +41,7 @@ class Limits:
     connect: float = 10.0
     answer: float = 30.0
     parallel: int = 8
+    requests: int = 30
     floating_versions: float = 3600.0
 
 

@@ -7,20 +7,34 @@ need for the definitions behind them. Import it only where Azure is read, for it
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.azure.ancestors import find_ancestors
-from controller.azure.catalogue import EXPAND, Catalogue, Fetched, Kind, Wanted, fetched
+from controller.azure.catalogue import EXPAND, Catalogue, Fetched, Kind, Wanted, bearable, fetched
 from controller.azure.client import ArmClient, ArmRefusal
 from controller.azure.credentials import make_credential
 from controller.azure.known import worth_asking
-from controller.azure.model import MANAGEMENT_GROUPS, Assignment, Initiative, fold
-from controller.azure.parse import build_state, cluster_of
+from controller.azure.model import (
+    MANAGEMENT_GROUPS,
+    Assignment,
+    EnforcementMode,
+    Initiative,
+    NoEnrollments,
+    PolicyDefinition,
+    Subscription,
+    Unreadable,
+    calls,
+    fold,
+)
+from controller.azure.parse import build_state, cluster_of, groups_above
+from controller.azure.proofs import Fate, check_empty, fate_by_refusal, fate_by_scopes
 from controller.errors import InputError, SourceError
 
 if TYPE_CHECKING:
@@ -36,6 +50,7 @@ if TYPE_CHECKING:
 
 _MANAGED_CLUSTERS: Final = "microsoft.containerservice/managedclusters"
 _AT_SCOPE: Final = "atScope()"
+_ENROLL: Final = EnforcementMode.ENROLL.casefold()
 _VERSION_KINDS: Final = frozenset({"definitionversion", "policyversion"})
 _MEMBERS: Final = "policydefinitionreferenceid"
 
@@ -44,13 +59,41 @@ _MEMBERS: Final = "policydefinitionreferenceid"
 class Reading:
     """One complete read. `documents` are the raw ones, a snapshot's content; `remaining_reads` what ARM still allows.
 
-    `requests` counts every request sent for it, retries too.
+    `requests` counts every request sent for it, retries too. `lacks` names what is there and could not be read, with
+    the reason: its members are Unresolved, and a snapshot of the documents is not all that Azure says.
     """
 
     state: AzureState
     documents: tuple[Document, ...]
     requests: int
     remaining_reads: Mapping[str, int]
+    lacks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """All that a read brought. `needs_groups`: something depends on the management groups above the cluster."""
+
+    found: list[Fetched]
+    gone: frozenset[str]
+    no_enrollments: NoEnrollments | None
+    needs_groups: bool
+    presumed: frozenset[str]
+
+    def state(self, cluster_id: str) -> AzureState:
+        """What the answers say; InputError where they contradict each other."""
+        state = build_state(((each.resource.id, each.resource) for each in self.found), cluster_id, self.gone)
+        return replace(state, presumed=self.presumed, enrollments=self.no_enrollments or state.enrollments)
+
+    def lacks(self, state: AzureState) -> Iterator[str]:
+        """What is there and could not be read, with the reason."""
+        if self.needs_groups and state.management_groups is None:
+            yield f"the management groups above {state.cluster.id}: let the account read them, up to the root group"
+        if self.no_enrollments is not None and self.no_enrollments.refused:
+            yield f"enrollments: {self.no_enrollments.reason}"
+        for each in self.found:
+            if each.document is None and isinstance(each.resource, Unreadable):
+                yield f"{each.resource.id}: {each.resource.reason}"
 
 
 class ArmReader:
@@ -93,20 +136,32 @@ class ArmReader:
     ) -> None:
         await self.client.__aexit__(kind, error, trace)
 
-    async def read(self, known_assignments: Collection[str] = ()) -> Reading:
-        """Everything, or SourceError with the one reason. `known_assignments`: ids that the cluster's objects carry."""
+    async def read(
+        self,
+        known_assignments: Collection[str] = (),
+        known_definitions: Collection[str] = (),
+        *,
+        thorough: bool = False,
+    ) -> Reading:
+        """Everything, or SourceError with the one reason. The known ids are those that the cluster's objects carry.
+
+        `thorough` reads at once what could wait (the state's `presumed`), whatever number of requests that takes.
+        """
         before = self.client.requests
+        self.client.remaining.clear()
         try:
             async with self._in_time():
-                found, gone = await self._read(known_assignments)
-            state = build_state(((each.resource.id, each.resource) for each in found), self._cluster.id, gone)
+                limit = inf if thorough else before + self._settings.limits.requests
+                answers = await self._read(known_assignments, frozenset(map(fold, known_definitions)), limit)
+            state = answers.state(self._cluster.id)
         except InputError as exc:
             raise SourceError(f"{self._cluster.id}: Azure's answer cannot be used: {exc}") from exc
         return Reading(
             state=state,
-            documents=tuple(each.document for each in found if each.document is not None),
+            documents=tuple(each.document for each in answers.found if each.document is not None),
             requests=self.client.requests - before,
             remaining_reads=dict(self.client.remaining),
+            lacks=tuple(answers.lacks(state)),
         )
 
     async def policy_states(self) -> Sequence[Any]:
@@ -122,29 +177,60 @@ class ArmReader:
                 yield
         except TimeoutError as exc:
             raise SourceError(
-                f"{self._cluster.id}: Azure was not read within {limit:g} s: look for throttling, or allow more time"
+                f"{self._cluster.id}: reading Azure took more than {limit:g} s: look for throttling, or allow more time"
             ) from exc
 
-    async def _read(self, known_assignments: Collection[str]) -> tuple[list[Fetched], frozenset[str]]:
+    async def _read(self, known_assignments: Collection[str], running: frozenset[str], limit: float) -> _Answers:
+        """All that there is; what can wait is read while fewer than `limit` requests were ever made."""
         cluster, listed, exemptions = await self.client.together((self._resource, self._assignments, self._exemptions))
-        gone = await self._gone(known_assignments, listed)
-        assignments = [each.resource for each in listed if isinstance(each.resource, Assignment)]
-        ancestors = await self._ancestors(assignments)
+        missing = await self._missing(known_assignments, listed)
+        assignments = _assignments_of(listed)
+        enrollments = await self._enrollments(assignments)
+        needs_groups = _needs_groups(assignments, _assignments_of(_shown(missing)))
+        ancestors = await self._ancestors() if needs_groups else []
+        gone = await self._gone(missing, assignments, ancestors)
         initiatives = await self._initiatives.bring(
             Wanted(each.definition_id, version) for each in assignments for version in _versions(each)
         )
-        references = _references(initiatives)
+        references = _references(initiatives.found)
         definitions = await self._definitions.bring(
-            wanted for each in assignments for wanted in _wanted_definitions(each, references)
+            (wanted for each in assignments for wanted in _wanted_definitions(each, references)),
+            limit=limit,
+            running=running,
         )
-        return sorted([*cluster, *ancestors, *listed, *exemptions, *initiatives, *definitions], key=_order), gone
+        containers = await self._containers([*initiatives.found, *definitions.found])
+        enrolled = [] if isinstance(enrollments, NoEnrollments) else enrollments
+        found = [*cluster, *ancestors, *listed, *exemptions, *enrolled, *initiatives.found, *definitions.found]
+        found += containers
+        return _Answers(
+            found=sorted(found, key=_order),
+            gone=gone,
+            no_enrollments=enrollments if isinstance(enrollments, NoEnrollments) else None,
+            needs_groups=needs_groups,
+            presumed=definitions.presumed,
+        )
 
-    async def _ancestors(self, assignments: Iterable[Assignment]) -> list[Fetched]:
-        """What tells the groups above, where an assignment excludes one: nothing else depends on them."""
-        if not any(fold(scope).startswith(MANAGEMENT_GROUPS) for each in assignments for scope in each.not_scopes):
-            return []
+    async def _ancestors(self) -> list[Fetched]:
+        """What tells the management groups above the cluster; nothing where Azure does not show them."""
         found = await find_ancestors(self.client, self._cluster.id, self._settings.api_versions.management_groups)
         return [] if found is None else [fetched(found)]
+
+    async def _containers(self, found: Iterable[Fetched]) -> list[Fetched]:
+        """The resource group and the subscription of the cluster, each where a rule or a mapping asks for it."""
+        parts, versions = self._cluster.id.split("/"), self._settings.api_versions
+        asked = {
+            "resourceGroup": ("/".join(parts[:5]), versions.resource_groups),
+            "subscription": ("/".join(parts[:3]), versions.subscriptions),
+        }
+        texts = [json.dumps(each) for each in _expressions(found)]
+        used = [name for name in asked if any(map(calls(name).search, texts))]
+        return await self.client.together(partial(self._container, *asked[name]) for name in used)
+
+    async def _container(self, resource_id: str, api_version: str) -> Fetched:
+        try:
+            return fetched(await self.client.get(resource_id, {"api-version": api_version}))
+        except ArmRefusal as refusal:
+            return Fetched(Unreadable(resource_id, str(bearable(refusal))), None)
 
     async def _resource(self) -> list[Fetched]:
         versions = self._settings.api_versions
@@ -161,47 +247,86 @@ class ArmReader:
         query = {"api-version": self._settings.api_versions.exemptions, "$filter": _AT_SCOPE}
         return await self._list("policyExemptions", query)
 
+    async def _enrollments(self, assignments: Iterable[Assignment]) -> list[Fetched] | NoEnrollments:
+        """The enrollments that hold for the cluster, or why there are none to be had; asked for where it matters."""
+        if not any(each.enforcement_mode.casefold() == _ENROLL for each in assignments):
+            return []
+        query = {"api-version": self._settings.api_versions.enrollments, "$filter": _AT_SCOPE}
+        try:
+            return await self._list("policyEnrollments", query)
+        except ArmRefusal as refusal:
+            if refusal.passes or refusal.status == HTTPStatus.UNAUTHORIZED:
+                raise
+            return NoEnrollments(str(refusal), refused=refusal.status == HTTPStatus.FORBIDDEN)
+
     async def _list(self, collection: str, query: Mapping[str, str]) -> list[Fetched]:
         path = f"{self._cluster.id}/providers/Microsoft.Authorization/{collection}"
-        return [fetched(each) for each in await self.client.list(path, query)]
+        found = await self.client.list(path, query)
+        if not found:
+            await check_empty(self.client, self._cluster.id, collection, query["api-version"])
+        return [fetched(each) for each in found]
 
-    async def _gone(self, known: Collection[str], listed: Iterable[Fetched]) -> frozenset[str]:
-        """The folded ids of known assignments that Azure itself says no longer apply: docs/design.md (Safety stop)."""
-        missing = worth_asking(known, {fold(each.resource.id) for each in listed}, self._cluster.id)
-        proofs = await self.client.together(partial(self._is_gone, each) for each in missing.values())
-        return frozenset(key for key, proven in zip(missing, proofs, strict=True) if proven)
+    async def _missing(self, known: Collection[str], listed: Iterable[Fetched]) -> dict[str, Fetched | Fate]:
+        """Known assignments that the list lacks, by folded id: what their own GET shows, or what its refusal proves."""
+        asked = worth_asking(known, {fold(each.resource.id) for each in listed}, self._cluster.id)
+        answers = await self.client.together(partial(self._ask, each) for each in asked.values())
+        return dict(zip(asked, answers, strict=True))
 
-    async def _is_gone(self, assignment_id: str) -> bool:
-        """Whether an assignment that the listing lacks is proven not to apply to the cluster any more.
-
-        404 of its own GET proves it, no other refusal does. One that still exists is asked for by its definition: if
-        Azure lists it for the cluster then, the listing was not whole, else it moved out of the cluster's way. 403 is
-        no error: whoever may read the cluster alone sees what a management group assigns, but not that it went; the
-        deletion is left to the safety stop.
-        """
+    async def _ask(self, assignment_id: str) -> Fetched | Fate:
         try:
-            document = await self.client.get(assignment_id, {"api-version": self._query["api-version"]})
+            return fetched(await self.client.get(assignment_id, {"api-version": self._query["api-version"]}))
         except ArmRefusal as refusal:
-            # Throttled, down or without a good token, Azure is not read whole; all else about one id is no proof.
-            of_all = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
-            if refusal.status in of_all or refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise
-            return refusal.status == HTTPStatus.NOT_FOUND
-        found = fetched(document).resource
-        if not isinstance(found, Assignment):
-            return False  # of which definition it is cannot be read, so it cannot be asked for by that
-        if fold(assignment_id) in await self._ids_by_definition(found.definition_id):
-            raise SourceError(
-                f"{self._cluster.id}: the list of assignments lacks {assignment_id}, which still applies:"
-                " it is not whole, the next poll tries again"
-            )
-        return True
+            return fate_by_refusal(refusal)
 
-    async def _ids_by_definition(self, definition_id: str) -> set[str]:
-        """The folded ids of all assignments of a definition that apply to the cluster."""
-        quoted = definition_id.replace("'", "''")
-        query = {**self._query, "$filter": f"policyDefinitionId eq '{quoted}'"}
-        return {fold(each.resource.id) for each in await self._list("policyAssignments", query)}
+    async def _gone(
+        self, missing: Mapping[str, Fetched | Fate], listed: Iterable[Assignment], ancestors: Iterable[Fetched]
+    ) -> frozenset[str]:
+        """The folded ids of known assignments that Azure itself says no longer apply: docs/design.md (Safety stop)."""
+        subscriptions = [each.resource for each in ancestors if isinstance(each.resource, Subscription)]
+        judge = partial(self._fate, groups_above(self._cluster, subscriptions, listed))
+        fates = await self.client.together(partial(judge, each) for each in missing.values())
+        return frozenset(key for key, fate in zip(missing, fates, strict=True) if fate in (Fate.DELETED, Fate.MOVED))
+
+    async def _fate(self, groups: frozenset[str] | None, answer: Fetched | Fate) -> Fate:
+        """What Azure proves of an assignment that the list lacks.
+
+        SourceError where it applies: the list is not whole then, and what else it lacks is not known.
+        """
+        if isinstance(answer, Fate):
+            return answer
+        found = answer.resource
+        if not isinstance(found, Assignment):
+            return Fate.UNPROVEN
+        fate = fate_by_scopes(found, self._cluster.id, groups)
+        # Where its place is not known, Azure may still list it for the cluster when it is asked for by its definition.
+        if fate is Fate.APPLIES or (fate is Fate.UNPROVEN and await self._is_listed(found)):
+            raise SourceError(
+                f"{self._cluster.id}: the list of assignments lacks {found.id}, which still applies:"
+                " it is incomplete; the next poll tries again"
+            )
+        return fate
+
+    async def _is_listed(self, assignment: Assignment) -> bool:
+        """Whether it is among the assignments of its definition that apply to the cluster."""
+        quoted = assignment.definition_id.replace("'", "''")
+        path = f"{self._cluster.id}/providers/Microsoft.Authorization/policyAssignments"
+        found = await self.client.list(path, {**self._query, "$filter": f"policyDefinitionId eq '{quoted}'"})
+        return fold(assignment.id) in {fold(str(each.get("id"))) for each in found}
+
+
+def _needs_groups(listed: Iterable[Assignment], missing: Iterable[Assignment]) -> bool:
+    """Whether anything depends on the groups above: one is excluded, or one that the list lacks is assigned to one."""
+    scopes = [scope for each in (*listed, *missing) for scope in each.not_scopes]
+    scopes += [each.scope for each in missing]
+    return any(fold(scope).startswith(MANAGEMENT_GROUPS) for scope in scopes)
+
+
+def _assignments_of(found: Iterable[Fetched]) -> list[Assignment]:
+    return [each.resource for each in found if isinstance(each.resource, Assignment)]
+
+
+def _shown(missing: Mapping[str, Fetched | Fate]) -> Iterator[Fetched]:
+    yield from (each for each in missing.values() if isinstance(each, Fetched))
 
 
 def _versions(assignment: Assignment) -> Iterator[str]:
@@ -251,6 +376,16 @@ def _may_select(override: Override, reference_id: str) -> bool:
         if selector.not_in is not None and member in map(str.casefold, selector.not_in):
             return False
     return True
+
+
+def _expressions(found: Iterable[Fetched]) -> Iterator[Any]:
+    """Where a policy for clusters may have expressions: rules, and what initiatives make of their parameters."""
+    for each in found:
+        match each.resource:
+            case PolicyDefinition() as definition if definition.for_clusters:
+                yield definition.rule
+            case Initiative() as initiative:
+                yield [reference.parameters for reference in initiative.references]
 
 
 def _order(found: Fetched) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from azure.core.exceptions import AzureError, HttpResponseError
@@ -23,6 +23,7 @@ from azure.mgmt.policyinsights.models import QueryOptions
 from azure.mgmt.resource.policy.aio import PolicyClient
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
 
+from controller.azure.links import at_endpoint
 from controller.bounded_json import read_json
 from controller.errors import InputError, SourceError
 
@@ -56,20 +57,62 @@ _RETRIED: Final = frozenset(
 )
 _REMAINING: Final = "x-ms-ratelimit-remaining-"
 _LONGEST_REASON: Final = 300
+_FAILURE_CAUSE: Final = "x-ms-failure-cause"
+_API_VERSION_CODES: Final = frozenset(
+    {"invalidapiversionparameter", "missingapiversionparameter", "noregisteredproviderfound", "invalidresourcetype"}
+)
+# What reading takes where the type's own `read` is not it: Reader has no actions, and states are asked for by POST.
+_STATES: Final = "Microsoft.PolicyInsights/policyStates"
+_ROLES: Final = {_STATES: f"a role with {_STATES}/queryResults/read and {_STATES}/queryResults/action"}
+# By the last type in a path, folded: which api-version it is asked with, as --api-version names them.
+_API_VERSION_NAMES: Final = {
+    "policyassignments": "policy",
+    "policydefinitions": "policy",
+    "policysetdefinitions": "policy",
+    "policyexemptions": "exemptions",
+    "policyenrollments": "enrollments",
+    "policystates": "policy-states",
+    "managedclusters": "managed-clusters",
+    "connectedclusters": "connected-clusters",
+    "getentities": "management-groups",
+    "resourcegroups": "resource-groups",
+    "subscriptions": "subscriptions",
+}
 
 
 class ArmRefusal(SourceError):  # noqa: N818 - a refusal is an answer, not a fault of ours
-    """ARM answered with an error status; a 403 or 404 of a definition need not end the whole read."""
+    """ARM answered with an error status. `code` is the error's code, empty where the body tells none.
 
-    def __init__(self, message: str, *, status: int) -> None:
+    `by_gateway` says that the answer is not the service's own; `passes` that asking again later can help.
+    """
+
+    def __init__(self, message: str, *, status: int, code: str = "", by_gateway: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
+        self.by_gateway = by_gateway
+
+    @property
+    def passes(self) -> bool:
+        """Whether it is likely to pass by itself."""
+        return _passes(self.status)
+
+    @property
+    def about_api_version(self) -> bool:
+        """Whether it is the api-version that this cloud does not have: no answer about the thing asked for at all."""
+        return self.code.casefold() in _API_VERSION_CODES
+
+    def because(self, what: str) -> ArmRefusal:
+        """The same refusal, told as the reason of something else."""
+        return ArmRefusal(f"{what}: {self}", status=self.status, code=self.code, by_gateway=self.by_gateway)
 
 
 class ArmClient:
-    """Reads ARM as one identity; an async context manager. `requests` and `remaining` tell what it has used up.
+    """Reads ARM as one identity; an async context manager. `requests` counts what it has sent.
 
-    `renew` makes the credential anew: after a 401 it would give the token that it keeps until that expires.
+    `remaining` is the least that each bucket of ARM's was told to hold, since it was last cleared.
+
+    `renew` creates the credential again: after a 401 the old one would return its cached token until that expires.
     """
 
     def __init__(
@@ -144,15 +187,17 @@ class ArmClient:
         """The JSON object at `path`; ArmRefusal for an error status, SourceError for no answer or a malformed one."""
         return await self._answer(path, self._fetch(path, _url(path, query), "GET"))
 
-    async def list(self, path: str, query: Mapping[str, str], *, method: str = "GET") -> list[Document]:
+    async def list(
+        self, path: str, query: Mapping[str, str], *, method: str = "GET", headers: Mapping[str, str] | None = None
+    ) -> list[Document]:
         """Every entry of every page at `path`; a page that is missing or malformed is an error, never the end."""
         found: list[Document] = []
         url, seen = _url(path, query), set[str]()
         while url:
             if url in seen:
-                raise SourceError(f"{path}: a page leads back to one before it, so the answer is not whole")
+                raise SourceError(f"{path}: a page links back to an earlier one, so the answer is not complete")
             seen.add(url)
-            page = await self._answer(path, self._fetch(path, url, method))
+            page = await self._answer(path, self._fetch(path, url, method, headers))
             found += _entries(path, page)
             url = _next_page(path, page)
         return found
@@ -176,32 +221,35 @@ class ArmClient:
         path = f"{resource_id}/providers/Microsoft.PolicyInsights/policyStates"
         return await self._answer(path, _collected(states))
 
-    async def _fetch(self, path: str, url: str, method: str) -> Document:
-        response = await self._policy.send_request(HttpRequest(method, url), **self._patience)
+    async def _fetch(self, path: str, url: str, method: str, headers: Mapping[str, str] | None = None) -> Document:
+        request = HttpRequest(method, url, headers=dict(headers or {}))
+        response = await self._policy.send_request(request, **self._patience)
         if response.status_code != HTTPStatus.OK:  # an empty answer is none either
             raise HttpResponseError(response=response)
         document = read_json(response.content)
         if not isinstance(document, dict):
-            raise SourceError(f"{path}: the answer is no JSON object")
+            raise SourceError(f"{path}: the answer is not a JSON object")
         return document
 
     async def _answer(self, path: str, call: Awaitable[_Answer]) -> _Answer:
         try:
             return await call
         except _NoTokenError as exc:
-            reason = f"no token could be had for {self._endpoint}: {_one_line(exc)}; check the credential's settings"
+            reason = (
+                f"no token from the credential for {self._endpoint}: {_one_line(exc)}; check the credential's settings"
+            )
             raise SourceError(reason) from exc.__cause__
         except HttpResponseError as exc:
             status = exc.status_code or 0
             if status < HTTPStatus.MULTIPLE_CHOICES:  # cut off, or no JSON
                 raise self._not_whole(path, exc) from exc
-            raise _refusal(path, status, _one_line(exc)) from exc
+            raise _refusal(path, status, exc) from exc
         except (AzureError, ValueError, RecursionError) as exc:  # the last for JSON nested without end
             raise self._not_whole(path, exc) from exc
 
     def _not_whole(self, path: str, error: Exception) -> SourceError:
         return SourceError(
-            f"{path}: no whole answer from {self._endpoint}: {_one_line(error)}; the next poll tries again"
+            f"{path}: no complete answer from {self._endpoint}: {_one_line(error)}; the next poll tries again"
         )
 
     def _count(self, headers: Mapping[str, str] | None) -> None:
@@ -210,7 +258,8 @@ class ArmClient:
             return
         for name, value in headers.items():
             if name.lower().startswith(_REMAINING) and value.isdecimal():
-                self.remaining[name.lower().removeprefix(_REMAINING)] = int(value)
+                bucket = name.lower().removeprefix(_REMAINING)
+                self.remaining[bucket] = min(int(value), self.remaining.get(bucket, int(value)))
 
 
 class _NoTokenError(Exception):
@@ -218,7 +267,7 @@ class _NoTokenError(Exception):
 
 
 class _Tokens:
-    """A credential whose failures can be told from ARM's; azure-identity has retried by itself by then."""
+    """A credential whose failures are distinct from ARM's; azure-identity has already retried them."""
 
     def __init__(self, credential: AsyncTokenCredential, renew: Callable[[], AsyncTokenCredential] | None) -> None:
         self.renewed = 0
@@ -268,16 +317,15 @@ class _SecondToken(_Policy):
 
 
 class _Gate(_Policy):
-    """Lets requests out to one endpoint only, for they carry a token, and a link or a redirect may lead anywhere."""
+    """Sends every request to the endpoint, for it carries a token, and a link or a redirect may lead anywhere."""
 
     def __init__(self, endpoint: str, count: Callable[[Mapping[str, str] | None], None]) -> None:
         super().__init__()
-        self._home = urlsplit(endpoint)[:2]
+        self._endpoint = endpoint
         self._count = count
 
     async def send(self, request: _Request) -> _Response:
-        if urlsplit(request.http_request.url)[:2] != self._home:
-            raise ValueError(f"a link leads away, to {urlsplit(request.http_request.url).netloc}")
+        request.http_request.url = at_endpoint(request.http_request.url, self._endpoint)
         self._count(None)
         response = await self.next.send(request)
         self._count(response.http_response.headers)
@@ -298,7 +346,7 @@ class _Retries(AsyncRetryPolicy[HttpRequest, AsyncHttpResponse]):
         return bool(settings["total"]) and response.http_response.status_code in _RETRIED
 
     async def sleep(self, settings: dict[str, Any], transport: Any, response: Any = None) -> None:  # noqa: ARG002
-        """Waits as long as the answer asks, at most the cap, else ever longer."""
+        """Waits as long as the answer asks, up to the cap, or otherwise longer each time."""
         wait = self._asked_wait(response)
         pause = self.get_backoff_time(settings) if wait is None else wait
         if pause > 0:
@@ -307,7 +355,7 @@ class _Retries(AsyncRetryPolicy[HttpRequest, AsyncHttpResponse]):
     def _asked_wait(self, response: Any) -> float | None:
         try:
             return None if response is None else self.get_retry_after(response)
-        except (ValueError, TypeError, OverflowError):  # a Retry-After that says nothing
+        except (ValueError, TypeError, OverflowError):  # a Retry-After that is not valid
             return None
 
 
@@ -332,14 +380,14 @@ def _url(path: str, query: Mapping[str, str]) -> str:
 def _entries(path: str, page: Document) -> list[Document]:
     entries = page.get("value")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise SourceError(f"{path}: a page has no list of objects in `value`, so the answer is not whole")
+        raise SourceError(f"{path}: a page has no list of objects in `value`, so the answer is not complete")
     return entries
 
 
 def _next_page(path: str, page: Document) -> str:
     link = page.get("nextLink")
     if link is not None and not isinstance(link, str):
-        raise SourceError(f"{path}: a page's nextLink is no text, so the answer is not whole")
+        raise SourceError(f"{path}: a page's nextLink is not a string, so the answer is not complete")
     # The SDK takes braces in a URL for its own placeholders.
     return (link or "").replace("{", "%7B").replace("}", "%7D")
 
@@ -356,29 +404,61 @@ async def _collected(entries: AsyncIterable[_Answer]) -> Sequence[_Answer]:
         raise ValueError("a page has no list in `value`") from exc
 
 
-def _refusal(path: str, status: int, said: str) -> ArmRefusal:
-    scope, right = _needed_right(path)
+def _refusal(path: str, status: int, error: HttpResponseError) -> ArmRefusal:
+    code = (error.error.code if error.error else "") or ""
+    # A proxy's page says nothing that is not in its status.
+    said = _one_line(error) if code else _phrase(status)
+    headers: Mapping[str, str] = getattr(error.response, "headers", {})
+    return ArmRefusal(
+        f"{path}: Azure answered {status}: {said}; {_advice(path, status, code)}",
+        status=status,
+        code=code,
+        by_gateway=headers.get(_FAILURE_CAUSE, "").casefold() == "gateway",
+    )
+
+
+def _passes(status: int) -> bool:
+    return status in _RETRIED or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "a status that HTTP does not name"
+
+
+def _advice(path: str, status: int, code: str) -> str:
+    """What to do about a refusal: wait where it passes, and otherwise what has to be mended for it to end."""
+    scope, kind = _scope_and_type(path)
+    if code.casefold() in _API_VERSION_CODES:
+        name = _API_VERSION_NAMES.get(kind.rpartition("/")[2].casefold(), "NAME")
+        return f"this does not pass by itself: set --api-version {name}=VERSION to one that this cloud has"
     match status:
         case HTTPStatus.UNAUTHORIZED:
-            advice = "the credential is not accepted there: check its tenant, client and cloud"
+            return "the credential is not accepted there: check its tenant, client and cloud"
         case HTTPStatus.FORBIDDEN:
-            advice = f"grant its identity Reader, or a role with {right}, at {scope}"
-        case HTTPStatus.NOT_FOUND:
-            advice = "check the id"
+            role = _ROLES.get(kind) or f"Reader, or a role with {kind}/read"
+            return f"this does not pass by itself: grant its identity {role}, at {scope}"
         case HTTPStatus.TOO_MANY_REQUESTS:
-            advice = "Azure is throttling: poll less often"
+            return "Azure is throttling: poll less often"
+        case _ if _passes(status):
+            return "the next poll tries again"
         case _:
-            advice = "the next poll tries again"
-    return ArmRefusal(f"{path}: Azure answered {status}: {said}; {advice}", status=status)
+            return "this does not pass by itself: check the id"
 
 
-def _needed_right(path: str) -> tuple[str, str]:
-    """The scope and the action that reading `path` takes: `…/providers/NAMESPACE/TYPE[/NAME]` below the scope."""
-    scope, _, rest = path.rpartition("/providers/")
-    segments = rest.split("/")
-    action = "/".join([*segments[:2], "read"])
-    own = segments[0] in {"Microsoft.Authorization", "Microsoft.PolicyInsights"}
-    return (scope or "the tenant") if own else path, action
+def _scope_and_type(path: str) -> tuple[str, str]:
+    """Where a right to read `path` is granted, and of which type: `SCOPE/providers/NAMESPACE/TYPE[/NAME]`.
+
+    A subscription and a resource group are of no provider in their ids, and of Microsoft.Resources in actions.
+    """
+    scope, provider, rest = path.rpartition("/providers/")
+    if not provider:
+        return path, "/".join(["Microsoft.Resources", *path.strip("/").split("/")[::2]])
+    namespace, *segments = rest.split("/")
+    own = namespace in {"Microsoft.Authorization", "Microsoft.PolicyInsights"}
+    return (scope or "the tenant") if own else path, "/".join([namespace, *segments[:1]])
 
 
 def _one_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Where each Azure cloud answers and whom it trusts, so that one setting moves the reader to a sovereign cloud.
+"""The addresses and token issuers of each Azure cloud, so that one setting moves the reader to a sovereign cloud.
 
 Plain values: nothing of the SDK is imported here, for a snapshot needs none of it.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class CloudName(StrEnum):
-    """The clouds that a setting can name; `custom` needs its addresses beside it."""
+    """The clouds that a setting can name; `custom` needs its addresses as well."""
 
     PUBLIC = "public"
     US_GOVERNMENT = "usgovernment"
@@ -28,7 +28,7 @@ class CloudName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """A cloud's addresses: ARM, the scope that tokens are asked for, who issues them, and a CA file if not public."""
+    """A cloud's addresses: ARM, the scope of tokens, their issuer, and a CA file if it is not public."""
 
     endpoint: str
     token_scope: str

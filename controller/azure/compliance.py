@@ -1,4 +1,4 @@
-"""What Azure holds about the cluster's compliance, so that it can be compared with what Gatekeeper found itself."""
+"""The compliance that Azure has for the cluster, to be compared with what Gatekeeper's audit found."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ if TYPE_CHECKING:
 _NON_COMPLIANT: Final = "noncompliant"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Component:
-    """A Kubernetes object as Azure names it."""
+    """A Kubernetes object as Azure names it: `id` is `namespace/name`, or the name alone of a cluster-scoped one.
+
+    `namespace` is empty for a cluster-scoped object, and None where the id does not tell it. The kind's case is Azure's
+    own, `pod` as well as `Pod`. Source of the form: Component Policy States - List Query Results For Resource
+    (REST API of Microsoft.PolicyInsights, 2022-04-01).
+    """
 
     id: str
     type: str
+    namespace: str | None
     name: str
 
 
@@ -54,7 +60,9 @@ def _member(state: Any) -> MemberCompliance:
         definition_id=state.policy_definition_id or "",
         compliant={"compliant": True, _NON_COMPLIANT: False}.get(told.casefold()),
         state=told,
-        components=tuple(sorted(_at_fault(state.components or ()))) if told.casefold() == _NON_COMPLIANT else (),
+        components=tuple(sorted(_at_fault(state.components or ()), key=_by_id))
+        if told.casefold() == _NON_COMPLIANT
+        else (),
     )
 
 
@@ -62,7 +70,25 @@ def _at_fault(components: Iterable[Any]) -> Iterable[Component]:
     """The components that are not compliant; one without a state of its own shares its member's."""
     for each in components:
         if (each.compliance_state or _NON_COMPLIANT).casefold() == _NON_COMPLIANT:
-            yield Component(each.id or "", each.type or "", each.name or "")
+            yield _component(each)
+
+
+def _component(told: Any) -> Component:
+    """From the SDK's ComponentStateDetails; newer answers spell its fields with `component` before them."""
+    more = told.additional_properties or {}
+    identity, kind, name = (
+        str(value or more.get(f"component{key}") or "")
+        for key, value in (("Id", told.id), ("Type", told.type), ("Name", told.name))
+    )
+    namespace, slash, last = identity.partition("/")
+    if not slash:
+        namespace, last = "", identity
+    placed = bool(last) and "/" not in last and bool(namespace) is bool(slash)
+    return Component(identity, kind, namespace if placed else None, (last if placed else name or identity))
+
+
+def _by_id(component: Component) -> tuple[str, str]:
+    return component.id, component.type
 
 
 def _order(member: MemberCompliance) -> tuple[str, str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -37,9 +38,25 @@ def _folded(letter: str) -> str:
 
 
 def contains(scope: str, resource_id: str) -> bool:
-    """Whether `scope` is `resource_id` or stands above it, by whole segments, case-insensitively."""
+    """Whether `scope` is `resource_id` or above it, by whole segments, case-insensitively."""
     above, below = fold(scope), fold(resource_id)
     return below == above or below.startswith(above + "/")
+
+
+def stands_above(scope: str, resource_id: str, groups: frozenset[str] | None) -> bool | None:
+    """Whether a scope is the resource's or above it; None where that takes `groups`, its management groups, unknown."""
+    if contains(scope, resource_id):
+        return True
+    folded = fold(scope)
+    if not folded.startswith(MANAGEMENT_GROUPS):
+        return False
+    return None if groups is None else folded in groups
+
+
+@lru_cache
+def calls(function: str) -> re.Pattern[str]:
+    """Finds calls of a function in JSON text: a line break or a tab before the bracket is spelled with a backslash."""
+    return re.compile(rf"{function}(?:\s|\\[tnr])*\(", re.IGNORECASE)
 
 
 class VersionKind(StrEnum):
@@ -140,6 +157,11 @@ class PolicyDefinition:
     description: str = ""
     built_in: bool = False
 
+    @property
+    def for_clusters(self) -> bool:
+        """Whether its mode is the one that is for the objects in a cluster."""
+        return self.mode.casefold() == DATA_MODE.casefold()
+
 
 @dataclass(frozen=True, slots=True)
 class DefinitionReference:
@@ -183,16 +205,20 @@ class EnforcementMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """One selector expression: `kind` is in (or not in) the listed values; exactly one of the two is given."""
+    """One selector expression: `kind` is in (or not in) the listed values; exactly one of the two is given.
+
+    A rollout has `progress` in place of both: the percentage of resources that it has reached.
+    """
 
     kind: str
     within: tuple[str, ...] | None = None
     not_in: tuple[str, ...] | None = None
+    progress: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceSelector:
-    """A named group of selectors, all of which must hold; groups are alternatives."""
+    """A named group of selectors. All of them must hold; groups are alternatives."""
 
     name: str
     selectors: tuple[Selector, ...]
@@ -224,6 +250,7 @@ class Assignment:
     overrides: tuple[Override, ...] = ()
     resource_selectors: tuple[ResourceSelector, ...] = ()
     is_initiative: bool = False
+    instance_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +268,27 @@ class Exemption:
 
 
 @dataclass(frozen=True, slots=True)
+class Enrollment:
+    """Has an assignment whose mode is Enroll enforced at a scope; it is for the assignment of that very instance id."""
+
+    id: str
+    scope: str
+    assignment_id: str
+    instance_id: str
+    resource_selectors: tuple[ResourceSelector, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NoEnrollments:
+    """Why enrollments could not be read. `refused`: there may be some; otherwise this cloud does not have them."""
+
+    reason: str
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterResource:
-    """The cluster as ARM knows it. `document` is None when only its id is known: other fields cannot be told then."""
+    """The cluster as ARM knows it. `document` is None when only its id is known: then other fields are unknown."""
 
     id: str
     type: str
@@ -252,15 +298,28 @@ class ClusterResource:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A subscription; `above` are the folded ids of all management groups above it, None where not all are told."""
+    """A subscription; `above` are the folded ids of all management groups above it, None where not all are known."""
 
     id: str
     above: frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True)
+class Container:
+    """A resource group or a subscription as ARM tells it: what resourceGroup() and subscription() yield in a rule."""
+
+    id: str
+    document: Mapping[str, Json]
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is a resource group."""
+        return "/resourcegroups/" in fold(self.id)
+
+
+@dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A resource that was there but does not parse: whatever depends on it is Unresolved, the rest goes on.
+    """A resource that is there but does not parse, or may not be read: what depends on it is Unresolved.
 
     `concerns` is the id of the assignment that a malformed exemption names, empty where even that cannot be read.
     """
@@ -271,11 +330,22 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True)
+class InUse:
+    """The assignments and definitions that the cluster's objects name, as they are spelled there."""
+
+    assignments: frozenset[str] = frozenset()
+    definitions: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class AzureState:
     """All that Azure, or a snapshot, says about one cluster. Complete: readers raise SourceError otherwise.
 
+    `presumed` holds the folded ids of built-in definitions that have yet to be read and are likely of another mode.
+    `resource_group` and `subscription` hold the cluster, None where no rule asks for them or they could not be read.
     `definitions` and `initiatives` map folded ids to every version at hand. `gone` holds the folded ids of assignments
-    whose own GET answered 404, which proves their deletion. `unreadable` maps folded ids to what is wrong with them.
+    that Azure proves deleted, or no longer assigned to the cluster. `unreadable` maps folded ids to
+    what is wrong with them.
     """
 
     cluster: ClusterResource
@@ -286,3 +356,7 @@ class AzureState:
     gone: frozenset[str] = frozenset()
     unreadable: Mapping[str, Unreadable] = field(default_factory=dict)
     management_groups: frozenset[str] | None = None
+    enrollments: tuple[Enrollment, ...] | NoEnrollments = ()
+    presumed: frozenset[str] = frozenset()
+    resource_group: Container | None = None
+    subscription: Container | None = None

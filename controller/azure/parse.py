@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import count
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from controller.azure.model import (
@@ -19,8 +21,10 @@ from controller.azure.model import (
     Assignment,
     AzureState,
     ClusterResource,
+    Container,
     DefinitionReference,
     EnforcementMode,
+    Enrollment,
     Exemption,
     Initiative,
     Override,
@@ -48,7 +52,15 @@ T = TypeVar("T")
 V = TypeVar("V", PolicyDefinition, Initiative)
 
 Resource: TypeAlias = (
-    Assignment | PolicyDefinition | Initiative | Exemption | ClusterResource | Subscription | Unreadable
+    Assignment
+    | PolicyDefinition
+    | Initiative
+    | Exemption
+    | Enrollment
+    | ClusterResource
+    | Subscription
+    | Container
+    | Unreadable
 )
 Located: TypeAlias = tuple[str, Resource]
 
@@ -58,9 +70,11 @@ _AUTHORIZATION: Final = "microsoft.authorization/"
 _DEFINITION: Final = f"{_AUTHORIZATION}policydefinitions"
 _INITIATIVE: Final = f"{_AUTHORIZATION}policysetdefinitions"
 _CLUSTER_TYPES: Final = {name.casefold(): name for name in CLUSTER_TYPES}
+_CONTAINER_TYPES: Final = frozenset({"microsoft.resources/subscriptions", "microsoft.resources/resourcegroups"})
 _CLUSTER_ID: Final = re.compile(
     r"/subscriptions/[^/]+/resourcegroups/[^/]+/providers/(?P<type>[^/]+/[^/]+)/(?P<name>[^/]+)", re.IGNORECASE
 )
+_CONTAINER_ID: Final = re.compile(r"/subscriptions/[^/]+(/resourcegroups/[^/]+)?", re.IGNORECASE)
 _PROVIDERS: Final = re.compile("/providers/", re.IGNORECASE)
 _VERSION_OF: Final = re.compile(r"(?P<head>.+)/versions/[^/]+/?", re.IGNORECASE | re.DOTALL)
 
@@ -95,6 +109,13 @@ class _Node:
             raise _Malformed(f"{self._at(key)} is missing")
         return value
 
+    def number(self, key: str) -> float | None:
+        """A number, None where absent."""
+        value = self.value.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise _Malformed(f"{self._at(key)} must be a number, is {_kind(value)}")
+        return value
+
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of strings, empty where absent."""
         return tuple(_string(item, f"{self._at(key)}[{index}]") for index, item in enumerate(self._list(key)))
@@ -110,7 +131,7 @@ class _Node:
         return [_Node(_object(item, place), place) for place, item in places]
 
     def children(self) -> Iterable[tuple[str, _Node]]:
-        """An object's members, each of which must be an object; names that differ in case alone are refused."""
+        """An object's members. Each must be an object; names that differ only in case are refused."""
         seen: dict[str, str] = {}
         for name, value in self.value.items():
             if seen.setdefault(name.casefold(), name) != name:
@@ -157,7 +178,7 @@ def _object(value: Json, path: str) -> Mapping[str, Json]:
 def parse_resource(document: Mapping[str, Json], place: str) -> Resource | None:
     """The typed resource, `Unreadable` where it is ours but malformed, None for a type that is not ours.
 
-    `place` says where the document is from, for messages. InputError where it cannot be told what it is: no type and
+    `place` says where the document is from, for messages. InputError where its kind is not known: no type and
     no id, or a type of ours without an id.
     """
     fault = _unusable(document)
@@ -165,10 +186,10 @@ def parse_resource(document: Mapping[str, Json], place: str) -> Resource | None:
     if not isinstance(resource_id, str | None) or not isinstance(resource_type, str | None):
         raise InputError(f"{place}: 'id' and 'type' must be strings")
     if not resource_id and not resource_type:
-        raise InputError(f"{place}: this is no ARM resource, it has neither 'id' nor 'type'")
+        raise InputError(f"{place}: this is not an ARM resource: it has neither 'id' nor 'type'")
     kind = (resource_type or type_of(resource_id or "")).casefold()
     parser = _PARSERS.get(kind)
-    if parser is None and kind not in _CLUSTER_TYPES:
+    if parser is None and kind not in _CLUSTER_TYPES and kind not in _CONTAINER_TYPES:
         return None
     if not resource_id or not resource_id.startswith("/"):
         raise InputError(f"{place}: {kind} needs its full resource id as 'id', it has {resource_id!r}")
@@ -176,6 +197,8 @@ def parse_resource(document: Mapping[str, Json], place: str) -> Resource | None:
         fault = fault or f"its id has characters that cannot be seen: {resource_id!a}"
     if fault:
         return _unreadable(resource_id, f"{place}: {fault}", document)
+    if kind in _CONTAINER_TYPES:
+        return Container(resource_id, document)
     if parser is None:
         return cluster_of(resource_id, document, place)
     try:
@@ -186,13 +209,15 @@ def parse_resource(document: Mapping[str, Json], place: str) -> Resource | None:
 
 def type_of(resource_id: str) -> str:
     """The resource type that an id spells, `Namespace/type[/subtype]`; empty where it spells none."""
+    if _CONTAINER_ID.fullmatch(resource_id.rstrip("/")):
+        return f"Microsoft.Resources/{resource_id.strip('/').split('/')[-2]}"
     above, *below = _PROVIDERS.split(resource_id)
     namespace, *rest = below[-1].strip("/").split("/") if below else [above]
     return "/".join((namespace, *rest[::2])) if below and rest else ""
 
 
 def _envelope(document: Mapping[str, Json]) -> _Node:
-    """The properties with name and type beside them, whichever of the two forms it is."""
+    """The properties together with name and type, in either of the two forms."""
     if "properties" not in document:
         return _Node(document, "")
     properties = _object(document["properties"], "properties")
@@ -200,7 +225,7 @@ def _envelope(document: Mapping[str, Json]) -> _Node:
 
 
 def _unreadable(resource_id: str, reason: str, document: Mapping[str, Json]) -> Unreadable:
-    """A version that does not parse spoils its definition; an exemption says whom it concerns, where it can."""
+    """A version that does not parse makes its definition unreadable; an exemption names its assignment, if it can."""
     properties = document.get("properties", document)
     named = properties.get("policyAssignmentId") if isinstance(properties, dict) else None
     concerns = named if isinstance(named, str) else ""
@@ -208,7 +233,7 @@ def _unreadable(resource_id: str, reason: str, document: Mapping[str, Json]) -> 
 
 
 def _unusable(document: Mapping[str, Json]) -> str:
-    """Why a document cannot be used at all: too deep, text that is no Unicode, a number that is none. Else empty."""
+    """Why a document cannot be used at all: too deep, not Unicode, or an invalid number. Else empty."""
     level: list[Json] = [dict(document)]
     for _ in range(DEEPEST_DOCUMENT):
         below: list[Json] = []
@@ -220,9 +245,9 @@ def _unusable(document: Mapping[str, Json]) -> str:
                 below += value
             elif isinstance(value, str):
                 if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-                    return f"the text {value[:60]!r} holds half a surrogate pair"
+                    return f"the text {value[:60]!r} contains half a surrogate pair"
             elif isinstance(value, float) and not math.isfinite(value):
-                return f"{value} is no JSON number"
+                return f"{value} is not a JSON number"
         if not below:
             return ""
         level = below
@@ -269,6 +294,7 @@ def _assignment(node: _Node, resource_id: str) -> Assignment:
         overrides=tuple(_override(each) for each in node.nodes("overrides")),
         resource_selectors=_resource_selectors(node),
         is_initiative=type_of(definition_id).casefold() == _INITIATIVE,
+        instance_id=node.text("instanceId"),
     )
 
 
@@ -277,7 +303,7 @@ def _definition_id(node: _Node) -> str:
     known = type_of(named).casefold() in (_DEFINITION, _INITIATIVE)
     if not known or not named.startswith("/") or not named.isprintable():
         place = f"{node.path}.policyDefinitionId"
-        raise _Malformed(f"{place} names no definition and no initiative: {named!r}")
+        raise _Malformed(f"{place} names neither a definition nor an initiative: {named!r}")
     return named
 
 
@@ -286,7 +312,7 @@ def _not_scopes(node: _Node) -> tuple[str, ...]:
     for scope in scopes:
         # An empty one would stand above everything.
         if not fold(scope).startswith("/"):
-            raise _Malformed(f"properties.notScopes must be resource ids, {scope!r} is none")
+            raise _Malformed(f"properties.notScopes must be resource ids; {scope!r} is not one")
     return scopes
 
 
@@ -319,6 +345,7 @@ def _selector(node: _Node) -> Selector:
         kind=node.required("kind"),
         within=None if node.raw("in") is None else node.texts("in"),
         not_in=None if node.raw("notIn") is None else node.texts("notIn"),
+        progress=node.number("progress"),
     )
 
 
@@ -336,6 +363,16 @@ def _exemption(node: _Node, resource_id: str) -> Exemption:
     )
 
 
+def _enrollment(node: _Node, resource_id: str) -> Enrollment:
+    return Enrollment(
+        id=resource_id,
+        scope=_scope("", resource_id),
+        assignment_id=node.required("policyAssignmentId"),
+        instance_id=node.required("policyAssignmentInstanceId"),
+        resource_selectors=_resource_selectors(node),
+    )
+
+
 def _moment(text: str) -> datetime:
     moment = parse_moment(text)
     if moment is None:
@@ -344,7 +381,7 @@ def _moment(text: str) -> datetime:
 
 
 def _version(node: _Node) -> Version | None:
-    """`properties.version`, else what the metadata says; None where neither tells."""
+    """`properties.version`, else the version in the metadata; None where neither has one."""
     spelled = node.text("version")
     if spelled:
         version = Version.parse(spelled)
@@ -353,7 +390,7 @@ def _version(node: _Node) -> Version | None:
         return version
     metadata = node.raw("metadata")
     noted = metadata.get("version") if isinstance(metadata, dict) else None
-    # Metadata is free text, so what is no version there says nothing.
+    # Metadata is free text, so something else than a version there is ignored.
     return Version.parse(noted) if isinstance(noted, str) else None
 
 
@@ -409,14 +446,28 @@ def _initiative(node: _Node, resource_id: str) -> Initiative:
 
 def _references(nodes: list[_Node]) -> tuple[DefinitionReference, ...]:
     references: list[DefinitionReference] = []
+    given = [node.text("policyDefinitionReferenceId") for node in nodes]
+    taken = {each.casefold() for each in given if each}
     seen: set[str] = set()
-    for node in nodes:
-        # Without its reference id it cannot be told which live objects are the member's: then no member is read.
-        reference_id = node.required("policyDefinitionReferenceId")
+    for node, told in zip(nodes, given, strict=True):
+        reference_id = told or _made_reference_id(node, taken)
         again = reference_id.casefold() in seen
         seen.add(reference_id.casefold())
         references.append(_reference(node, reference_id, again=again))
     return tuple(references)
+
+
+def _made_reference_id(node: _Node, taken: set[str]) -> str:
+    """The reference id of a member in a file of the old form, where they were optional; it is put among those taken.
+
+    Azure gives such a member a number as it stores the initiative, by a rule that is not published, and always answers
+    with it. Ours comes from the definition's name, so that it stays the same when members come and go.
+    """
+    name = _last(node.text("policyDefinitionId")) or "member"
+    numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    found = next(each for each in numbered if each.casefold() not in taken)
+    taken.add(found.casefold())
+    return found
 
 
 def _reference(node: _Node, reference_id: str, *, again: bool) -> DefinitionReference:
@@ -431,7 +482,7 @@ def _reference(node: _Node, reference_id: str, *, again: bool) -> DefinitionRefe
     except _Malformed as error:
         named = node.raw("policyDefinitionId")
         return DefinitionReference(named if isinstance(named, str) else "", reference_id, "", {}, fault=str(error))
-    fault = f"{node.path}.policyDefinitionReferenceId comes twice in the initiative" if again else ""
+    fault = f"{node.path}.policyDefinitionReferenceId appears twice in the initiative" if again else ""
     return replace(reference, fault=fault)
 
 
@@ -470,6 +521,7 @@ _PARSERS: Final[Mapping[str, Callable[[_Node, str], Resource]]] = {
     _INITIATIVE: _initiative,
     f"{_INITIATIVE}/versions": _initiative_version,
     f"{_AUTHORIZATION}policyexemptions": _exemption,
+    f"{_AUTHORIZATION}policyenrollments": _enrollment,
     "/subscriptions": _subscription,
 }
 
@@ -480,7 +532,9 @@ def cluster_of(cluster_id: str, document: Mapping[str, Json] | None = None, plac
     cluster_type = _CLUSTER_TYPES.get(found["type"].casefold()) if found else None
     if found is None or cluster_type is None:
         forms = " or ".join(f"/subscriptions/.../resourceGroups/.../providers/{name}/NAME" for name in CLUSTER_TYPES)
-        raise InputError(f"{f'{place}: ' if place else ''}{cluster_id!r} is no cluster's id, which reads {forms}")
+        raise InputError(
+            f"{f'{place}: ' if place else ''}{cluster_id!r} is not a cluster's id, which has the form {forms}"
+        )
     return ClusterResource(cluster_id.rstrip("/"), cluster_type, found["name"], document)
 
 
@@ -488,16 +542,17 @@ def cluster_of(cluster_id: str, document: Mapping[str, Json] | None = None, plac
 class _Shelf:
     """Parsed resources by what tells them apart, each with the place it came from, so that doubles are found."""
 
-    places: dict[tuple[str, str], tuple[str, Resource]] = field(default_factory=dict)
+    places: dict[tuple[type[Resource], str, str], tuple[str, Resource]] = field(default_factory=dict)
 
     def put(self, place: str, resource: Resource) -> None:
         """Keeps the resource; the same again is fine, another of the same id and version is an InputError."""
         version = getattr(resource, "version", None)
-        key = (fold(resource.id), "" if version is None else str(version))
+        # A subscription is told twice: by itself, and with the management groups above it.
+        key = (type(resource), fold(resource.id), "" if version is None else str(version))
         known = self.places.setdefault(key, (place, resource))
         if known[1] != resource:
             what = f"{resource.id} version {version}" if version else resource.id
-            raise InputError(f"{known[0]} and {place} both hold {what}, with different content: remove one of them")
+            raise InputError(f"{known[0]} and {place} both contain {what}, with different content: remove one of them")
 
     def of(self, kind: type[T]) -> list[T]:
         """Everything of one type, in the order it came."""
@@ -525,11 +580,18 @@ def build_state(resources: Iterable[Located], cluster_id: str | None, gone: froz
         exemptions=tuple(shelf.of(Exemption)),
         gone=gone,
         unreadable=unreadable,
-        management_groups=_groups_above(cluster, shelf.of(Subscription), assignments),
+        enrollments=tuple(shelf.of(Enrollment)),
+        resource_group=_holder(cluster, (each for each in shelf.of(Container) if each.is_group)),
+        subscription=_holder(cluster, (each for each in shelf.of(Container) if not each.is_group)),
+        management_groups=groups_above(cluster, shelf.of(Subscription), assignments),
     )
 
 
-def _groups_above(
+def _holder(cluster: ClusterResource, containers: Iterable[Container]) -> Container | None:
+    return next((each for each in containers if contains(each.id, cluster.id)), None)
+
+
+def groups_above(
     cluster: ClusterResource, subscriptions: Iterable[Subscription], assignments: Iterable[Assignment]
 ) -> frozenset[str] | None:
     """The management groups above the cluster; not believed where one that assigns to the cluster is not among them."""
@@ -555,7 +617,7 @@ def _choose_cluster(clusters: list[ClusterResource], cluster_id: str | None) -> 
         case [only]:
             return only
         case []:
-            raise InputError("no cluster is in the snapshot: say which one is meant with --cluster-id")
+            raise InputError("the snapshot has no cluster: name one with --cluster-id")
         case _:
             found = ", ".join(sorted(each.id for each in clusters))
-            raise InputError(f"several clusters are in the snapshot, choose one with --cluster-id: {found}")
+            raise InputError(f"the snapshot has several clusters: choose one with --cluster-id: {found}")

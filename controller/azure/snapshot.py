@@ -34,7 +34,7 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class _BadJsonError(ValueError):
-    """Python would read it, but it is no JSON that means one thing."""
+    """Python would read it, but as JSON it is ambiguous."""
 
 
 def read_snapshot(path: Path, cluster_id: str | None) -> AzureState:
@@ -70,7 +70,7 @@ def _resources(path: Path) -> Iterator[Located]:
 
 
 def _files(path: Path) -> list[Path]:
-    """The JSON files, sorted; InputError where they cannot be told."""
+    """The JSON files, sorted; InputError where the folder cannot be listed."""
     try:
         return _found(path)
     except OSError as error:
@@ -96,7 +96,7 @@ def _found(path: Path) -> list[Path]:
         files = (Path(folder, each) for each in names if each.endswith(".json") and not each.startswith("."))
         found += (each for each in files if each.is_file() or each.is_symlink())
     if not found:
-        raise InputError(f"{path}: there is no JSON file in it; a snapshot holds at least one")
+        raise InputError(f"{path}: there is no JSON file in it; a snapshot has at least one")
     return sorted(found)
 
 
@@ -128,11 +128,11 @@ def _items(content: Json, file: Path) -> list[Json] | None:
     if isinstance(content, list):
         return content
     if not isinstance(content, dict):
-        raise InputError(f"{file}: must hold an ARM resource, an array of them or a list response")
+        raise InputError(f"{file}: must contain an ARM resource, an array of them or a list response")
     if "value" not in content or content.keys() & {"id", "type"}:
         return None
     if content.get("nextLink"):
-        raise SourceError(f"{file}: is one page of several, it has a 'nextLink': save the complete list")
+        raise SourceError(f"{file}: is only one page of a list, because it has a 'nextLink': save the complete list")
     items = content["value"]
     if not isinstance(items, list):
         raise InputError(f"{file}: 'value' must be a list of ARM resources")
@@ -148,7 +148,7 @@ def _load(file: Path) -> Json:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{file}: line {line}: not UTF-8 (byte {error.start})") from error
     if not text.strip():
-        raise InputError(f"{file}: is empty; a snapshot's files hold JSON")
+        raise InputError(f"{file}: is empty; a snapshot's files contain JSON")
     try:
         loaded: Json = json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_no_number)
     except json.JSONDecodeError as error:
@@ -158,7 +158,7 @@ def _load(file: Path) -> Json:
     except _BadJsonError as error:
         raise InputError(f"{file}: {error}") from error
     except ValueError as error:
-        raise InputError(f"{file}: holds a number with too many digits") from error
+        raise InputError(f"{file}: contains a number with too many digits") from error
     return loaded
 
 
@@ -167,7 +167,7 @@ def _read(file: Path) -> bytes:
         found = file.stat()
         if not stat.S_ISREG(found.st_mode):
             # A link may lead to a pipe, whose other end would be waited for, or to a device that never ends.
-            raise InputError(f"{file}: leads to what is no file")
+            raise InputError(f"{file}: does not lead to a regular file")
         if found.st_size > LARGEST_FILE:
             raise InputError(f"{file}: is larger than {LARGEST_FILE >> 20} MiB; split it")
         return file.read_bytes()
@@ -179,12 +179,12 @@ def _without_doubles(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     content = dict(pairs)
     if len(content) != len(pairs):
         double = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise _BadJsonError(f"the key {double!r} comes twice in one object")
+        raise _BadJsonError(f"the key {double!r} appears twice in one object")
     return content
 
 
 def _no_number(text: str) -> NoReturn:
-    raise _BadJsonError(f"{text} is no JSON number")
+    raise _BadJsonError(f"{text} is not a JSON number")
 
 
 def write_snapshot(folder: Path, documents: Iterable[Mapping[str, Json]]) -> tuple[Path, ...]:
@@ -220,7 +220,9 @@ def _file_name(document: Mapping[str, Json]) -> Path:
     resource_id = str(document.get("id", ""))
     properties = document.get("properties")
     version = str(properties.get("version") or "") if isinstance(properties, dict) else ""
-    kind = (str(document.get("type") or "") or type_of(resource_id)).partition("/")[2]
+    # The type of what tells the management groups above a subscription has no namespace.
+    namespace, _, kind = (str(document.get("type") or "") or type_of(resource_id)).partition("/")
+    kind = kind if namespace else f"entities/{kind}" if kind else ""
     identity = f"{fold(resource_id)}\n{version.casefold()}"
     digits = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     # Lower case, for file systems that ignore it: an id in another case is the same resource and the same file.

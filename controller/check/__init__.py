@@ -1,1 +1,1 @@
-"""`azpolicy check`: what would become of manifests, told before they reach a cluster."""
+"""`azpolicy check`: judges manifests before they reach a cluster."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.errors import InputError
@@ -18,11 +20,13 @@ from controller.gatekeeper.model import Role
 from controller.gatekeeper.syncset import SyncDataError, required_data
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from controller.gatekeeper.model import DesiredObject
 
-UID: Final = "azpolicy-check-"
+# How gator names a template or constraint that it does not take; it then judges nothing at all.
+_REFUSED: Final = re.compile(r'adding (template|constraint) "([^"]+)": (.*)', re.DOTALL)
+_LARGEST_EXACT: Final = 2**53  # beyond it gator rounds a whole number, as Kubernetes' own parser does
 _SHARE: Final = 100  # objects, below which starting another process costs more than it saves
 _MAX_PROCESSES: Final = 8
 _ANY: Final = "*"
@@ -35,32 +39,98 @@ def find_gator(named: str) -> str:
     found = shutil.which(named)
     if found is None:
         raise InputError(
-            f"{named} is not to be found: install gator from Gatekeeper's releases, or name it with --gator PATH"
+            f"{named} was not found: install gator from Gatekeeper's releases, or name it with --gator PATH"
         )
     return found
 
 
-def ask(
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A template or constraint that gator does not take, as Gatekeeper would not, and why."""
+
+    policy: DesiredObject
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """gator's results by the policies that it takes, and the policies that it does not."""
+
+    results: tuple[Mapping[str, Any], ...]
+    refusals: tuple[Refusal, ...]
+
+
+class _RefusedError(Exception):
+    """gator took something that it was given for none of its kind."""
+
+    def __init__(self, role: str, name: str, reason: str) -> None:
+        super().__init__(reason)
+        self.role = Role.TEMPLATE if role == "template" else Role.CONSTRAINT
+        self.name = name
+
+
+def ask(gator: str, policies: Sequence[DesiredObject], documents: Sequence[Mapping[str, Any]]) -> Answer:
+    """gator's results for the documents, without the policies that it refuses: one bad policy costs only itself.
+
+    A result names the object as it was given (`violatingObject`), so documents carry nothing that a rule could see.
+    """
+    refusals: list[Refusal] = []
+    while True:
+        try:
+            return Answer(tuple(_judged(gator, policies, documents)), tuple(refusals))
+        except _RefusedError as error:
+            refused = [each for each in policies if (each.role, each.ref.name) == (error.role, error.name)]
+            if not refused:
+                raise InputError(f"{gator} cannot judge: {error.name}: {error}") from None
+            refusals += [Refusal(each, str(error)) for each in refused]
+            policies = [each for each in policies if not _falls(each, refused)]
+
+
+def _falls(policy: DesiredObject, refused: Sequence[DesiredObject]) -> bool:
+    """Whether a policy is refused, or a constraint of a refused template."""
+    templates = {each.ref.name for each in refused if each.role is Role.TEMPLATE}
+    return policy in refused or (policy.role is Role.CONSTRAINT and policy.ref.kind.lower() in templates)
+
+
+def _judged(
     gator: str, policies: Sequence[DesiredObject], documents: Sequence[Mapping[str, Any]]
-) -> list[Mapping[str, Any]]:
-    """gator's results for the documents whose uid begins with UID; other documents are there to be looked up."""
+) -> Iterator[Mapping[str, Any]]:
     looked_at = _kinds(policies)
     looked_up = _data(policies)
-    needed = [d for d in documents if _is_in(d, looked_at) or _is_in(d, looked_up)]
-    judged = [d for d in needed if _is_in(d, looked_at)]
+    judged = [d for d in documents if _is_in(d, looked_at)]
     if not judged:
-        return []
+        return
     processes = max(1, min(os.cpu_count() or 1, _MAX_PROCESSES, len(judged) // _SHARE))
-    shared = [_without_uid(d) for d in needed if _is_in(d, looked_up)]
+    shared = [d for d in documents if _is_in(d, looked_up)]
     manifests = [policy.manifest for policy in policies]
     with ThreadPoolExecutor(processes) as pool:
         shares = [judged[n::processes] for n in range(processes)]
         runs = [pool.submit(_run, gator, [*manifests, *_joined(share, shared)]) for share in shares]
-        return [result for run in runs for result in run.result() if _uid(result["violatingObject"])]
+        for run in runs:
+            yield from run.result()
+
+
+def content(document: object) -> str:
+    """What tells one document from another in what gator gives back: its JSON, with numbers as gator writes them."""
+    return json.dumps(_as_read(document), sort_keys=True)
+
+
+def _as_read(node: object) -> object:
+    match node:
+        case dict():
+            return {key: _as_read(value) for key, value in node.items()}
+        case list():
+            return [_as_read(value) for value in node]
+        case int() if not isinstance(node, bool) and abs(node) > _LARGEST_EXACT:
+            return float(node)
+        case float() if node.is_integer() and abs(node) <= _LARGEST_EXACT:
+            return int(node)
+        case _:
+            return node
 
 
 def _run(gator: str, documents: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """One gator's results; it exits with 1 for a denial and for an error alike, so only its output tells them apart."""
+    """One gator's results. It exits with 1 for a denial and for an error, so only its output distinguishes them."""
     stream = "\n---\n".join(json.dumps(document) for document in documents)
     try:
         ended = subprocess.run(  # noqa: S603 - the program that the user named
@@ -76,6 +146,8 @@ def _run(gator: str, documents: Sequence[Mapping[str, Any]]) -> list[Mapping[str
     try:
         results: list[Mapping[str, Any]] | None = json.loads(ended.stdout)
     except ValueError:
+        if refused := _REFUSED.search(ended.stderr):
+            raise _RefusedError(refused[1], refused[2], " ".join(refused[3].split())) from None
         said = " ".join((ended.stderr or ended.stdout).split()) or f"exit code {ended.returncode}"
         raise InputError(f"{gator} cannot judge: {said}") from None
     return results or []
@@ -125,12 +197,3 @@ def _identity(document: Mapping[str, Any]) -> tuple[str, ...]:
         str(metadata.get("namespace", "")),
         str(metadata.get("name")),
     )
-
-
-def _uid(document: Mapping[str, Any]) -> str:
-    uid = str(document["metadata"].get("uid", ""))
-    return uid if uid.startswith(UID) else ""
-
-
-def _without_uid(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**document, "metadata": {k: v for k, v in document["metadata"].items() if k != "uid"}}

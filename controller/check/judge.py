@@ -1,17 +1,18 @@
-"""Has gator judge manifests by the rendered constraints: what it says is what counts.
+"""Judges manifests by the rendered constraints with gator, whose verdict counts.
 
-Each object that gator is given carries a uid of ours, by which its findings come home to file and line. A pod that a
-workload would make carries its workload's.
+gator gives the whole object back with each finding. That tells its file and line, so an object carries no mark of ours
+that a rule could see. A pod that a workload would make is its workload's.
 """
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.check.gator import UID, ask
+from controller.check.gator import ask, content
 from controller.check.workloads import pod_of
 from controller.gatekeeper.model import ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, MUTATION_GROUP, SYNCSET_GROUP, TEMPLATE_GROUP
@@ -99,12 +100,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Everything that was found, in the order of files and lines, and what could not be judged."""
+    """Everything that was found, in the order of files and lines, and what could not be judged.
+
+    `errors` name the policies that Gatekeeper would not take.
+    """
 
     findings: tuple[Finding, ...]
     objects: tuple[Judged, ...]
     policies: int
     notes: tuple[str, ...]
+    errors: tuple[str, ...] = ()
 
     def count(self, action: Action) -> int:
         """How many findings would have this consequence."""
@@ -126,25 +131,38 @@ def judge(manifests: Sequence[Manifest], desired: DesiredState, *, gator: str, n
     objects = [Judged(m, _namespace(m, namespace, scopes)) for m in manifests if m.group not in _CLIENT_SIDE]
     machinery = [judged.manifest for judged in objects if judged.manifest.group in _MACHINERY]
     objects = [judged for judged in objects if judged.manifest.group not in _MACHINERY]
-    notes += [f"{m.location}: {m.kind} {m.name} is Gatekeeper's own configuration, it is not judged" for m in machinery]
+    notes += [f"{m.location}: {m.kind} {m.name} is Gatekeeper's own configuration and is not judged" for m in machinery]
     constraints = {o.ref: o for o in policies if o.role is Role.CONSTRAINT}
-    results = ask(gator, policies, list(_documents(objects)))
-    found = {_finding(result, objects, constraints) for result in results}
+    documents = list(_documents(objects))
+    answer = ask(gator, policies, [*(document.content for document in documents), *_namespaces(objects)])
+    origins = defaultdict[str, list[_Document]](list)
+    for document in documents:
+        origins[content(document.content)].append(document)
+    found = {
+        _finding(result, document, constraints)
+        for result in answer.results
+        for document in origins.get(content(result["violatingObject"]), ())
+    }
     findings = sorted(found, key=lambda f: (f.location, f.kind, f.policy, f.message, f.pod, f.constraint))
-    return CheckResult(tuple(_without_echoes(findings)), tuple(objects), len(constraints), tuple(notes))
+    errors = tuple(
+        f"{_policy_name(each.policy)}: Gatekeeper does not take it: {each.reason}" for each in answer.refusals
+    )
+    return CheckResult(tuple(_without_echoes(findings)), tuple(objects), len(constraints), tuple(notes), errors)
 
 
 def _policies(desired: DesiredState) -> tuple[list[DesiredObject], list[str]]:
     """Templates and constraints that gator can judge by, and a note on each policy that it cannot."""
     mutators = [o for o in desired.objects if o.role is Role.MUTATOR]
-    notes = [f"{_policy_name(o)}: mutations are not applied, manifests are judged as written" for o in mutators]
+    notes = [f"{_policy_name(o)}: mutations are not applied; manifests are judged as written" for o in mutators]
     blind = {
         o.ref.name for o in desired.objects if o.role is Role.TEMPLATE and _EXTERNAL in json.dumps(o.manifest["spec"])
     }
     kept = []
     for wanted in desired.objects:
         if wanted.role is Role.CONSTRAINT and wanted.ref.kind.lower() in blind:
-            notes.append(f"{_policy_name(wanted)}: it asks an external data provider, which gator cannot: not judged")
+            notes.append(
+                f"{_policy_name(wanted)}: it asks an external data provider, which gator cannot do, so it is not judged"
+            )
         elif wanted.role is Role.CONSTRAINT or (wanted.role is Role.TEMPLATE and wanted.ref.name not in blind):
             kept.append(wanted)
     return kept, notes
@@ -168,20 +186,29 @@ def _namespace(manifest: Manifest, default: str, cluster_scoped: frozenset[str])
     return str(manifest.metadata.get("namespace") or default)
 
 
-def _documents(objects: Sequence[Judged]) -> Iterator[Mapping[str, Any]]:
-    """What gator is given: each object, the pod that it would make, and the namespaces that none of them is."""
-    for number, judged in enumerate(objects):
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """What gator is given for an object: the object itself, or the pod that it would make."""
+
+    judged: Judged
+    content: Mapping[str, Any]
+    pod: bool = False
+
+
+def _documents(objects: Sequence[Judged]) -> Iterator[_Document]:
+    for judged in objects:
         manifest = judged.manifest
         placed = {"namespace": judged.namespace} if judged.namespace else {}
         metadata = {k: v for k, v in manifest.metadata.items() if k != "namespace"} | placed
-        uid = f"{UID}{number}"
         # The server has made the name of what has but a generateName before anybody judges it.
-        yield {
-            **manifest.content,
-            "metadata": {**metadata, "name": manifest.metadata.get("name") or _made(manifest), "uid": uid},
-        }
+        named = {**metadata, "name": manifest.metadata.get("name") or _made(manifest)}
+        yield _Document(judged, {**manifest.content, "metadata": named})
         if pod := pod_of(manifest, judged.namespace):
-            yield {**pod, "metadata": {**pod["metadata"], "uid": f"{uid}-pod"}}
+            yield _Document(judged, pod, pod=True)
+
+
+def _namespaces(objects: Sequence[Judged]) -> Iterator[Mapping[str, Any]]:
+    """The namespaces of the objects that are not among them."""
     there = {judged.manifest.name for judged in objects if judged.manifest.kind == "Namespace"}
     for name in sorted({judged.namespace for judged in objects} - there - {""}):
         labels = {"kubernetes.io/metadata.name": name}
@@ -192,12 +219,9 @@ def _made(manifest: Manifest) -> str:
     return f"{manifest.name}00000"
 
 
-def _finding(
-    result: Mapping[str, Any], objects: Sequence[Judged], constraints: Mapping[ObjectRef, DesiredObject]
-) -> Finding:
+def _finding(result: Mapping[str, Any], document: _Document, constraints: Mapping[ObjectRef, DesiredObject]) -> Finding:
     """A result of gator as a finding."""
-    number, _, pod = str(result["violatingObject"]["metadata"]["uid"]).removeprefix(UID).partition("-")
-    judged = objects[int(number)]
+    judged = document.judged
     constraint = result["constraint"]
     ref = ObjectRef(CONSTRAINT_GROUP, constraint["kind"], constraint["metadata"]["name"])
     return Finding(
@@ -209,7 +233,7 @@ def _finding(
         member=constraints[ref].members[0],
         constraint=ref,
         message=str(result["msg"]),
-        pod=bool(pod),
+        pod=document.pod,
     )
 
 

@@ -122,7 +122,7 @@ def _read(name: str, text: str, reading: Reading, *, strict: bool) -> None:
             if _is_object(content):
                 reading.manifests.append(_checked(Manifest(location, content)))
             elif content is not None and strict:
-                raise InputError(f"{location}: it is no Kubernetes object: apiVersion or kind is missing")
+                raise InputError(f"{location}: it is not a Kubernetes object: apiVersion or kind is missing")
             elif content is not None:
                 reading.passed_over.append(location)
 
@@ -139,7 +139,7 @@ def _documents(name: str, text: str) -> list[tuple[int, Any]]:
                 pass
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark else name
-        raise InputError(f"{where}: {_reason(text, error.problem or 'it is no YAML')}") from error
+        raise InputError(f"{where}: {_reason(text, error.problem or 'it is not YAML')}") from error
     except yaml.YAMLError as error:
         raise InputError(f"{name}: {_reason(text, ' '.join(str(error).split()))}") from error
 
@@ -175,7 +175,7 @@ def _refuse_depth(text: str) -> None:
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
-    """How many values a node stands for, and how deep, with its aliases written out: a page can stand for gigabytes."""
+    """How many values a node expands to, and how deep, with its aliases: a page can expand to gigabytes."""
     if isinstance(node, yaml.ScalarNode):
         return 1, 0
     if id(node) not in known:
@@ -185,7 +185,7 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, i
         known[id(node)] = 1 + sum(size for size, _ in sizes), 1 + max((depth for _, depth in sizes), default=0)
     size, depth = known[id(node)]
     if size > _MAX_VALUES or depth > _MAX_DEPTH:
-        raise _problem("its aliases stand for too much", node)
+        raise _problem("its aliases expand to too much", node)
     return size, depth
 
 
@@ -227,7 +227,7 @@ def _checked(manifest: Manifest) -> Manifest:
     """The manifest, if its metadata can be worked with; metadata that is missing is added to it."""
     metadata = manifest.content.setdefault("metadata", {})
     if not isinstance(metadata, dict):
-        raise InputError(f"{manifest.location}: metadata is no mapping")
+        raise InputError(f"{manifest.location}: metadata is not a mapping")
     for key in ("name", "generateName", "namespace"):
         if not isinstance(metadata.get(key, ""), str | None):
             raise InputError(f"{manifest.location}: metadata.{key} is not text: put it in quotes")
@@ -250,13 +250,13 @@ class _Loader(JsonLoader):
     }
 
     def build_mapping(self, node: yaml.MappingNode) -> dict[str, Json]:
-        """A mapping; a key that stands twice is an error, as the server makes it one."""
+        """A mapping; a key that appears twice is an error, as the server makes it one."""
         own: set[str] = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise _problem("a key is not text", key_node)
             if key_node.value in own:
-                raise _problem(f"the key {key_node.value!r} stands twice", key_node)
+                raise _problem(f"the key {key_node.value!r} appears twice", key_node)
             own.add(key_node.value)
         self.flatten_mapping(node)
         built: dict[str, Json] = {}

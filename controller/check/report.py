@@ -45,6 +45,7 @@ def as_json(result: CheckResult) -> str:
         "constraints": result.policies,
         "findings": [_entry(finding) for finding in result.findings],
         "notes": list(result.notes),
+        "errors": list(result.errors),
     }
     return json.dumps(document, indent=2) + "\n"
 
@@ -148,7 +149,7 @@ def _in_pod(finding: Finding) -> str:
 
 
 def _xml(text: str) -> str:
-    """Text without the characters that XML cannot hold in any form."""
+    """Text without the characters that XML cannot contain in any form."""
     return _NO_XML.sub("?", text)
 
 

@@ -1,4 +1,4 @@
-"""The pods that workloads would make: most policies look at pods, and manifests seldom hold any.
+"""The pods that workloads would make: most policies look at pods, and manifests seldom contain any.
 
 A made pod has what the workload's controller would give it: the template's metadata, an owner, a name of its own.
 """

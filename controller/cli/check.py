@@ -12,7 +12,7 @@ from controller.check.judge import Action, judge
 from controller.check.manifests import read_manifests
 from controller.check.report import FORMATS
 from controller.cli.options import source_options, strict_option
-from controller.cli.output import report_unresolved
+from controller.cli.output import ERROR, report_unresolved
 from controller.source import read_desired_state
 from controller.text import one_line
 
@@ -57,4 +57,8 @@ def check(
         click.echo(one_line(f"note: {location}: no Kubernetes object, passed over"), err=True)
     for note in result.notes:
         click.echo(one_line(f"note: {note}"), err=True)
+    for error in result.errors:
+        click.echo(one_line(f"error: {error}; fix its definition or template"), err=True)
+    if result.errors:
+        return ERROR
     return report_unresolved(desired, strict=strict) or int(result.count(Action.DENY) > 0)

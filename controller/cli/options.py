@@ -137,8 +137,9 @@ _AZURE = (
         metavar="NAME=VERSION",
         multiple=True,
         envvar="AZPOLICY_API_VERSIONS",
-        help="Another api-version for policy, exemptions, managed-clusters, connected-clusters, policy-states or "
-        "management-groups: a sovereign cloud may lag behind. Can be repeated.",
+        help="Another api-version for policy, exemptions, enrollments, managed-clusters, connected-clusters, "
+        "policy-states, management-groups, resource-groups or subscriptions: a sovereign cloud may lag behind. "
+        "Can be repeated.",
     ),
 )
 _CLUSTER = (

@@ -49,7 +49,7 @@ async def running_deployments(client: KubeClient) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ObjectsByOwner:
-    """What a cluster holds, told apart by who made it; what is being deleted is left out.
+    """What a cluster contains, by its owner; objects that are being deleted are left out.
 
     `unready` tells by template name why Gatekeeper does not enforce by it; `deployments` are the add-on's.
     """
@@ -65,7 +65,7 @@ class ObjectsByOwner:
 
 
 async def read_by_owner(client: KubeClient, marks: OwnershipMarks, desired: Sequence[DesiredObject]) -> ObjectsByOwner:
-    """Reads every managed kind, what Gatekeeper says of each template, and whether the add-on runs."""
+    """Reads every managed kind, Gatekeeper's status of each template, and whether the add-on runs."""
     inventory = await take_inventory(client, desired)
     objects: dict[Owner, list[LiveObject]] = {owner: [] for owner in Owner}
     for live in inventory.objects.values():

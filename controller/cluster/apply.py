@@ -19,12 +19,14 @@ from controller.cluster.changes import (
     Change,
     Conflict,
     Create,
+    Decision,
     Delete,
     InUse,
     Invalid,
     Keep,
     NeedsDryRun,
     Plan,
+    Recreate,
     Refuse,
     Rejected,
     Replace,
@@ -36,7 +38,7 @@ from controller.cluster.diff import Difference, differences, missing
 from controller.cluster.dry_run import DryRunAnswer, DryRunCache, Rejection, spec_digest
 from controller.cluster.kinds import CRD_PATH, LiveObject, constraint_kind, kind_of, template_kind
 from controller.cluster.ownership import Ownership, ownership
-from controller.cluster.plan import decide
+from controller.cluster.plan import decide, target_for
 from controller.cluster.readiness import (
     PASSING_ERROR_SECONDS,
     Broken,
@@ -64,6 +66,7 @@ READY_TIMEOUT: Final = 90.0
 REJECTED_DIGEST: Final = "azpolicy.dev/rejected-digest"
 NUDGED: Final = "azpolicy.dev/asked-again"
 PREVENTION: Final = "azpolicy manages this object"  # how the chart's admission policy begins a denial
+_NOT_OURS: Final = "its ConstraintTemplate is not ours"
 _ROUNDS: Final = 5
 _ASKS: Final = 3
 
@@ -175,7 +178,7 @@ class Applier:
         return await run.carry_out(done)
 
     async def nudge(self, desired: DesiredObject) -> bool:
-        """Makes Gatekeeper look again at an object of ours that it says nothing of; whether that was needed and done.
+        """Makes Gatekeeper look again at an object of ours without a status; whether that was needed and done.
 
         An annotation comes and goes at once, which changes nothing that is enforced; one that a killed process left
         there is drift. ClusterError where nobody answers.
@@ -209,7 +212,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self._tasks: dict[ObjectRef, asyncio.Task[Result]] = {}
-        self._templates: dict[str, asyncio.Task[None]] = {}
+        self._templates: dict[tuple[str, bool], asyncio.Task[None]] = {}
         self._changes: dict[ObjectRef, Change] = {ref_of(change): change for change in self.plan.changes}
 
     async def carry_out(self, done: Callable[[Result], None]) -> ChangeSet:
@@ -233,6 +236,8 @@ class _Run:
         match change:
             case Create() | Replace() | NeedsDryRun():
                 return await self._write(change)
+            case Recreate():
+                return await self._recreate(change)
             case Delete():
                 return await self._delete(change)
             case _:
@@ -243,30 +248,40 @@ class _Run:
     async def _write(self, change: Create | Replace | NeedsDryRun) -> Result:
         desired = change.desired
         if desired.ref.group == CONSTRAINT_GROUP:
-            await self._template_ready(desired.ref.kind)
+            await self._template_usable(change)
             await self._data_replicated(desired.ref.kind)
-        current: Unwritten | Create | Replace | NeedsDryRun = change
+        current: Decision = change
+        released: Replace | None = None
         for _ in range(_ROUNDS):
             match current:
                 case Create():
                     response = await self.client.create(_kind_for(desired), desired.manifest)
                 case Replace() | NeedsDryRun():
+                    await self._same_kind(current)
                     response = await self.client.replace(_kind_for(desired), current.target)
                 case _:
                     return unwritten(current)
+            if response.ok and isinstance(current, Replace) and current.live.deleting:
+                # Without finalizers the server lets it go with this answer.
+                released, current = current, Create(desired)
+                continue
             if response.ok:
-                return await self._written(current, LiveObject.of(_kind_for(desired), response.body))
+                stored = LiveObject.of(_kind_for(desired), response.body)
+                return await self._written(current, stored, released)
             gone = response.status == HTTPStatus.NOT_FOUND and not isinstance(current, Create)
             if response.status != HTTPStatus.CONFLICT and not gone:
                 raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
             current = await self._decide_again(desired)
         raise _Stopped(Reason.CONCURRENT_CHANGES, f"{desired.ref}: changes faster than it can be written")
 
-    async def _decide_again(self, desired: DesiredObject) -> Unwritten | Create | Replace | NeedsDryRun:
+    async def _decide_again(self, desired: DesiredObject) -> Decision:
         live = await self.client.get_live(_kind_for(desired), desired.ref.name)
         return decide(desired, live, self.marks, self.cache.entries)
 
-    async def _written(self, change: Create | Replace | NeedsDryRun, stored: LiveObject) -> Result:
+    async def _written(
+        self, change: Create | Replace | NeedsDryRun, stored: LiveObject, released: Replace | None
+    ) -> Result:
+        """The result of a write that was made; `released` is the object that finalizers kept in place before it."""
         desired = change.desired
         dropped = missing(desired.manifest.get("spec"), stored.manifest.get("spec"))
         self.cache.remember_equal(stored, desired, dropped)
@@ -274,6 +289,9 @@ class _Run:
             await self._verdict(change, stored)
             self.cache.good_templates.pop(stored.uid, None)
         note = (Reason.FIELDS_DROPPED, _dropped(dropped)) if dropped else ("", "")
+        if released is not None:
+            editors = changed_by(released.live, released.differences)
+            return Result(desired.ref, Action.REPLACED, *note, released.differences, dropped, editors, stored.uid)
         if isinstance(change, Create):
             return Result(desired.ref, Action.CREATED, *note, dropped=dropped, uid=stored.uid)
         if isinstance(change, Replace):
@@ -284,30 +302,87 @@ class _Run:
 
     # --- templates -----------------------------------------------------------------------------------------------
 
-    async def _template_ready(self, kind: str) -> None:
-        """Returns when constraints of a kind can be made; _Stopped when they cannot."""
-        if kind not in self._templates:
-            self._templates[kind] = asyncio.create_task(self._await_template(kind))
-        await asyncio.shield(self._templates[kind])
+    async def _recreate(self, change: Recreate) -> Result:
+        """Deletes a template with its constraints and makes it again; until that is taken up, none of them enforces."""
+        desired, kind = change.desired, _kind_for(change.desired)
+        path = _crd_path(desired.ref)
+        if _crd_kind(await self.client.get(path)) == template_kind(desired.manifest):
+            # Discovery told of a kind that is gone.
+            return await self._write(NeedsDryRun(desired, change.live, target_for(desired, change.live)))
+        await self._no_others(desired.ref.name)
+        response = await self.client.delete(kind, change.live)
+        if not response.ok and response.status != HTTPStatus.NOT_FOUND:
+            raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
+        await self._gone(path)
+        response = await self.client.create(kind, desired.manifest)
+        # Who saw it vanish may have made it again by now.
+        if not response.ok and response.status != HTTPStatus.CONFLICT:
+            raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
+        await self._ready(desired.ref, None)
+        return Result(desired.ref, Action.REPLACED, Reason.KIND_SPELLED, change.message, change.differences)
 
-    async def _await_template(self, kind: str) -> None:
+    async def _same_kind(self, change: Replace | NeedsDryRun) -> None:
+        """_Stopped where a template would get a kind that its CustomResourceDefinition never takes (see Recreate)."""
+        wanted = template_kind(change.desired.manifest)
+        if change.desired.role is not Role.TEMPLATE or template_kind(change.live.manifest) == wanted:
+            return
+        served = _crd_kind(await self.client.get(_crd_path(change.desired.ref)))
+        if served not in ("", wanted):
+            raise _Stopped(Reason.BLOCKED, f"its kind is {served} here, in other letters", Action.BLOCKED)
+
+    async def _no_others(self, template: str) -> None:
+        """_Stopped where a constraint uses a template that the plan does not delete."""
+        going = {change.live.uid for change in self._changes.values() if isinstance(change, Delete)}
+        items, _ = await self.client.list_live(constraint_kind(template)) or ((), "")
+        for live in items:
+            if not live.deleting and live.uid not in going:
+                raise _Stopped(Reason.IN_USE, f"kept: {live.ref} came to use it", Action.BLOCKED)
+
+    async def _gone(self, path: str) -> None:
+        deadline = loop_time() + self.ready_timeout
+        delay = 0.05
+        while await self.client.get(path) is not None:
+            if loop_time() > deadline:
+                message = f"the CustomResourceDefinition of its kind is still there after {self.ready_timeout:.0f} s"
+                raise _Stopped(Reason.TEMPLATE_NOT_READY, message)
+            await asyncio.sleep(delay)
+            delay = min(delay * 1.5, 1.0)
+
+    async def _template_usable(self, change: Create | Replace | NeedsDryRun) -> None:
+        """Returns when a constraint can be written; _Stopped when it cannot.
+
+        A constraint that is there is repaired at once unless this plan writes its template too: while one pod of
+        Gatekeeper lags behind, the others enforce what somebody made of the constraint.
+        """
+        kind = change.desired.ref.kind
         ref = ObjectRef(TEMPLATE_GROUP, "ConstraintTemplate", kind.lower())
+        wait = isinstance(change, Create) or isinstance(self._changes.get(ref), Create | Replace | NeedsDryRun)
+        key = (kind, wait)
+        if key not in self._templates:
+            look = self._await_template(ref) if wait else self._template_ours(ref)
+            self._templates[key] = asyncio.create_task(look)
+        await asyncio.shield(self._templates[key])
+
+    async def _template_ours(self, ref: ObjectRef) -> None:
+        live = await self.client.get_live(kind_of(ref), ref.name)
+        if live is not None and ownership(live, self.marks) is Ownership.FOREIGN:
+            raise _Stopped(Reason.BLOCKED, _NOT_OURS, Action.BLOCKED)
+
+    async def _await_template(self, ref: ObjectRef) -> None:
         change = self._changes.get(ref)
         task = self._tasks.get(ref)
         # Where the new version is not taken, the last good one stays, and constraints are enforced with it.
         if task is not None and not isinstance(change, Keep | Rejected | Invalid):
             result = await asyncio.shield(task)
             if result.action not in (Action.CREATED, Action.REPLACED, Action.UNCHANGED):
-                raise _Stopped(
-                    Reason.TEMPLATE_NOT_READY, f"its template {kind.lower()}: {result.message}", Action.BLOCKED
-                )
+                raise _Stopped(Reason.TEMPLATE_NOT_READY, f"its template {ref.name}: {result.message}", Action.BLOCKED)
             return
         await self._ready(ref, None)
 
     async def _data_replicated(self, kind: str) -> None:
         """Returns when the SyncSet is there that the kind's rules look things up by: without it they would see nothing.
 
-        What failed is the SyncSet's own result; a constraint that is there already stays as it is meanwhile.
+        What failed is the SyncSet's own result; an existing constraint stays as it is until then.
         """
         template = self._changes.get(ObjectRef(TEMPLATE_GROUP, "ConstraintTemplate", kind.lower()))
         task = self._tasks.get(SYNCSET_REF)
@@ -324,7 +399,7 @@ class _Run:
         except _Stopped as stop:
             if stop.reason != Reason.TEMPLATE_REJECTED:
                 raise
-            message = f"{stop} (the last good one is back in place)"
+            message = f"{stop}(the last good one is back in place)"
             if isinstance(change, Create) or not await self._put_back(change):
                 raise
             raise _Stopped(Reason.TEMPLATE_REJECTED, message, Action.REJECTED) from stop
@@ -337,7 +412,7 @@ class _Run:
         while True:
             live = await self.client.get_live(kind, ref.name)
             if live and ownership(live, self.marks) is Ownership.FOREIGN:
-                raise _Stopped(Reason.BLOCKED, "its ConstraintTemplate is not ours", Action.BLOCKED)
+                raise _Stopped(Reason.BLOCKED, _NOT_OURS, Action.BLOCKED)
             verdict = await self._judge(live) if live else Pending("the template is not there")
             now = loop_time()
             if isinstance(verdict, Ready):
@@ -345,9 +420,7 @@ class _Run:
             passing_since = (passing_since or now) if isinstance(verdict, Pending) and verdict.passing else None
             lasting = passing_since is not None and now - passing_since > PASSING_ERROR_SECONDS
             if isinstance(verdict, Broken) or lasting:
-                raise _Stopped(
-                    Reason.TEMPLATE_REJECTED, f"Gatekeeper does not take it: {verdict.message}", Action.REJECTED
-                )
+                raise _Stopped(Reason.TEMPLATE_REJECTED, f"Gatekeeper rejects it: {verdict.message}", Action.REJECTED)
             if now > deadline:
                 raise _Stopped(
                     Reason.TEMPLATE_NOT_READY, f"not ready after {self.ready_timeout:.0f} s: {verdict.message}"
@@ -367,7 +440,7 @@ class _Run:
     async def _put_back(self, change: Replace | NeedsDryRun) -> bool:
         """Puts the last good spec back and remembers what failed, so that it is not tried again.
 
-        The first spec that was put back stays the good one: a later edit by somebody else must not become it.
+        The first spec that was restored stays the good one: a later edit by somebody else must not replace it.
         """
         kind = _kind_for(change.desired)
         before = self.cache.good_templates.setdefault(change.live.uid, change.live)
@@ -392,12 +465,15 @@ class _Run:
     async def _delete(self, change: Delete) -> Result:
         ref = change.live.ref
         await self._free_to_delete(change)
+        if any(successor.group == TEMPLATE_GROUP for successor in change.successors):
+            # It went with its template; what has its name by now is of the kind as it is spelled now.
+            return Result(ref, Action.DELETED, change.reason, change.message, uid=change.live.uid)
         response = await self.client.delete(kind_of(ref), change.live)
         if response.ok or response.status == HTTPStatus.NOT_FOUND:
             return Result(ref, Action.DELETED, change.reason, change.message, uid=change.live.uid)
         if response.status == HTTPStatus.CONFLICT:
             raise _Stopped(
-                Reason.CONCURRENT_CHANGES, f"{ref}: changed while it was to be deleted; the next sync decides again"
+                Reason.CONCURRENT_CHANGES, f"{ref}: changed before it could be deleted; the next sync decides again"
             )
         raise _Stopped(_refusal(response), f"{ref}: {response.message}")
 
@@ -422,7 +498,7 @@ class _Run:
                 raise _Stopped(Reason.IN_USE, f"kept: its constraint {result.ref.name} is still there", Action.BLOCKED)
         items, _ = await self.client.list_live(constraint_kind(name)) or ((), "")
         if staying := [live.ref.name for live in items if not live.deleting]:
-            raise _Stopped(Reason.IN_USE, f"kept: the constraint {staying[0]} came to use it", Action.BLOCKED)
+            raise _Stopped(Reason.IN_USE, f"kept: the constraint {staying[0]} uses it now", Action.BLOCKED)
 
     async def _templates_deleted(self) -> None:
         """Returns once the templates that are to go are gone: one that stays after all may need the data."""
@@ -462,6 +538,10 @@ def planned(change: Change) -> Result:
                 message=change.note,
                 differences=change.differences,
                 dropped=change.dropped,
+            )
+        case Recreate():
+            return Result(
+                change.desired.ref, Action.REPLACED, Reason.KIND_SPELLED, change.message, differences=change.differences
             )
         case Delete():
             return Result(change.live.ref, Action.DELETED, change.reason, change.message)
@@ -504,6 +584,15 @@ def _kept(why: str) -> _Stopped:
 
 def _kind_for(desired: DesiredObject) -> Kind:
     return kind_of(desired.ref).at(str(desired.manifest["apiVersion"]))
+
+
+def _crd_path(template: ObjectRef) -> str:
+    return f"{CRD_PATH}/{template.name}.{CONSTRAINT_GROUP}"
+
+
+def _crd_kind(crd: Mapping[str, Any] | None) -> str:
+    """The kind that a CustomResourceDefinition serves, empty where there is none."""
+    return str(crd["spec"]["names"]["kind"]) if crd else ""
 
 
 def _kind_at(ref: ObjectRef, stored: LiveObject | None) -> Kind:

@@ -1,6 +1,6 @@
-"""Who changed an object, as far as its managedFields tell.
+"""Which field managers changed an object, by its managedFields.
 
-The API server records who last set a field, not who took one away: a removal has no editor.
+The API server records who last set a field, not who removed one: a removal has no editor.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.foreign import mapping_at, mappings_at, text_at
+from controller.cluster.kinds import HOLDS
 from controller.gatekeeper.naming import FIELD_MANAGER
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from controller.cluster.kinds import LiveObject
 
 _STEP: Final = re.compile(r'\[(\d+)\]|\[("(?:[^"\\]|\\.)*")\]|([^.\[\]]+)')
-_IN_METADATA: Final = frozenset({"labels", "annotations"})
+_IN_METADATA: Final = frozenset({"labels", "annotations", *HOLDS})
 
 
 def changed_by(live: LiveObject, found: Iterable[Difference]) -> tuple[str, ...]:

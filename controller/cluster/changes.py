@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from controller.cluster.diff import Difference
+from controller.cluster.kinds import template_kind
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from controller.cluster.diff import Difference
     from controller.cluster.kinds import LiveObject
     from controller.gatekeeper.model import DesiredObject, ObjectRef
 
@@ -47,6 +49,29 @@ class Replace:
 
 
 @dataclass(frozen=True, slots=True)
+class Recreate:
+    """A template whose kind is spelled otherwise here, as `before`: deleted, with its constraints, and made again.
+
+    The API server takes the new spelling in the template, but in no CustomResourceDefinition: spec.names.kind is
+    immutable there. Gatekeeper then enforces the constraints that it knows until it restarts, and takes no others.
+    """
+
+    desired: DesiredObject
+    live: LiveObject
+    before: str
+
+    @property
+    def message(self) -> str:
+        """What happens, for people."""
+        return f"its kind is {self.before} here, in other letters: it is made again, and its constraints with it"
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """The kind, before and after."""
+        return (Difference("spec.crd.spec.names.kind", self.before, template_kind(self.desired.manifest)),)
+
+
+@dataclass(frozen=True, slots=True)
 class Keep:
     """As desired. `dropped` are desired fields that the kind's schema does not have: the server prunes them."""
 
@@ -57,7 +82,7 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """No longer desired. Waits until every ref in `successors` is enforced."""
+    """No longer desired. Waits until every ref in `successors` is enforced; a template there takes it along."""
 
     live: LiveObject
     reason: DeleteReason
@@ -124,7 +149,7 @@ class Invalid:
 
 @dataclass(frozen=True, slots=True)
 class NeedsDryRun:
-    """Differs as written; whether it differs as stored, a dry run tells."""
+    """Differs as written; a dry run decides whether it differs as stored."""
 
     desired: DesiredObject
     live: LiveObject
@@ -133,18 +158,18 @@ class NeedsDryRun:
 
 Unwritten: TypeAlias = Keep | Refuse | Retain | InUse | Conflict | Blocked | Rejected | Invalid
 Decision: TypeAlias = Create | Replace | NeedsDryRun | Keep | Conflict | Blocked | Rejected | Invalid
-Change: TypeAlias = Create | Replace | Delete | NeedsDryRun | Unwritten
-WRITES: Final = (Create, Replace, Delete)
+Change: TypeAlias = Create | Replace | Recreate | Delete | NeedsDryRun | Unwritten
+WRITES: Final = (Create, Replace, Recreate, Delete)
 PROBLEMS: Final = (Conflict, Blocked, Rejected, Invalid, Refuse)
 
 
 def ref_of(change: Change) -> ObjectRef:
     """The object that a change is about."""
     match change:
-        case Create() | Replace() | Keep() | Conflict() | Blocked() | Rejected() | Invalid() | NeedsDryRun():
-            return change.desired.ref
         case Delete() | Refuse() | Retain() | InUse():
             return change.live.ref
+        case _:
+            return change.desired.ref
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Requests to the Kubernetes API: bounded in number, backing off when told to, errors as ClusterError.
+"""Requests to the Kubernetes API: bounded in number, with backoff when the server asks for it, errors as ClusterError.
 
 Paths are built by hand over `kubernetes.aio`'s `call_api`: its discovery asks three requests per unknown kind, and its
 watch blocks the loop for each new one. Nothing here decides anything.
@@ -79,7 +79,7 @@ class Connection:
         except (ConfigException, OSError, ValueError, KeyError, TypeError, YAMLError) as error:
             where = f"kubeconfig {os.pathsep.join(map(str, self._files()))}"
             detail = " ".join(str(error).split())
-            raise InputError(f"no cluster to talk to: {where}: {detail}; give --kubeconfig or --context") from error
+            raise InputError(f"no cluster to connect to: {where}: {detail}; give --kubeconfig or --context") from error
         # The default of 100 is a hard limit that open watches would use up; the semaphore below bounds requests.
         configuration.connection_pool_maxsize = 0
         return configuration
@@ -196,7 +196,7 @@ class KubeClient:
                 await asyncio.sleep(_backoff(attempt, None))
                 continue
             if response.ok and "kind" not in response.body:
-                raise ClusterError(f"{method} {path}: answered by something that is no Kubernetes API (a proxy?)")
+                raise ClusterError(f"{method} {path}: the answer is not from a Kubernetes API (a proxy?)")
             repeat = response.status in _TRANSIENT and (
                 method == "GET" or response.status == HTTPStatus.TOO_MANY_REQUESTS
             )
@@ -211,7 +211,9 @@ class KubeClient:
             return REQUEST_TIMEOUT
         left = self._fence()
         if left <= 0:
-            raise ClusterError(f"{method} {path}: not sent, another replica may be leading", reason=Reason.NOT_LEADING)
+            raise ClusterError(
+                f"{method} {path}: not sent, because another replica may lead", reason=Reason.NOT_LEADING
+            )
         return min(REQUEST_TIMEOUT, left)
 
     async def _once(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Response:
@@ -427,7 +429,11 @@ def _parsed(raw: bytes) -> tuple[Mapping[str, Any], bool]:
         body, cut = read_bounded(raw) if raw.strip() else ({}, False)
     except ValueError:
         return {"message": raw[:200].decode(errors="replace")}, False
-    return (body, cut) if isinstance(body, dict) else ({"message": "the API server answered no JSON object"}, False)
+    return (
+        (body, cut)
+        if isinstance(body, dict)
+        else ({"message": "the answer of the API server is not a JSON object"}, False)
+    )
 
 
 def _items(page: Response) -> list[Mapping[str, Any]]:

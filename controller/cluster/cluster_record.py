@@ -1,4 +1,4 @@
-"""What is kept in the cluster itself: which Azure cluster it is, and which deletions were refused.
+"""The record in the cluster itself: which Azure cluster it is, and which deletions were refused.
 
 The wrong context must not prune, and what the safety stop holds back must not slip through at the next sync.
 """
@@ -73,15 +73,15 @@ class ClusterRecord:
     async def _check_marks(self) -> None:
         if self._marks.managed_by == ADDON and (running := await running_deployments(self._client)):
             raise Refused(
-                f"--managed-by {ADDON} is the add-on's own, and its deployment {running[0]} is in {NAMESPACE} of this "
-                f"cluster ({self._client.server}): both would fight over every object; use another value, or switch "
-                f"the add-on off"
+                f"--managed-by {ADDON} is the add-on's own value, and its deployment {running[0]} is in {NAMESPACE} of "
+                f"this cluster ({self._client.server}); both would fight over every object: use another value, or "
+                "switch the add-on off"
             )
 
     async def make(self, plan: Plan) -> None:
         """Records the plan's cluster and refused deletions, before its first write; nothing where nothing is new.
 
-        Refused when somebody recorded another cluster meanwhile.
+        Refused when somebody has recorded another cluster since.
         """
         recorded = await self.check(plan.cluster_id)
         refused = frozenset(str(change.live.ref) for change in plan.of(Refuse) if isinstance(change, Refuse))

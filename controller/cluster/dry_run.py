@@ -36,7 +36,7 @@ class CachedEqual:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A template version that Gatekeeper did not take; the digests of the spec that was put back and of the bad one.
+    """A template version that Gatekeeper rejected; the digests of the restored spec and of the bad one.
 
     Known to this process alone, by uid: an annotation that said so could be forged to keep an edited template.
     """
@@ -79,5 +79,5 @@ class DryRunCache:
 
 
 def spec_digest(template: DesiredObject | LiveObject) -> str:
-    """What tells one version of a template from another, whoever else comes to use it."""
+    """What distinguishes one version of a template from another, regardless of the policies that use it."""
     return digest(template.manifest.get("spec"))

@@ -1,6 +1,6 @@
 """Fights: the same object changed back again and again by another controller.
 
-Repairs are delayed more and more, so that two controllers do not wear the API server out, and the fight can be told.
+Repairs are delayed more and more, so that two controllers do not wear the API server out, and the fight is reported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Guards Gatekeeper: brings its Deployments, Services and webhook configurations back when somebody deletes them.
+"""Guards Gatekeeper: restores its Deployments, Services and webhook configurations when somebody deletes them.
 
 What it remembers of them is kept in a ConfigMap and outlives a restart. Never its RBAC, its Secret, its kinds or its
 namespace: who takes those away has uninstalled it, and then what was remembered is forgotten.
@@ -73,7 +73,7 @@ class ComponentStore:
             good = load(text)
         except ValueError as error:
             where = self._maps.where(NAME)
-            log.warning("what was remembered of Gatekeeper is not used %s reason=%r", where, str(error))
+            log.warning("the record of Gatekeeper is not used %s reason=%r", where, str(error))
             return {}
         self._kept = text
         return good
@@ -85,7 +85,7 @@ class ComponentStore:
             return
         self._kept = None
         there = await self._maps.read(NAME)
-        await self._maps.write(NAME, {"data": {_KEY: text}}, there, purpose="remembering Gatekeeper")
+        await self._maps.write(NAME, {"data": {_KEY: text}}, there, purpose="recording Gatekeeper")
         self._kept = text
 
     async def forget(self) -> None:
@@ -99,7 +99,7 @@ class ComponentStore:
 class Guard:
     """Looks after Gatekeeper's parts until it is cancelled.
 
-    `writes` says whether anything may be written now; `restored` is told what was brought back, and why.
+    `writes` says whether anything may be written now; `restored` is called with what was restored, and why.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Guard:
             group.create_task(self._looks())
 
     def wake(self) -> None:
-        """Whether it may write can have changed: what it only told until now is due."""
+        """Whether it may write can have changed: what it only reported until now is due."""
         self._news.set()
 
     def _observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
@@ -157,7 +157,7 @@ class Guard:
             try:
                 wait = await self.look()
             except ClusterError as error:
-                # What this look would have kept or brought back is no news to the watches any more.
+                # The watches report no more news of what this look would have kept or restored.
                 self._tell(None, f"Gatekeeper is not guarded error={str(error)!r}")
                 wait = RETRY_SECONDS
             else:
@@ -179,7 +179,7 @@ class Guard:
         there = await self._there()
         look = compared(self._good, there)
         if look.lost and (why := await self._uninstalled(look)):
-            log.warning("Gatekeeper is uninstalled (%s): what was remembered of it is forgotten", why)
+            log.warning("Gatekeeper is uninstalled (%s): its record is forgotten", why)
             look = Look({ref: manifest for ref, manifest in look.good.items() if ref not in look.lost})
         self._good = look.good
         self._told = {ref: text for ref, text in self._told.items() if ref is None or ref in look.lost}
@@ -195,7 +195,7 @@ class Guard:
         return [live for items, _ in filter(None, listed) for live in items]
 
     async def _uninstalled(self, look: Look) -> str:
-        """What says so; empty where nothing does, and where it may not be read."""
+        """The evidence for that; empty where there is none, and where it may not be read."""
         namespace = f"/api/v1/namespaces/{GATEKEEPER_NAMESPACE}"
         accounts = {service_account(each) for ref, each in look.good.items() if resource_of(ref) is DEPLOYMENT}
         needed = {
@@ -210,18 +210,18 @@ class Guard:
 
     def _only_tell(self, look: Look) -> None:
         for ref in look.lost:
-            self._tell(ref, f"{ref} of Gatekeeper was deleted or emptied; nothing is brought back now")
+            self._tell(ref, f"{ref} of Gatekeeper was deleted or emptied; nothing is restored now")
 
     async def _mend(self, look: Look) -> float:
         """Brings back what is due; seconds until the rest of it is."""
         wait = LOOK_SECONDS
         for ref, emptied in look.lost.items():
             if (held := self._fights.delay(ref, time.monotonic())) > 0:
-                self._tell(ref, f"somebody keeps deleting {ref} of Gatekeeper; it is brought back ever more slowly")
+                self._tell(ref, f"somebody keeps deleting {ref} of Gatekeeper; it is restored more and more slowly")
                 wait = min(wait, held)
             # A webhook that nobody answers would at best do nothing, and at worst refuse every request.
             elif why := await unanswered(self._client, mappings_at(look.good[ref], "webhooks")):
-                self._tell(ref, f"{ref} of Gatekeeper is not brought back yet: {why}")
+                self._tell(ref, f"{ref} of Gatekeeper is not restored yet: {why}")
                 wait = min(wait, ANSWER_SECONDS)
             else:
                 await self._bring_back(ref, look.good[ref], emptied)
@@ -235,12 +235,12 @@ class Guard:
             response = await self._client.replace(resource, {**emptied.manifest, "webhooks": manifest["webhooks"]})
         if response.ok:
             self._fights.repaired(ref, time.monotonic())
-            why = "it was deleted" if emptied is None else "its webhooks were taken out"
+            why = "it was deleted" if emptied is None else "its webhooks were removed"
             log.warning("restored %s of Gatekeeper: %s", ref, why)
             self._restored(ref, why)
         # Otherwise somebody else was faster: the next look sees what is there.
         elif response.status not in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
-            self._tell(ref, f"{ref} of Gatekeeper cannot be brought back error={response.message!r}")
+            self._tell(ref, f"{ref} of Gatekeeper cannot be restored error={response.message!r}")
 
     def _tell(self, about: ObjectRef | None, text: str) -> None:
         """Logs what is new."""

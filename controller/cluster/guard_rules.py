@@ -1,4 +1,4 @@
-"""What Gatekeeper consists of beside its kinds and its rights, and what is to follow from how it is found. Pure.
+"""The parts of Gatekeeper besides its kinds and its rights, and what follows from the state of each. Pure.
 
 Nothing but a deletion is undone: whatever stands there is Gatekeeper as its administrator wants it, and is remembered
 as that, so an upgrade is never fought.
@@ -53,7 +53,7 @@ def resource_of(ref: ObjectRef) -> Resource:
 
 
 def service_account(deployment: Manifest) -> str:
-    """As whom a Deployment's pods run."""
+    """The ServiceAccount of a Deployment's pods."""
     return text_at(deployment, "spec", "template", "spec", "serviceAccountName", default="default")
 
 
@@ -93,7 +93,7 @@ def _without_addresses(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look at Gatekeeper comes to; `lost` is to be brought back, each with what is left of it."""
+    """The result of a look at Gatekeeper; `lost` has to be restored, each with what is left of it."""
 
     good: Mapping[ObjectRef, Manifest]
     lost: Mapping[ObjectRef, LiveObject | None] = field(default_factory=dict)
@@ -122,7 +122,7 @@ def _order(ref: ObjectRef) -> tuple[int, str]:
 
 
 def load(text: str) -> dict[ObjectRef, Manifest]:
-    """What was remembered; ValueError for anything that is no part of Gatekeeper."""
+    """The recorded parts; ValueError for anything that is not a part of Gatekeeper."""
     good: dict[ObjectRef, Manifest] = {}
     try:
         manifests, cut = read_bounded(text.encode())
@@ -132,10 +132,12 @@ def load(text: str) -> dict[ObjectRef, Manifest]:
             group = manifest["apiVersion"].rpartition("/")[0]
             live = LiveObject.of(_BY_KIND[group, manifest["kind"]], manifest)
             if not is_healthy(live) or restorable(live) != manifest or not _well_formed(manifest):
-                raise ValueError(f"{live.ref} is not as this version remembers a part of Gatekeeper")
+                raise ValueError(
+                    f"{live.ref} does not have the form in which this version records a part of Gatekeeper"
+                )
             good[live.ref] = manifest
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"it is no list of parts of Gatekeeper: {error!r}") from error
+        raise ValueError(f"it is not a list of parts of Gatekeeper: {error!r}") from error
     return good
 
 

@@ -1,4 +1,4 @@
-"""Whether Gatekeeper is there, new enough, and asked by the API server: without it every policy is a dead letter.
+"""Whether Gatekeeper is there, new enough, and asked by the API server: without it no policy is enforced.
 
 Reads only, and only what the chart's Role allows; what may not be read is taken to be well.
 """
@@ -69,7 +69,7 @@ async def gatekeeper_health(client: KubeClient) -> GatekeeperHealth:
 
 
 def too_old(images: Sequence[str]) -> str:
-    """The version of the oldest image that is older than OLDEST, empty where none is, or none tells its version."""
+    """The version of the oldest image that is older than OLDEST; empty where none is, or none has a version."""
     told = (_VERSION.search(image) for image in images)
     old = sorted((int(found[1]), int(found[2])) for found in told if found)
     return f"{old[0][0]}.{old[0][1]}" if old and old[0] < OLDEST else ""
@@ -81,9 +81,9 @@ def _images(workloads: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 async def _webhook_unavailable(client: KubeClient, webhook: Mapping[str, Any] | None, *, missing: bool) -> str:
-    """Why no request is judged by Gatekeeper; empty where nothing says so."""
+    """Why Gatekeeper judges no request; empty where there is no sign of that."""
     if missing:
-        return f"{WEBHOOK_NAME} is not there: nothing is denied; install Gatekeeper's manifest or chart again"
+        return f"{WEBHOOK_NAME} is missing: nothing is denied; install Gatekeeper's manifest or chart again"
     hooks = mappings_at(webhook, "webhooks")
     if webhook is not None and not hooks:
         return f"{WEBHOOK_NAME} has no webhook: nothing is denied; install Gatekeeper's manifest or chart again"
@@ -91,7 +91,7 @@ async def _webhook_unavailable(client: KubeClient, webhook: Mapping[str, Any] | 
 
 
 async def unanswered(client: KubeClient, hooks: Iterable[Mapping[str, Any]]) -> str:
-    """Why a call of these webhooks would find nobody; empty where nothing says so."""
+    """Why a call of these webhooks would get no answer; empty where there is no sign of that."""
     for namespace, name in sorted(called_services(hooks)):
         if namespace == GATEKEEPER_NAMESPACE and not await _has_endpoints(client, name):
             return f"service {name} has no ready endpoint: no Gatekeeper pod answers; look at {namespace}"

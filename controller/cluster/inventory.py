@@ -47,12 +47,17 @@ async def take_inventory(client: KubeClient, desired: Sequence[DesiredObject]) -
 
 
 async def _constraint_kinds(client: KubeClient, desired: Sequence[DesiredObject]) -> list[Kind]:
-    """Kinds that the API serves and kinds that we want: discovery may lag behind a new one."""
+    """Kinds that the API serves and kinds that we want: discovery may lag behind a new one.
+
+    One that is served in other letters is not there as the wanted one, though at its path.
+    """
     served = await client.get(f"/apis/{CONSTRAINT_VERSION}")
     resources = mappings_at(served, "resources")
     listable = (r for r in resources if "/" not in text_at(r, "name") and "list" in texts_at(r, "verbs"))
     names = {kind for r in listable if (kind := text_at(r, "kind"))}
-    names |= {wanted.ref.kind for wanted in desired if wanted.ref.group == CONSTRAINT_GROUP}
+    spelled = {name.lower() for name in names}
+    wanted = {each.ref.kind for each in desired if each.ref.group == CONSTRAINT_GROUP}
+    names |= {kind for kind in wanted if kind.lower() not in spelled}
     return [constraint_kind(name) for name in sorted(names)]
 
 

@@ -73,6 +73,7 @@ POLICY_SYNC: Final = Kind(AZPOLICY_GROUP, "v1alpha1", "PolicySync", "policysyncs
 ASSIGNED_POLICY: Final = Kind(
     AZPOLICY_GROUP, "v1alpha1", "AssignedPolicy", "assignedpolicies", Role.REPORT, optional=True
 )
+HOLDS: Final = ("finalizers", "ownerReferences")
 _BY_NAME: Final = {(kind.group, kind.kind): kind for kind in FIXED_KINDS}
 
 
@@ -101,11 +102,15 @@ class LiveObject:
 
     @classmethod
     def of(cls, kind: Resource, document: Mapping[str, Any], *, cut: bool = False) -> LiveObject:
-        """Wraps a list item, which carries no apiVersion and kind of its own in some lists."""
+        """Wraps a list item, which carries no apiVersion and kind of its own in some lists.
+
+        Where it has the kind in other letters, these count: such constraints are listed at the same path.
+        """
         own = {key: text_at(document, key) for key in ("apiVersion", "kind")}
         head = {"apiVersion": own["apiVersion"] or kind.api_version, "kind": own["kind"] or kind.kind}
         manifest = head | {key: value for key, value in document.items() if key not in head}
-        return cls(ObjectRef(kind.group, kind.kind, name_of(document)), manifest, cut)
+        named = own["kind"] if own["kind"].lower() == kind.kind.lower() else kind.kind
+        return cls(ObjectRef(kind.group, named, name_of(document)), manifest, cut)
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -146,11 +151,21 @@ class LiveObject:
             if not entry.get("subresource")
         )
 
+    @property
+    def holds(self) -> dict[str, Any]:
+        """What decides over the object's end: finalizers keep a deleted one in place, an owner takes it along."""
+        return {key: value for key in HOLDS if (value := self.metadata.get(key))}
+
     def projection(self) -> dict[str, Any]:
-        """The part that a decision compares: labels, annotations, spec. Status and bookkeeping are not in it."""
+        """The part that a decision compares: labels, annotations, `holds`, spec. Status and bookkeeping are not in it.
+
+        An object of ours has no finalizers and no owner: Gatekeeper stops to enforce an object once its deletion
+        begins, so one that a finalizer then keeps in place would enforce nothing for ever.
+        """
         return {
             "labels": dict(self.labels),
             "annotations": dict(self.annotations),
+            **self.holds,
             "spec": self.manifest.get("spec") or {},
         }
 

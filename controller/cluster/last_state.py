@@ -50,7 +50,7 @@ _MOST_PARTS: Final = LARGEST // PART_BYTES
 
 
 class UnusableStateError(ValueError):
-    """What is kept is no state that this version can use; the message says why."""
+    """This version cannot use the kept state; the message says why."""
 
 
 # --- the document ----------------------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def _checked_object(*, role: Role, manifest: Mapping[str, Json], members: tuple[
     except KeyError:
         expected = None
     if role is not expected:
-        raise UnusableStateError(f"{wanted.ref} of group {wanted.ref.group!r} is no {role}")
+        raise UnusableStateError(f"{wanted.ref} of group {wanted.ref.group!r} is not a {role}")
     return wanted
 
 
@@ -109,11 +109,11 @@ def _outcome(node: object) -> Outcome:
         case "rendered":
             return _built(Rendered, fields, member=_member, objects=_tuple(_ref), notes=_tuple(_text))
         case "not-applied":
-            return _built(NotApplied, fields, member=_member, reason=NotAppliedReason)
+            return _built(NotApplied, fields, member=_member, reason=NotAppliedReason, presumed=_flag)
         case "unresolved":
             return _built(Unresolved, fields, member=_member, reason=UnresolvedReason)
         case other:
-            raise UnusableStateError(f"{other!r} is no outcome that this version knows")
+            raise UnusableStateError(f"{other!r} is not an outcome that this version knows")
 
 
 def _member(node: object) -> Member:
@@ -142,25 +142,25 @@ def _ids(node: object) -> frozenset[str]:
 
 def _mapping(node: object) -> Mapping[str, Any]:
     if not isinstance(node, dict):
-        raise UnusableStateError(f"a {type(node).__name__} stands where an object should")
+        raise UnusableStateError(f"a {type(node).__name__}where an object should be")
     return node
 
 
 def _list(node: object) -> Sequence[object]:
     if not isinstance(node, list):
-        raise UnusableStateError(f"a {type(node).__name__} stands where a list should")
+        raise UnusableStateError(f"a {type(node).__name__}where a list should be")
     return node
 
 
 def _text(node: object) -> str:
     if not isinstance(node, str):
-        raise UnusableStateError(f"a {type(node).__name__} stands where a text should")
+        raise UnusableStateError(f"a {type(node).__name__}where a text should be")
     return node
 
 
 def _flag(node: object) -> bool:
     if not isinstance(node, bool):
-        raise UnusableStateError(f"a {type(node).__name__} stands where true or false should")
+        raise UnusableStateError(f"a {type(node).__name__}where true or false should be")
     return node
 
 
@@ -168,7 +168,7 @@ def _flag(node: object) -> bool:
 
 
 def canonical(desired: DesiredState) -> bytes:
-    """The state's document as the one text that stands for it."""
+    """The state's document as text, the same text for the same state."""
     return json.dumps(to_document(desired), sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -196,7 +196,7 @@ def unpacked(parts: Sequence[bytes]) -> bytes:
 
 
 class LastState:
-    """The state as one replica keeps it, of which only the leader may `save`.
+    """The state as one replica keeps it; only the leader may `save`.
 
     Needs get, create, update and delete of ConfigMaps in `namespace`, and lists nothing.
     """
@@ -220,7 +220,7 @@ class LastState:
                 raise UnusableStateError(f"it is of cluster {desired.cluster_id}")
         except (ValueError, RecursionError) as error:
             log.warning(
-                "the last good state is not used, nothing is repaired until Azure was read, which writes it anew "
+                "the last good state is not used; nothing is repaired until Azure has been read, which writes it again "
                 "configmap=%s/%s reason=%r",
                 self._namespace,
                 NAME,
@@ -248,7 +248,7 @@ class LastState:
         text = unpacked(parts)
         digest = hashlib.sha256(text).hexdigest()
         if digest != _annotation(head, DIGEST):
-            raise UnusableStateError("it is not what was written: its digest differs")
+            raise UnusableStateError("its content was changed: the digest differs")
         document, cut = read_bounded(text)
         if cut:
             raise UnusableStateError("it is nested too deeply")
@@ -302,7 +302,7 @@ def _part_names(head: Mapping[str, Any] | None) -> tuple[str, ...]:
 
 
 def _names_beside(before: Sequence[str], count: int) -> tuple[str, ...]:
-    """Names for further parts that overwrite none of those in use: two sets take turns."""
+    """Names for further parts that overwrite none of those in use: two sets alternate."""
     used = PART_NAME.fullmatch(before[0]) if before else None
     turn = "b" if used and used[1] == "a" else "a"
     return tuple(f"{NAME}-{turn}{number}" for number in range(1, count + 1))

@@ -1,4 +1,4 @@
-"""Who of several replicas is at work: leader election by a Lease, safe when clocks, networks and processes fail.
+"""Which of several replicas leads: leader election by a Lease, safe when clocks, networks and processes fail.
 
 A follower trusts no clock but its own: it takes a lease over only once it has itself seen it unchanged for as long as
 the lease lasts. The leader counts from the moment it *sent* its last good renewal and stops a third of that time
@@ -72,7 +72,7 @@ class LeaseSettings:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A Lease as the server holds it; `holder` is empty when it was given up."""
+    """A Lease as the server has it; `holder` is empty when it was released."""
 
     manifest: Mapping[str, Any] = field(repr=False)
     holder: str
@@ -84,7 +84,7 @@ class Lease:
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> Self:
-        """Reads a Lease, in which anything may stand."""
+        """Reads a Lease, whose fields may hold anything."""
         return cls(
             manifest,
             holder=text_at(manifest, "spec", "holderIdentity"),
@@ -183,7 +183,7 @@ class Leadership:
 
     @property
     def is_leading(self) -> bool:
-        """Whether this replica is the one at work."""
+        """Whether this replica leads."""
         return self.remaining() > 0
 
     @property
@@ -193,11 +193,11 @@ class Leadership:
 
     @property
     def last_good(self) -> datetime | None:
-        """When a sync last was good: as noted here, else as the lease says; None where neither tells."""
+        """The time of the last good sync: as noted here, else as the lease has it; None where neither does."""
         return self._last_good
 
     def note(self, last_good: datetime | None) -> None:
-        """Has the next renewal write the time of the last good sync; None leaves what the lease says."""
+        """Makes the next renewal write the time of the last good sync; None keeps the one in the lease."""
         self._last_good = last_good or self._last_good
 
     # --- the election ---------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What azpolicy keeps in a cluster for itself, beside Gatekeeper's kinds: found, and taken away at the end."""
+"""What azpolicy keeps in a cluster for itself, besides Gatekeeper's kinds: found, and deleted at the end."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _lease(document: Mapping[str, Any]) -> OwnedObject:
 
 
 async def remove_owned(client: KubeClient, each: OwnedObject) -> Result:
-    """Deletes the object that was found, and waits until it is gone: a kind takes its objects along first."""
+    """Deletes the object that was found, and waits until it is gone: a kind's objects are deleted first."""
     response = await client.delete_at(each.path, each.uid)
     if not response.ok and response.status != HTTPStatus.NOT_FOUND:
         return Result(each.ref, Action.FAILED, response.reason, response.message)
@@ -97,7 +97,7 @@ async def remove_owned(client: KubeClient, each: OwnedObject) -> Result:
         async with asyncio.timeout(_GONE_SECONDS):
             await _gone(client, each.path)
     except TimeoutError:
-        message = f"still there after {_GONE_SECONDS:.0f} s: finalizers hold it, or somebody made it again"
+        message = f"still there after {_GONE_SECONDS:.0f} s: finalizers hold it, or somebody created it again"
         return Result(each.ref, Action.FAILED, Reason.HELD, message)
     return Result(each.ref, Action.DELETED)
 

@@ -8,6 +8,8 @@ One function decides for the poll and for a watch event, for a dry run and for r
 | yes     | foreign                             | Conflict, and Blocked for what needs it    |
 | yes     | either, too deep to be read whole   | as any other: what was cut out differs     |
 | yes     | ours, being deleted                 | Blocked: made again once it is gone        |
+| yes     | ours, and finalizers keep it so     | Replace without them, and made again       |
+| yes     | ours, makes its kind in other letters | Recreate, or Blocked if a constraint stays |
 | yes     | ours, template does not compile     | Rejected                                   |
 | yes     | ours, equal, or equal after server  | Keep                                       |
 | yes     | ours, differs, server not asked yet | NeedsDryRun: a dry-run PUT answers         |
@@ -20,37 +22,44 @@ templates need that stay although no policy is known to use them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.changes import (
     Blocked,
+    Change,
     Conflict,
     Create,
     Decision,
+    Delete,
     Invalid,
     Keep,
     NeedsDryRun,
     Plan,
+    Recreate,
     Rejected,
     Replace,
+    Retain,
+    ref_of,
 )
 from controller.cluster.diff import differences, missing, same
 from controller.cluster.dry_run import CachedAnswer, CachedEqual, DryRunAnswer, Rejection, spec_digest
-from controller.cluster.kinds import LiveObject, template_kind
+from controller.cluster.kinds import HOLDS, LiveObject, template_kind
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.prune import DEFAULT_LIMIT, PruneLimit, data_that_stays, judge_syncset, prune
 from controller.cluster.readiness import Broken, template_verdict
-from controller.gatekeeper.model import Role
-from controller.gatekeeper.naming import CONSTRAINT_GROUP, owned_key
+from controller.gatekeeper.model import ObjectRef, Role
+from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP, owned_key
 from controller.gatekeeper.syncset import SYNCSET_REF, kinds_of, syncset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from controller.cluster.kinds import Inventory
-    from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef
+    from controller.gatekeeper.model import DesiredObject, DesiredState
     from controller.gatekeeper.naming import OwnershipMarks
     from controller.gatekeeper.syncset import DataKind
+
+_NOT_AGAIN: Final = "its ConstraintTemplate cannot be made again yet"
 
 
 def make_plan(
@@ -69,8 +78,10 @@ def make_plan(
         decide(wanted, inventory.objects.get(wanted.ref), marks, cached or {}, (answers or {}).get(wanted.ref))
         for wanted in (_widened(wanted, data, marks) for wanted in desired.objects)
     ]
-    kept = _block(kept, inventory)
-    return Plan(desired.cluster_id, (*kept, *pruned, *judge_syncset(desired, inventory, marks, data)))
+    decided, pruned = _recreate(kept, pruned, inventory)
+    return Plan(
+        desired.cluster_id, (*_block(decided, inventory), *pruned, *judge_syncset(desired, inventory, marks, data))
+    )
 
 
 def decide(
@@ -89,12 +100,22 @@ def decide(
     if ownership(live, marks, desired=True) is Ownership.FOREIGN:
         return Conflict(desired, _conflict_message(live, marks))
     if live.deleting:
-        return Blocked(desired, "is being deleted; it is made again once it is gone")
+        return _deleting(desired, live)
     known = cached.get(live.uid)
     if isinstance(known, Rejection) and known == Rejection(spec_digest(live), spec_digest(desired)):
-        message = "Gatekeeper does not take this version of the template; the last good one stays"
+        message = "Gatekeeper rejects this version of the template; the last good one stays"
         return Rejected(desired, live, message)
     return _compare(desired, live, cached, answer)
+
+
+def _deleting(desired: DesiredObject, live: LiveObject) -> Replace | Blocked:
+    """Gatekeeper no longer enforces it: what keeps it in place is taken off, so that it can be made again."""
+    if not live.metadata.get("finalizers"):
+        return Blocked(desired, "is being deleted; it is created again when it is gone")
+    target = target_for(desired, live)
+    after = LiveObject(live.ref, target).projection()
+    note = "is being deleted, and finalizers keep it in place; it is made again without them"
+    return Replace(desired, live, target, tuple(differences(live.projection(), after)), after, note=note)
 
 
 def _compare(
@@ -114,7 +135,7 @@ def _compare(
         return NeedsDryRun(desired, live, target)
     if answer.stored is None:
         after = wanted.projection()
-        note = f"compared as written, defaults may show as differences: {answer.unknown}"
+        note = f"compared as written; defaults may show as differences: {answer.unknown}"
         return Replace(desired, live, target, tuple(differences(before, after)), after, note=note)
     after = answer.stored.projection()
     dropped = missing(desired.manifest.get("spec"), after["spec"])
@@ -124,16 +145,16 @@ def _compare(
 
 
 def _kept(desired: DesiredObject, live: LiveObject, dropped: tuple[str, ...] = ()) -> Keep | Rejected:
-    """Keep, but for a template that is as desired and does not compile: it was never good, and must not look so."""
+    """Keep, unless a template is as desired and does not compile: it was never good, and must not look so."""
     verdict = template_verdict(live, None) if desired.role is Role.TEMPLATE else None
     if isinstance(verdict, Broken):
-        return Rejected(desired, live, f"Gatekeeper does not take it: {verdict.message}")
+        return Rejected(desired, live, f"Gatekeeper rejects it: {verdict.message}")
     return Keep(desired, live, dropped)
 
 
 def target_for(desired: DesiredObject, live: LiveObject) -> dict[str, Any]:
-    """The object to PUT: desired spec and our marks over the live object; others' metadata stays."""
-    metadata = {k: v for k, v in live.metadata.items() if k not in ("managedFields", "labels", "annotations")}
+    """The object to PUT: desired spec and our marks over the live object; others' metadata stays, but for `holds`."""
+    metadata = {k: v for k, v in live.metadata.items() if k not in ("managedFields", "labels", "annotations", *HOLDS)}
     wanted: Any = desired.manifest["metadata"]
     for field_name, theirs in (("labels", live.labels), ("annotations", live.annotations)):
         ours = wanted.get(field_name) or {}
@@ -154,8 +175,50 @@ def _widened(wanted: DesiredObject, data: frozenset[DataKind], marks: OwnershipM
     return syncset(data | kinds_of(wanted.manifest), marks)
 
 
-def _block(changes: list[Decision], inventory: Inventory) -> list[Decision]:
-    """Constraints whose template is foreign, on its way out or never to be are not built on it."""
+def _recreate(
+    kept: list[Decision], pruned: tuple[Change, ...], inventory: Inventory
+) -> tuple[list[Decision | Recreate], tuple[Change, ...]]:
+    """A template whose kind is served in other letters is made again with its constraints, unless one is to stay.
+
+    What the live template says of its kind does not count: that can be edited.
+    """
+    served = {kind.lower(): kind for kind in inventory.served}
+    again = {}
+    for change in kept:
+        ref = change.desired.ref
+        if change.desired.role is Role.TEMPLATE and isinstance(change, Keep | Replace | NeedsDryRun | Rejected):
+            kind = template_kind(change.desired.manifest)
+            if (before := served.get(ref.name, kind)) != kind:
+                again[ref] = Recreate(change.desired, change.live, before)
+    going = {ref_of(change) for change in pruned if isinstance(change, Delete)}
+    staying = {
+        ref.kind: ref
+        for ref, live in inventory.objects.items()
+        if ref.group == CONSTRAINT_GROUP and ref not in going and not live.deleting
+    }
+
+    def with_template(change: Change) -> Change:
+        template = ObjectRef(TEMPLATE_GROUP, "ConstraintTemplate", ref_of(change).kind.lower())
+        if not isinstance(change, Delete) or template not in again:
+            return change
+        if again[template].before in staying:
+            return Retain(change.live, _NOT_AGAIN)
+        return Delete(change.live, change.reason, change.message, (template,))
+
+    return [
+        change if (remade := again.get(change.desired.ref)) is None else _alone(remade, staying) for change in kept
+    ], tuple(map(with_template, pruned))
+
+
+def _alone(change: Recreate, staying: Mapping[str, ObjectRef]) -> Recreate | Blocked:
+    user = staying.get(change.before)
+    if user is None:
+        return change
+    return Blocked(change.desired, f"{change.message}; but {user} is to stay: delete it, and the rest follows")
+
+
+def _block(changes: list[Decision | Recreate], inventory: Inventory) -> list[Decision | Recreate]:
+    """No constraint is built on a template that is foreign, being deleted or refused."""
     reasons = {
         template_kind(change.desired.manifest): _unusable(change, inventory)
         for change in changes
@@ -171,12 +234,14 @@ def _block(changes: list[Decision], inventory: Inventory) -> list[Decision]:
     ]
 
 
-def _unusable(template: Decision, inventory: Inventory) -> str:
+def _unusable(template: Decision | Recreate, inventory: Inventory) -> str:
     match template:
         case Conflict():
             return "its ConstraintTemplate is not ours"
-        case Blocked():
+        case Blocked() if inventory.objects[template.desired.ref].deleting:
             return "its ConstraintTemplate is being deleted"
+        case Blocked():
+            return _NOT_AGAIN
         case Invalid() if template.desired.ref not in inventory.objects:
             return "its ConstraintTemplate is refused"
         case _:
@@ -185,5 +250,5 @@ def _unusable(template: Decision, inventory: Inventory) -> str:
 
 def _conflict_message(live: LiveObject, marks: OwnershipMarks) -> str:
     owner = live.labels.get("managed-by", "")
-    whose = f"it is managed by {owner}" if owner and owner != marks.managed_by else "it was not made by azpolicy"
+    whose = f"it is managed by {owner}" if owner and owner != marks.managed_by else "azpolicy did not create it"
     return f"{whose}: delete it, or label it managed-by={marks.managed_by} to hand it over"

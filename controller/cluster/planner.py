@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from controller.azure.model import InUse
 from controller.cluster.changes import Create, Keep, NeedsDryRun, Plan, ref_of
 from controller.cluster.inventory import take_inventory
 from controller.cluster.kinds import TEMPLATE, Inventory, kind_of
@@ -15,6 +16,7 @@ from controller.gatekeeper.model import Role
 from controller.gatekeeper.naming import (
     ASSIGNMENT_ID,
     CONSTRAINT_GROUP,
+    DEFINITION_ID,
     TEMPLATE_GROUP,
     RunningTemplate,
     is_managed_name,
@@ -51,18 +53,19 @@ class Planner:
             if ownership(live, self.marks) is Ownership.OURS
         }
 
-    async def assignment_ids(self) -> frozenset[str]:
-        """The assignments that our constraints and mutators name that could be pruned, as they are spelled there."""
+    async def in_use(self) -> InUse:
+        """The assignments and definitions that our constraints and mutators name, as far as these could be pruned."""
         inventory = await take_inventory(self.client, ())
-        named = {
-            live.annotations.get(ASSIGNMENT_ID, "")
+        ours = [
+            live.annotations
             for live in inventory.objects.values()
             if live.ref.group != TEMPLATE_GROUP
             and is_managed_name(live.ref.name)
             and not live.deleting
             and ownership(live, self.marks) is Ownership.OURS
-        }
-        return frozenset(named - {""})
+        ]
+        named = (frozenset(each[key] for each in ours if each.get(key)) for key in (ASSIGNMENT_ID, DEFINITION_ID))
+        return InUse(*named)
 
     async def full(
         self, desired: DesiredState, limit: PruneLimit, *, ask_creates: bool = False
@@ -115,7 +118,7 @@ class Planner:
 
 
 def _askable(desired: DesiredObject, inventory: Inventory) -> bool:
-    """A constraint of a kind that its template has yet to make cannot be asked about."""
+    """Nothing can be asked about a constraint whose kind does not exist yet."""
     return desired.role is not Role.CONSTRAINT or (
         desired.ref.group == CONSTRAINT_GROUP and desired.ref.kind in inventory.served
     )

@@ -108,7 +108,7 @@ class _Proofs:
             return self._unmarked(live)
         whole = MemberKey(key.assignment_id, WHOLE)
         if key in self._unresolved or whole in self._unresolved:
-            return Retain(live, "what its policy means here is not known (see azpolicy explain)")
+            return Retain(live, "the meaning of its policy here is not known (see azpolicy explain)")
         not_applied = self._not_applied.get(key) or self._not_applied.get(whole)
         if not_applied is not None:
             return Delete(live, DeleteReason.NOT_APPLIED, not_applied.message)
@@ -116,14 +116,18 @@ class _Proofs:
             message = "its policy is enforced by another object now"
             return Delete(live, DeleteReason.MOVED, message, tuple(sorted(self._objects[key])))
         if key.assignment_id in self._desired.gone:
-            return Delete(live, DeleteReason.ASSIGNMENT_GONE, "its assignment is deleted in Azure")
+            return Delete(
+                live,
+                DeleteReason.ASSIGNMENT_GONE,
+                "Azure says that its assignment is deleted, or is for this cluster no more",
+            )
         if key.assignment_id in self._desired.listed:
             return Delete(live, DeleteReason.MEMBER_GONE, "its assignment no longer has this policy")
-        return Delete(live, DeleteReason.UNLISTED, "its assignment is not listed any more")
+        return Delete(live, DeleteReason.UNLISTED, "its assignment is no longer listed")
 
     def _unmarked(self, live: LiveObject) -> Change:
         if self._unresolved:
-            return Retain(live, "its annotations are gone, and it may belong to a policy that is not resolved")
+            return Retain(live, "its annotations are gone, and it may belong to an unresolved policy")
         return Delete(live, DeleteReason.UNLISTED, "its annotations are gone and no policy makes this name")
 
 
@@ -148,7 +152,7 @@ def _judge_template(
         return Retain(live, f"{len(staying)} of its constraints stay")
     ids = [v for k, v in live.annotations.items() if k.startswith("azure-policy-definition-id")]
     if proofs.knows_definitions(ids):
-        return Retain(live, "a policy that is not resolved uses its definition")
+        return Retain(live, "an unresolved policy uses its definition")
     unproven = [change for ref in users if _is_unproven(change := decided[ref])]
     reason = DeleteReason.UNLISTED if unproven else DeleteReason.UNUSED
     return Delete(live, reason, "no policy uses it any more")
@@ -195,8 +199,8 @@ def _limited(changes: list[Change], desired: DesiredState, managed: int, limit: 
     if limit.forced or not unproven:
         return changes
     why = (
-        f"{unproven} of {managed} managed objects would go and Azure does not prove it (limit {limit.percent} %); "
-        "if it is meant, run: azpolicy apply --force-prune"
+        f"{unproven} of {managed} managed objects would be deleted, and Azure does not prove that "
+        f"(limit {limit.percent} %); if that is intended, run: azpolicy apply --force-prune"
     )
     doomed = [ref_of(change) for change in changes if _is_unproven(change)]
     members = {ref for ref in doomed if ref.group != TEMPLATE_GROUP and (too_many or str(ref) in limit.refused)}

@@ -1,6 +1,6 @@
-"""Whether Gatekeeper has taken up what was written: pure readings of status. docs/design.md (Ready means ready).
+"""Whether Gatekeeper has accepted what was written: pure readings of status. docs/design.md (Ready means ready).
 
-`status.created` alone comes early and lies after a recreate; generations, the CRD's conditions and its schema tell.
+`status.created` comes early, and is wrong after a recreate; generations, the CRD's conditions and its schema decide.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """Gatekeeper says that it will not do."""
+    """Gatekeeper rejects it."""
 
     message: str
 
@@ -45,19 +45,19 @@ Verdict: TypeAlias = Ready | Pending | Broken
 
 
 def template_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Verdict:
-    """What Gatekeeper's pods and the CRD say of a template's generation; listing the kind is yet to be tried."""
+    """The verdict of Gatekeeper's pods and the CRD on a template's generation; the kind still has to be listed."""
     errors = _errors(template)
     if errors:
         text = "; ".join(_told(errors))
         final = any(text_at(e, "code") not in PASSING_CODES for e in errors)
         return Broken(text) if final else Pending(text, passing=True)
     if is_status_stale(template):
-        return Pending("Gatekeeper has not taken up the template yet")
+        return Pending("Gatekeeper has not accepted the template yet")
     return _crd_verdict(template, crd)
 
 
 def template_errors(template: LiveObject) -> tuple[str, ...]:
-    """What Gatekeeper's pods say against a template's present generation, each error once; warnings are none."""
+    """The errors of Gatekeeper's pods about a template's present generation, each once; warnings do not count."""
     return _told(_errors(template))
 
 
@@ -76,21 +76,21 @@ def _message(error: Mapping[str, Any]) -> str:
 
 def _crd_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Verdict:
     if crd is None:
-        return Pending("its CustomResourceDefinition is not there yet")
+        return Pending("its CustomResourceDefinition does not exist yet")
     conditions = {text_at(c, "type"): text_at(c, "status") for c in mappings_at(crd, "status", "conditions")}
     if "deletionTimestamp" in mapping_at(crd, "metadata") or conditions.get("Terminating") == "True":
         return Pending("its CustomResourceDefinition is being deleted")
     if conditions.get("Established") != "True":
         return Pending("its CustomResourceDefinition is not established yet")
     if not _carries(_wanted_schema(template), _served_schema(crd)):
-        return Pending("its CustomResourceDefinition has the old schema still")
+        return Pending("its CustomResourceDefinition still has the old schema")
     return Ready()
 
 
 def constraint_verdict(constraint: LiveObject) -> Verdict:
-    """Whether every Gatekeeper pod enforces a constraint's present generation; an unsupported VAP is no fault."""
+    """Whether every Gatekeeper pod enforces a constraint's present generation; an unsupported VAP does not count."""
     if is_status_stale(constraint):
-        return Pending("Gatekeeper has not taken up the constraint yet")
+        return Pending("Gatekeeper has not accepted the constraint yet")
     entries = _by_pod(constraint)
     errors = [_message(e) for entry in entries for e in mappings_at(entry, "errors")]
     if all(entry.get("enforced") is True for entry in entries):
@@ -99,7 +99,7 @@ def constraint_verdict(constraint: LiveObject) -> Verdict:
 
 
 def is_status_stale(live: LiveObject) -> bool:
-    """Whether a Gatekeeper pod, or all of them, have yet to speak of an object as it is now."""
+    """Whether a Gatekeeper pod, or all of them, have not reported on the object's present generation."""
     entries = _by_pod(live)
     return not entries or not all(_current(entry, live) for entry in entries)
 

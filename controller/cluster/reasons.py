@@ -21,6 +21,7 @@ class Reason(StrEnum):
     FIELDS_DROPPED = "FieldsDropped"
     HELD = "Held"
     IN_USE = "InUse"
+    KIND_SPELLED = "KindSpelled"
     PRUNE_LIMIT = "PruneLimit"
     SUCCESSOR_NOT_ENFORCED = "SuccessorNotEnforced"
     TEMPLATE_NOT_READY = "TemplateNotReady"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "default"
 _LEASE_API: Final = "coordination.k8s.io/v1"
-# Not the operator's: who reads managedFields shall see that a person asked.
+# Not the operator's: managedFields have to show that a person asked.
 MANAGER: Final = "azpolicy-cli"
 _LOOK_SECONDS: Final = 0.5
 _LONGEST_LEASE: Final = 60.0
@@ -38,7 +38,7 @@ class KindsMissing(ClusterError):  # noqa: N818 - a state of the cluster
     def __init__(self) -> None:
         super().__init__(
             "this cluster does not know the kinds PolicySync and AssignedPolicy: install the Helm chart, "
-            "which brings them, or run: kubectl apply -f crds/",
+            "which contains them, or run: kubectl apply -f crds/",
             status=HTTPStatus.NOT_FOUND,
         )
 
@@ -74,7 +74,7 @@ async def patch_policy_sync(client: KubeClient, changes: Mapping[str, Any]) -> M
     if response.status == HTTPStatus.NOT_FOUND:
         await _list(client, POLICY_SYNC)
         raise ClusterError(
-            "there is no PolicySync default: the operator makes it when it starts", status=HTTPStatus.NOT_FOUND
+            "there is no PolicySync default: the operator creates it when it starts", status=HTTPStatus.NOT_FOUND
         )
     raise response.error("writing PolicySync default")
 
@@ -123,7 +123,7 @@ async def leases_or_error(client: KubeClient, namespace: str | None) -> tuple[Ma
     """As `read_leases`, and ClusterError (403) without the right."""
     leases = await read_leases(client, namespace)
     if leases is None:
-        message = "the operator's Lease may not be read: ask for the right, or give its --namespace"
+        message = "no right to read the operator's Lease: ask for it, or give its --namespace"
         raise ClusterError(message, status=HTTPStatus.FORBIDDEN)
     return leases
 

@@ -1,4 +1,4 @@
-"""One small watcher per managed kind: tells which objects changed, never decides.
+"""One small watcher for each managed kind: it reports which objects changed, and never decides.
 
 An accelerator only: whatever it misses, the next full compare finds. Status-only events are
 dropped here, before any decision, because every audit rewrites every constraint's status.
@@ -106,7 +106,7 @@ class Watcher:
             try:
                 await self._follow()
             except ClusterError as error:
-                # 410: too old; 404: the kind is gone. Whatever else it was, a list tells what was missed meanwhile.
+                # 410: too old; 404: the kind is gone. In every other case a list shows what was missed.
                 log.debug("watch ended kind=%s error=%s", self._kind.kind, error)
                 self._position = ""
             except Exception:

@@ -30,24 +30,24 @@ WIDTH: Final = 100
 _LABEL: Final = 12
 _SIGNS: Final = {"Rendered": "+", "NotApplied": "-", "Unresolved": "?"}
 _WORDS: Final = {"Rendered": "enforced", "NotApplied": "not applied", "Unresolved": "unresolved"}
-_IF_MET: Final = "the assignment's scope holds the cluster, and policyRule.if is met"
+_IF_MET: Final = "the assignment's scope contains the cluster, and policyRule.if is met"
 
-_MALFORMED: Final = "mend what the reason names in the definition or in the assignment"
-_OUTSIDE_AZURE: Final = "only Azure can tell this: do without it, or enforce this member by Azure's own add-on"
+_MALFORMED: Final = "correct what the reason names, in the definition or in the assignment"
+_OUTSIDE_AZURE: Final = "only Azure can evaluate this: remove it, or enforce this member with Azure's own add-on"
 _ADVICE: Final[Mapping[NotAppliedReason | UnresolvedReason, str]] = {
-    NotAppliedReason.DISABLED: "to have it enforced, set its effect: a parameter of the assignment, or an override",
-    NotAppliedReason.OUT_OF_SCOPE: "to have it enforced, assign it at or above the cluster",
-    NotAppliedReason.NOT_SCOPES: "to have it enforced, take the scope out of the assignment's notScopes",
-    NotAppliedReason.EXEMPT: "to have it enforced, end the exemption",
-    NotAppliedReason.SELECTOR: "to have it enforced, let a resourceSelector of the assignment select the cluster",
+    NotAppliedReason.DISABLED: "to enforce it, set its effect: a parameter of the assignment, or an override",
+    NotAppliedReason.OUT_OF_SCOPE: "to enforce it, assign it at or above the cluster",
+    NotAppliedReason.NOT_SCOPES: "to enforce it, remove the scope from the assignment's notScopes",
+    NotAppliedReason.EXEMPT: "to enforce it, end the exemption",
+    NotAppliedReason.SELECTOR: "to enforce it, let a resourceSelector of the assignment select the cluster",
     NotAppliedReason.RULE: "nothing: the definition is for resources of another kind",
     NotAppliedReason.MODE: "nothing: Azure Resource Manager itself enforces it",
-    NotAppliedReason.NOT_ENROLLED: "to have it made, set the assignment's enforcementMode to Default",
-    NotAppliedReason.NOT_ENFORCED: "to have it made, set the assignment's enforcementMode to Default",
+    NotAppliedReason.NOT_ENROLLED: "to apply it, enroll the cluster, or set enforcementMode to Default",
+    NotAppliedReason.NOT_ENFORCED: "to apply it, set the assignment's enforcementMode to Default",
     UnresolvedReason.DEFINITION_MISSING: "complete the snapshot (azpolicy export), or give the account read rights",
-    UnresolvedReason.VERSION_MISSING: "ask for a version that there is, or complete the snapshot (azpolicy export)",
-    UnresolvedReason.UNREADABLE: _MALFORMED,
-    UnresolvedReason.EXPRESSION: "mend the expression; one that only Azure can evaluate has to go",
+    UnresolvedReason.VERSION_MISSING: "ask for a version that exists, or complete the snapshot (azpolicy export)",
+    UnresolvedReason.UNREADABLE: "give the right that the reason names, or correct the document that it names",
+    UnresolvedReason.EXPRESSION: "correct the expression; remove one that only Azure can evaluate",
     UnresolvedReason.PARAMETER: "give the assignment a value that fits",
     UnresolvedReason.RULE: _OUTSIDE_AZURE,
     UnresolvedReason.DETAILS: _MALFORMED,
@@ -55,10 +55,10 @@ _ADVICE: Final[Mapping[NotAppliedReason | UnresolvedReason, str]] = {
     UnresolvedReason.SELECTOR: _OUTSIDE_AZURE,
     UnresolvedReason.SCOPE: "let the account read the management groups, or name a subscription in notScopes",
     UnresolvedReason.OVERRIDE: _OUTSIDE_AZURE,
-    UnresolvedReason.ENFORCEMENT_MODE: "set enforcementMode to Default, DoNotEnforce or Enroll",
+    UnresolvedReason.ENFORCEMENT_MODE: "set enforcementMode to Default or DoNotEnforce, or let enrollments be read",
     UnresolvedReason.LEGACY_FORM: "use a newer version of the definition",
-    UnresolvedReason.TEMPLATE: "have it fetched (--templates url), or give a folder or a mirror that holds it",
-    UnresolvedReason.TEMPLATE_CONFLICT: "let all definitions point at one source of the template",
+    UnresolvedReason.TEMPLATE: "fetch it (--templates url), or give a folder or a mirror that has it",
+    UnresolvedReason.TEMPLATE_CONFLICT: "make all definitions use one source of the template",
     UnresolvedReason.CYCLE: _MALFORMED,
     UnresolvedReason.COLLISION: "give each member of the assignment a reference id of its own",
 }
@@ -227,7 +227,8 @@ def _enforced(each: Mapping[str, Any]) -> Iterator[str]:
         return
     action = f", enforcementAction {effect['enforcementAction']}" if effect["enforcementAction"] else ""
     mode = each["enforcementMode"]
-    by_mode = f" as enforcementMode is {mode}" if action and fold(mode) != fold(EnforcementMode.DEFAULT) else ""
+    # What Enroll comes to is in the notes: it depends on who is enrolled.
+    by_mode = f" as enforcementMode is {mode}" if action and fold(mode) == fold(EnforcementMode.DO_NOT_ENFORCE) else ""
     origin = f" by {effect['from']}" if effect["from"] else ""
     yield from _line("effect", f"{effect['value']}{origin}{action}{by_mode}")
     name = template["name"] or "mutation"

@@ -1,4 +1,4 @@
-"""A snapshot folder written as a whole: whoever reads it meanwhile, or after a crash, never finds half of one."""
+"""A snapshot folder, written as a whole: a reader never finds half of one, not even after a crash."""
 
 from __future__ import annotations
 
@@ -40,11 +40,13 @@ def _refuse_others(folder: Path) -> None:
     """InputError for the first file that no export wrote: all of the folder is about to be replaced."""
     hint = "name a folder that is new, empty or written by azpolicy export"
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise InputError(f"{folder}: is no folder: {hint}")
+        raise InputError(f"{folder}: is not a folder: {hint}")
     for found in sorted(folder.rglob("*")):
         kept_whole = len(found.relative_to(folder).parts) <= _DEPTH and not found.is_symlink()
         if not kept_whole or not (found.is_dir() or is_exported(found)):
-            raise InputError(f"{found}: was not written by azpolicy export, which replaces the whole folder: {hint}")
+            raise InputError(
+                f"{found}: was not written by azpolicy export, which would replace the whole folder: {hint}"
+            )
 
 
 def _swap(new: Path, folder: Path, old: Path) -> None:

@@ -110,7 +110,7 @@ class Progress:
         self._finished = 0
 
     def done(self, result: Result) -> None:
-        """Takes one result; what stays as it is says nothing."""
+        """Takes one result; an object that stays as it is prints nothing."""
         if result.action is Action.UNCHANGED and not result.reason:
             return
         counted = ""

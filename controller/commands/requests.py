@@ -37,7 +37,7 @@ async def _check_refused(client: KubeClient, digest: str) -> None:
     document = await read_policy_sync(client)
     refused = PolicySync.of(document).refused_digest if document else ""
     if refused != digest:
-        there = f"those that wait are {refused}" if refused else "there are none"
+        there = f"the waiting ones have {refused}" if refused else "there are none"
         raise Refused(f"no refused deletions have the digest {digest}: {there}; see azpolicy status")
 
 
@@ -68,7 +68,7 @@ def is_answered(asked: PolicySync) -> Callable[[PolicySync], bool]:
 
 
 def is_taken_up(asked: PolicySync) -> Callable[[PolicySync], bool]:
-    """Tells of a later PolicySync whether the operator has taken up the settings that were asked for."""
+    """Whether a later PolicySync shows that the operator uses the requested settings."""
     return lambda now: now.observed >= asked.generation
 
 
@@ -85,14 +85,14 @@ async def wait_for(client: KubeClient, answered: Callable[[PolicySync], bool], s
                 pause = min(pause * 2, _LONGEST_PAUSE)
     except TimeoutError as error:
         raise ClusterError(
-            f"asked, and not answered within {seconds:g} s: azpolicy status tells whether an operator is at work"
+            f"asked, but no answer within {seconds:g} s: azpolicy status shows whether an operator runs"
         ) from error
 
 
 async def change_settings(
     client: KubeClient, request: Callable[[KubeClient], Awaitable[PolicySync]], wait_s: float | None
 ) -> PolicySync | None:
-    """Changes PolicySync and waits until the operator has taken the change up; None where nobody waits for it."""
+    """Changes PolicySync and waits until the operator uses the change; None without waiting."""
     asked = await request(client)
     return None if wait_s is None else await wait_for(client, is_taken_up(asked), wait_s)
 
@@ -103,7 +103,7 @@ def end_of_suspension(until: str | None, lasting: str | None, now: datetime) -> 
         raise InputError("when does the suspension end? give either --until TIME or --for DURATION")
     end = _end_at(until) if until is not None else _end_after(lasting or "", now)
     if end <= now:
-        raise InputError(f"the suspension would end before it begins: {write_moment(end)} is past")
+        raise InputError(f"the suspension would end before it begins: {write_moment(end)} is in the past")
     return end.replace(microsecond=0)
 
 
@@ -122,4 +122,4 @@ def _end_after(text: str, now: datetime) -> datetime:
     try:
         return now + timedelta(seconds=duration(text, "--for"))
     except OverflowError as error:
-        raise InputError(f"--for {text!r} is longer than time is reckoned: give one such as 90m or 8h") from error
+        raise InputError(f"--for {text!r} is too long: give one such as 90m or 8h") from error

@@ -1,6 +1,6 @@
-"""What the operator says of itself in the cluster, read into values: nothing past here looks into documents.
+"""The operator's report in the cluster, read into values: no other module looks into the documents.
 
-The documents stay beside the values, for whoever wants them as they are (`azpolicy status -o json`).
+The documents are kept with the values, for `azpolicy status -o json`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class PolicySync:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:
-        """Reads the document, in which anything may stand."""
+        """Reads the document, whose fields may hold anything."""
         status = mapping_at(document, "status")
         suspend = mapping_at(document, "spec", "suspend")
         counts = mapping_at(status, "counts")
@@ -138,7 +138,7 @@ class AssignedPolicy:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:
-        """Reads the document, in which anything may stand."""
+        """Reads the document, whose fields may hold anything."""
         status = mapping_at(document, "status")
         violations = whole_at(status, "violations", "total", default=-1)
         return cls(

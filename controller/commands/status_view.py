@@ -1,4 +1,4 @@
-"""The status for people: one sheet of facts and tables, painted as text here and on a terminal in its own module.
+"""The status for people: one sheet of facts and tables, as text here and for a terminal in a module of its own.
 
 One sheet serves both, so that a pipe does not tell what a terminal does not. JSON and YAML are the resources' own
 documents (docs/status.md). Pure; what is shown comes from elsewhere and is made plain here.
@@ -41,7 +41,7 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A name and what is said of it."""
+    """A name and its text."""
 
     name: str
     text: str
@@ -50,7 +50,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The cells of a table's row, and a note below it where there is more to say."""
+    """The cells of a table's row, and a note below it if there is more."""
 
     cells: tuple[str, ...]
     tone: Tone = Tone.PLAIN
@@ -113,7 +113,7 @@ def sheet(status: Status, now: datetime) -> Sheet:
 def _facts(status: Status, now: datetime) -> Iterator[Fact]:
     sync = status.sync
     if sync is None:
-        yield Fact("Ready", "no PolicySync default: the operator, which makes it, has not started here yet", Tone.BAD)
+        yield Fact("Ready", "no PolicySync default: the operator creates it, and has not started here yet", Tone.BAD)
     else:
         yield from _health(sync)
         yield Fact("Cluster", sync.cluster_id or "not known yet")
@@ -131,14 +131,14 @@ def _health(sync: PolicySync) -> Iterator[Fact]:
     """Ready whatever it says, and each other condition that is not as it should be."""
     ready = sync.condition("Ready")
     if ready is None:
-        yield Fact("Ready", "nothing is reported yet: see whether the operator is at work", Tone.BAD)
+        yield Fact("Ready", "nothing is reported yet: check whether the operator runs", Tone.BAD)
     for each in sync.conditions:
         if each is ready or not each.as_expected:
             message = f": {each.message}" if each.message else ""
             tone = Tone.GOOD if each.as_expected else Tone.BAD if each is ready else Tone.ODD
             yield Fact(each.type, f"{each.holds} ({each.reason}){message}", tone)
     if sync.observed < sync.generation:
-        text = f"those of generation {sync.generation} are not taken up yet, the status is of {sync.observed}"
+        text = f"those of generation {sync.generation} are not in use yet; the status is of {sync.observed}"
         yield Fact("Settings", text, Tone.ODD)
 
 
@@ -153,7 +153,7 @@ def _mode(sync: PolicySync, now: datetime) -> Fact:
 
 def _operators(leases: Sequence[Lease] | None, now: datetime) -> Iterator[Fact]:
     if leases is None:
-        yield Fact("Operator", "not known: its Lease may not be read by this account", Tone.QUIET)
+        yield Fact("Operator", "not known: this account may not read its Lease", Tone.QUIET)
     elif not leases:
         yield Fact("Operator", "no Lease: there is none, or it runs without --leader-elect", Tone.QUIET)
     for lease in leases or ():
@@ -161,9 +161,9 @@ def _operators(leases: Sequence[Lease] | None, now: datetime) -> Iterator[Fact]:
         renewed = parse_moment(lease.renewed)
         age = now - renewed if renewed else timedelta()
         if not lease.holder:
-            yield Fact("Operator", f"nobody holds the Lease in {namespace}: none is at work", Tone.BAD)
+            yield Fact("Operator", f"nobody holds the Lease in {namespace}: none leads", Tone.BAD)
         elif age.total_seconds() > lease.duration:
-            text = f"{lease.holder} in {namespace} last renewed its Lease {_age(age)} ago: it is not at work"
+            text = f"{lease.holder} in {namespace} last renewed its Lease {_age(age)} ago: it does not lead"
             yield Fact("Operator", text, Tone.BAD)
         else:
             yield Fact("Operator", f"{lease.holder} in {namespace}")
@@ -193,7 +193,7 @@ def _outcomes(policies: Sequence[AssignedPolicy]) -> Fact:
 
 def _refused(sync: PolicySync) -> Fact:
     command = f"azpolicy sync --force-prune {shlex.quote(sync.refused_digest)}"
-    text = f"{sync.refused} deletions that Azure does not prove; if they are meant: {command}"
+    text = f"{sync.refused} deletions that Azure does not prove; if they are intended: {command}"
     return Fact("Refused", text, Tone.BAD)
 
 

@@ -1,4 +1,4 @@
-"""Taking away all that azpolicy made: a plan for which nothing is desired, then what is kept beside Gatekeeper's kinds.
+"""Deleting all that azpolicy made: a plan for which nothing is desired, then the state besides Gatekeeper's kinds.
 
 Gatekeeper's kinds have no second way of deletion here: what is ours, what stays and in which order it goes is for the
 plan and the Applier to say, as ever.
@@ -42,7 +42,7 @@ _RECORD: Final = f"/api/v1/namespaces/{RECORD_NAMESPACE}/configmaps/{NAME}"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """All that there is to take away; `held` is being deleted already, and finalizers keep it."""
+    """Everything to delete; `held` is already being deleted, and finalizers keep it."""
 
     server: str
     cluster_id: str
@@ -66,15 +66,15 @@ class Uninstall:
     keep_kinds: bool = False
 
     async def refuse_beside_operator(self) -> None:
-        """Refused while somebody renews the operator's Lease: everything would be put back."""
+        """Refused while somebody renews the operator's Lease: everything would be restored."""
         if holder := await operator_at_work(self.client, self.namespace):
             raise Refused(
-                f"the operator {holder} is at work and would put everything back: stop it first (helm uninstall, or "
-                "kubectl scale --replicas=0), or insist with --force"
+                f"the operator {holder} runs and would restore everything: stop it first (helm uninstall, or "
+                "kubectl scale --replicas=0), or use --force"
             )
 
     async def survey(self) -> Found:
-        """What there is; Refused where --managed-by is the mark of somebody who is here himself."""
+        """What there is; Refused where --managed-by is the mark of another program in this cluster."""
         recorded = Recorded.of(await self.client.get(_RECORD)).cluster_id
         await ClusterRecord(self.client, self.marks).check(recorded)
         leases = await leases_or_error(self.client, self.namespace)
@@ -99,14 +99,14 @@ class Uninstall:
     async def remove(self, found: Found, done: Callable[[Result], None]) -> ChangeSet:
         """Deletes what was found; the rest stays while any of Gatekeeper's objects could not go.
 
-        Refused when objects came back meanwhile: an operator is at work that holds no Lease.
+        Refused when objects came back: an operator without a Lease runs.
         """
         outcome = await Applier(self.client, self.marks, DryRunCache()).apply(found.plan, done)
         if outcome.problems:
             return outcome
         again, _ = await self._plan()
         if again.writes:
-            raise Refused(f"{ref_of(again.writes[0])} came back: an operator is at work that holds no Lease; stop it")
+            raise Refused(f"{ref_of(again.writes[0])} came back: an operator without a Lease runs; stop it")
         results = []
         for each in found.owned:
             results.append(await remove_owned(self.client, each))
@@ -119,7 +119,7 @@ def as_text(found: Found) -> Iterator[str]:
     recorded = f", recorded as {found.cluster_id}" if found.cluster_id else ""
     yield plain(f"uninstall from {found.server}{recorded}")
     yield from map(_line, found.plan.changes)
-    yield from (plain(f"! wait {ref}: it is being deleted already, and finalizers hold it") for ref in found.held)
+    yield from (plain(f"! wait {ref}: it is already being deleted, and finalizers hold it") for ref in found.held)
     yield from (plain(f"- delete {each.ref}") for each in found.owned)
     yield f"uninstall: {found.count} to delete" if found.count else "uninstall: nothing to delete"
 

@@ -1,4 +1,4 @@
-"""What a template source serves, checked before anything is built on it: one template, mutator or constraint file.
+"""The document of a template source, checked before it is used: one template, mutator or constraint file.
 
 The text comes from the network or from a policy definition. Of its metadata only name, labels and annotations are used:
 owner references, finalizers or a namespace in it would act on the cluster in ways that no policy says.
@@ -46,7 +46,7 @@ class Origin(StrEnum):
 
 
 class DocumentError(Exception):
-    """The text is no document of the kind asked for; `str()` says why, to be put behind the document's address."""
+    """The text is not a document of the wanted kind; `str()` says why, to be put after the document's address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def read_mapping(text: str) -> dict[str, Json]:
     except YamlError as error:
         raise DocumentError(str(error)) from error
     if not isinstance(value, dict):
-        raise DocumentError("it is no Kubernetes object")
+        raise DocumentError("it is not a Kubernetes object")
     return value
 
 
@@ -120,7 +120,7 @@ def as_mapping(value: Json, place: str) -> dict[str, Json]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise DocumentError(f"{place} is no mapping")
+        raise DocumentError(f"{place} is not a mapping")
     return value
 
 
@@ -145,10 +145,10 @@ def _template(text: str, digest: str, origin: Origin) -> TemplateDocument:
         names = as_mapping(as_mapping(names, place).get(place), place)
     kind = as_mapping(names, "names").get("kind")
     if not isinstance(kind, str) or not _KIND.fullmatch(kind):
-        raise DocumentError(f"spec.crd.spec.names.kind is {kind!r}, no name of a kind")
+        raise DocumentError(f"spec.crd.spec.names.kind is {kind!r}, which is not the name of a kind")
     name = _name(manifest)
     if name != kind.lower():
-        raise DocumentError(f"metadata.name is {name!r}, but its kind {kind} asks for {kind.lower()!r}")
+        raise DocumentError(f"metadata.name is {name!r}, but its kind {kind} needs {kind.lower()!r}")
     if not as_mapping(manifest["spec"], "spec").get("targets"):
         raise DocumentError("spec.targets is missing")
     annotations = as_mapping(clean_metadata(manifest)["annotations"], "metadata.annotations")
@@ -182,5 +182,5 @@ def _check_type(manifest: Mapping[str, Json], group: str, kinds: frozenset[str])
 def _name(manifest: Mapping[str, Json]) -> str:
     name = as_mapping(manifest.get("metadata"), "metadata").get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > 253:  # noqa: PLR2004 - Kubernetes' limit
-        raise DocumentError(f"metadata.name is {name!r}, no name of a Kubernetes object")
+        raise DocumentError(f"metadata.name is {name!r}, which is not the name of a Kubernetes object")
     return name

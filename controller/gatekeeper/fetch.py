@@ -213,13 +213,13 @@ class Web:
             return url
         path = store_path(url)
         if path is None:
-            raise DocumentError("a mirror holds only what is on Azure's template stores")
+            raise DocumentError("a mirror has only the templates of Azure's template stores")
         return f"{self._mirror}/{path}"
 
     def _refuse_address(self, url: str, error: type[Exception] = DocumentError) -> None:
         parts = _split(url)
         if parts is None or parts.scheme != "https" or not parts.netloc or "@" in parts.netloc:
-            raise error(f"{url} is no plain https address")
+            raise error(f"{url} is not a plain https address")
         if parts.netloc.lower().removesuffix(f":{_HTTPS_PORT}") not in self._hosts:
             raise error(f"host {parts.netloc} is not allowed (--template-host)")
 

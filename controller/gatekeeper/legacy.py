@@ -1,4 +1,4 @@
-"""Constraint files of the old form: YAML with `{{ .Values.name }}` in it, as definitions carried before templateInfo.
+"""Constraint files of the legacy form: YAML with `{{ .Values.name }}` in it, which definitions had before templateInfo.
 
 Only this much of Go's template language is read, since Azure's own files use only this much
 (https://github.com/Azure/azure-policy/tree/master/built-in-references/Kubernetes). Anything else is refused by name: a
@@ -41,7 +41,7 @@ def _filled(action: str, values: dict[str, Json]) -> str:
     found = _VALUE.fullmatch(action.strip())
     if found is None:
         raise DocumentError(
-            f"{{{{{action[:_SHOWN]}}}}} is more than a value: only {{{{ .Values.name }}}} is understood"
+            f"{{{{{action[:_SHOWN]}}}}} is more than a value: azpolicy understands only {{{{ .Values.name }}}}"
         )
     value: Json = values
     for name in found.group(1).removeprefix(".").split("."):

@@ -34,7 +34,7 @@ def enforcement_action(effect: Effect, mode: EnforcementMode, *, warn: bool) -> 
     | audit and warn | warn    | dryrun       |
     | disabled       | nothing | nothing      |
 
-    Enroll counts as DoNotEnforce: nothing is enforced on what nobody enrolled. Mutators have no action.
+    Enroll counts as DoNotEnforce here: of an enrolled cluster the mode is Default. Mutators have no action.
     """
     if effect not in (Effect.DENY, Effect.AUDIT):
         return ""
@@ -59,7 +59,7 @@ def without_nulls(value: Json) -> Json:
 def match_block(
     match: Match, always_excluded: tuple[str, ...], base: Mapping[str, Json] | None = None
 ) -> dict[str, Json]:
-    """`spec.match`: what the policy says over what its constraint or mutator file says (`base`)."""
+    """`spec.match`: the policy's own, over that of its constraint or mutator file (`base`)."""
     block: dict[str, Json] = dict(base or {})
     excluded = list(match.excluded_namespaces) or _names(block.get("excludedNamespaces"), "excludedNamespaces")
     given: dict[str, Json] = {
@@ -129,5 +129,5 @@ def _names(value: Json, place: str) -> list[Json]:
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise DocumentError(f"spec.match.{place} is no list of names")
+        raise DocumentError(f"spec.match.{place} is not a list of names")
     return value

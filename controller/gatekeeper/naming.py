@@ -58,7 +58,7 @@ _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 def name_digits(assignment_id: str, reference_id: str, definition_id: str) -> str:
-    """The 20 hex digits that tell a member's objects from all others, however its ids are spelled."""
+    """The 20 hex digits that distinguish a member's objects from all others, in any spelling of its ids."""
     identity = "\n".join((fold(assignment_id), reference_id.casefold(), fold(definition_id)))
     return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
 
@@ -93,7 +93,7 @@ class OwnershipMarks:
     def __post_init__(self) -> None:
         if not _LABEL_VALUE.fullmatch(self.managed_by):
             raise InputError(
-                f"managed-by value {self.managed_by!r} is no valid Kubernetes label value: use e.g. {MANAGED_BY}"
+                f"managed-by value {self.managed_by!r} is not a valid Kubernetes label value, such as {MANAGED_BY}"
             )
 
     def known(self, value: str | None) -> bool:
@@ -105,7 +105,7 @@ class OwnershipMarks:
         return {MANAGED_BY_LABEL: self.managed_by}
 
     def member_annotations(self, member: Member, constraint_url: str = "") -> dict[str, str]:
-        """What a constraint or mutator says of where it comes from.
+        """The annotations of a constraint or mutator about its origin.
 
         Absent ids are empty strings, as the add-on writes them: https://github.com/Azure/AKS/issues/2763.
         """
@@ -121,7 +121,7 @@ class OwnershipMarks:
     def template_annotations(
         self, definition_ids: Iterable[str], *, url: str, origin: str, digest: str
     ) -> dict[str, str]:
-        """What a template says of who uses it and of what it is made; `url` may be empty."""
+        """The annotations of a template about its users and its source; `url` may be empty."""
         # Folding decides which ids are one; the spelling kept is the first in plain order, so that it never wavers.
         distinct = {fold(i): i for i in sorted(definition_ids, reverse=True)}
         numbered = {f"{DEFINITION_ID}-{n}": distinct[key] for n, key in enumerate(sorted(distinct), start=1)}
@@ -137,7 +137,7 @@ class OwnershipMarks:
 
 @dataclass(frozen=True, slots=True)
 class RunningTemplate:
-    """Where the template that runs in the cluster came from, as its annotations tell; it wins over a newcomer."""
+    """The source of the template that runs in the cluster, by its annotations; it is preferred to a new one."""
 
     url: str
     digest: str

@@ -27,7 +27,7 @@ def make_provider(
 ) -> TemplateProvider:
     """What `bundle`, `url`, a folder or a mirror's base URL stands for; `pins` are URL=SHA256. InputError if unusable.
 
-    Only `url` has the bundle behind it: who names a folder or a mirror wants what is there and nothing else.
+    Only `url` has the bundle as a fallback: a user who names a folder or a mirror wants only what is there.
     """
     pinned = dict(map(_pin, pins))
     if templates == "bundle":

@@ -1,4 +1,4 @@
-"""Where the documents come from that definitions point at: bundle, folder, mirror, URL, or the definition itself.
+"""The sources of the documents that definitions name: bundle, folder, mirror, URL, or the definition itself.
 
 Reading them is the one impure step between policies and objects. It is done first and as a whole: `fetch` takes what
 all policies want and answers with a mapping, so that translating stays a pure function of values.
@@ -75,7 +75,7 @@ class TemplateProvider(Protocol):
 
 
 class TemplateSource(Protocol):
-    """Somewhere that holds documents by their public URL."""
+    """A source of documents by their public URL."""
 
     origin: Origin
 
@@ -128,7 +128,9 @@ class Folder:
 
     def __init__(self, root: Path, origin: Origin) -> None:
         if not root.is_dir():
-            raise InputError(f"template folder {root} is no folder: name one that holds <name>/<vN>/template.yaml")
+            raise InputError(
+                f"template folder {root} is not a folder: name one that contains <name>/<vN>/template.yaml"
+            )
         self.origin = origin
         self._root = root
 
@@ -137,10 +139,10 @@ class Folder:
         return nullcontext()
 
     async def read(self, url: str, check: Check) -> Document:
-        """The document, read anew each time: a folder of the user's may change."""
+        """The document, read again each time, because a user's folder may change."""
         path = store_path(url)
         if path is None:
-            raise DocumentError(f"the {self.origin} holds only what is on Azure's template stores")
+            raise DocumentError(f"the {self.origin} has only the templates of Azure's template stores")
         try:
             content = await asyncio.to_thread(_read_file, self._root / path)
         except FileNotFoundError:
@@ -214,12 +216,12 @@ def decode(content: str) -> bytes:
     try:
         return base64.b64decode("".join(content.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise DocumentError(f"it is no base64 text: {error}") from error
+        raise DocumentError(f"it is not base64 text: {error}") from error
 
 
 def _read_file(path: Path) -> bytes:
     if not path.is_dir() and not stat.S_ISREG(path.stat().st_mode):
         # Opening a pipe would wait for its other end.
-        raise DocumentError(f"{path} is no file")
+        raise DocumentError(f"{path} is not a file")
     with path.open("rb") as file:
         return file.read(MAX_BYTES + 1)

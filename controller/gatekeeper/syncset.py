@@ -1,6 +1,6 @@
-"""Data replication: which kinds templates look up in the cluster, and the one SyncSet that has Gatekeeper keep them.
+"""Data replication: the kinds that templates look up in the cluster, and the SyncSet that makes Gatekeeper keep them.
 
-A template says so by an annotation: a JSON list of requirements, each a list of alternatives of which one has to be
+A template says so with an annotation: a JSON list of requirements, each a list of alternatives. One of them has to be
 there. All alternatives are asked for. They are mostly versions of one kind, only the cluster knows which of them it
 serves, and Gatekeeper takes a kind that is not served for that kind's own failure: the others are replicated.
 """
@@ -59,7 +59,7 @@ def required_data(annotations: Mapping[str, Any]) -> frozenset[DataKind]:
         # Gatekeeper's documentation has the JSON in quotes of its own, and its reader takes them off like this.
         requirements = json.loads(str(text).strip('\n"'))
     except (ValueError, RecursionError) as error:
-        raise _wrong("it is no JSON") from error
+        raise _wrong("it is not JSON") from error
     found: set[DataKind] = set()
     for alternatives in _list(requirements, "a list of requirements"):
         clauses = _list(alternatives, "a list of alternatives for each requirement")
@@ -103,7 +103,7 @@ def _kinds(clause: Any) -> Iterator[DataKind]:
 def _names(value: Any, field: str, pattern: re.Pattern[str]) -> list[str]:
     names = _list(value, f"a list of {field}")
     if not names or not all(isinstance(name, str) and pattern.fullmatch(name) for name in names):
-        raise _wrong(f"{field} are no names")
+        raise _wrong(f"{field} are not names")
     return names
 
 

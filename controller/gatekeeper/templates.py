@@ -1,4 +1,4 @@
-"""Which template runs where several sources claim one name: a cluster can hold only one ConstraintTemplate of it.
+"""Which template runs if several sources have one name: a cluster can have only one ConstraintTemplate of it.
 
 As on AKS the newcomer is not installed and the one that runs keeps running (ConstraintTemplateConflicts in
 https://learn.microsoft.com/azure/governance/policy/how-to/determine-non-compliance). Without a word from the
@@ -45,7 +45,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Address:
-    """What tells one source from another: its URL, or what the text in the definition decodes to."""
+    """What distinguishes one source from another: its URL, or the decoded text in the definition."""
 
     url: str
     digest: str
@@ -94,7 +94,7 @@ def _settle(
     # The one that runs is still asked for but cannot be read now: to put another in its place would be a takeover.
     holder = running.url if running and nearest[winner] and running.url in unread - {""} else str(winner)
     others = sorted(str(address) for address in claimants if address != winner)
-    notes = tuple(f"template {name} is also asked for from {other}, which is not installed" for other in others)
+    notes = tuple(f"template {name} is also wanted from {other}, which is not installed" for other in others)
     settled: dict[DocumentSource, Chosen | Refusal] = {}
     for address, users in claimants.items():
         for source, document in users:

@@ -1,4 +1,4 @@
-"""Effective policies to the objects that Gatekeeper enforces: the pure step at whose end stands the DesiredState.
+"""Effective policies to the objects that Gatekeeper enforces: the pure step that ends with the DesiredState.
 
 Every resolution ends as exactly one outcome, and one that cannot be translated never hurts another. No object of
 the result is copied: what members share, their manifests share.
@@ -206,14 +206,16 @@ class _Translator:
 
     def _match(self, match: Match) -> dict[str, Json]:
         """A match block, shared by all members that look at the same."""
-        # The selector is told by identity: it cannot be hashed, and equal ones that differ in it only cost memory.
+        # The selector is compared by identity: it cannot be hashed, and an equal copy only costs memory.
         key = (
             match.api_groups, match.kinds, match.namespaces, match.excluded_namespaces,
             id(match.label_selector) if match.label_selector else None, match.source, match.scope,
         )  # fmt: skip
         if key not in self._matches:
             if not match.kinds or not match.api_groups:
-                raise Problem(UnresolvedReason.DETAILS, "details need both apiGroups and kinds, neither empty")
+                raise Problem(
+                    UnresolvedReason.DETAILS, "details need both apiGroups and kinds, and neither may be empty"
+                )
             if _ANY in match.kinds or _ANY in match.api_groups:
                 raise Problem(UnresolvedReason.DETAILS, "details may not have * in apiGroups or kinds")
             self._matches[key] = match_block(match, self.always_excluded)
@@ -279,7 +281,7 @@ def _template_sources(resolutions: Iterable[Resolution]) -> frozenset[DocumentSo
 
 
 def _without_collisions(drafts: list[_Draft | NotApplied | Unresolved]) -> list[_Draft | NotApplied | Unresolved]:
-    """Members whose objects would bear one name are all unresolved: whichever won, the other would be lost unseen."""
+    """Members whose objects would have one name are all unresolved, because otherwise one would be lost unseen."""
     claims = Counter(draft.object.ref for draft in drafts if isinstance(draft, _Draft))
     return [
         _collided(draft) if isinstance(draft, _Draft) and claims[draft.object.ref] > 1 else draft for draft in drafts
@@ -287,12 +289,12 @@ def _without_collisions(drafts: list[_Draft | NotApplied | Unresolved]) -> list[
 
 
 def _collided(draft: _Draft) -> Unresolved:
-    message = f"another member of the same assignment and reference id claims {draft.object.ref}: give each its own"
+    message = f"another member of the same assignment and reference id needs {draft.object.ref} too: give each its own"
     return unresolved(draft.policy.member, Problem(UnresolvedReason.COLLISION, message))
 
 
 def _old_form_values(policy: EffectivePolicy, by: TemplatePolicy) -> dict[str, Json]:
-    """What `.Values` holds in a constraint file of the old form."""
+    """The content of `.Values` in a constraint file of the legacy form."""
     match = policy.match
     return {
         "namespaces": list(match.namespaces),
@@ -303,10 +305,10 @@ def _old_form_values(policy: EffectivePolicy, by: TemplatePolicy) -> dict[str, J
 
 
 def _constraint_body(text: str) -> dict[str, Json]:
-    """A constraint file's content, checked as far as can be told without its template."""
+    """A constraint file's content, checked as far as possible without its template."""
     body = read_mapping(text)
     group = str(body.get("apiVersion")).partition("/")[0]
     if group != CONSTRAINT_GROUP or not isinstance(body.get("kind"), str):
         told = f"apiVersion {body.get('apiVersion')!r} and kind {body.get('kind')!r}"
-        raise DocumentError(f"the constraint file has {told}, and so is no constraint")
+        raise DocumentError(f"the constraint file has {told}, so it is not a constraint")
     return as_mapping(without_nulls(body), "the constraint file")

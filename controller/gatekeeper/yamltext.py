@@ -50,7 +50,7 @@ def read_yaml(text: str) -> Json:
         value: Json = yaml.load(text, Loader=JsonLoader)  # noqa: S506 - JsonLoader builds JSON values only
     except yaml.MarkedYAMLError as error:
         line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
-        raise YamlError(f"{error.problem or 'it is no YAML'}{line}") from error
+        raise YamlError(f"{error.problem or 'it is not YAML'}{line}") from error
     except yaml.YAMLError as error:
         raise YamlError(" ".join(str(error).split())) from error
     return value
@@ -64,7 +64,7 @@ def write_yaml(documents: Iterable[Mapping[str, Json]]) -> str:
 
 
 def _refuse_traps(events: Iterable[yaml.Event]) -> None:
-    """Walks the events before anything is built from them: this much is safe whatever the text says."""
+    """Checks the events before anything is built from them, which is safe for any text."""
     documents = depth = 0
     for count, event in enumerate(events):
         if count > MAX_EVENTS:
@@ -105,7 +105,7 @@ class JsonLoader(yaml.CSafeLoader):
             if not isinstance(key, str):
                 raise _problem("a key is not text", key_node)
             if key in built:
-                raise _problem(f"the key {key[:_SHOWN]!r} stands twice", key_node)
+                raise _problem(f"the key {key[:_SHOWN]!r} appears twice", key_node)
             built[key] = self.construct_object(value_node, deep=True)
         return built
 
@@ -124,7 +124,7 @@ class JsonLoader(yaml.CSafeLoader):
         try:
             return int(text, base)
         except ValueError:
-            raise _problem(f"{text!r} is no whole number", node) from None
+            raise _problem(f"{text!r} is not a whole number", node) from None
 
     def build_float(self, node: yaml.ScalarNode) -> float:
         """A number that JSON can carry."""
@@ -134,7 +134,7 @@ class JsonLoader(yaml.CSafeLoader):
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise _problem(f"{text[:_SHOWN]!r} is no finite number", node)
+            raise _problem(f"{text[:_SHOWN]!r} is not a finite number", node)
         return number
 
 
@@ -150,7 +150,7 @@ class _Writer(yaml.CSafeDumper):
     """Quotes what any YAML reader could mistake, writes text of several lines as blocks, and makes no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's own signature
-        """Constraints share values in memory; on paper each stands alone."""
+        """Constraints share values in memory, but not in YAML."""
         return True
 
     def represent_text(self, data: str) -> yaml.ScalarNode:

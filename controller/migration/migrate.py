@@ -1,4 +1,4 @@
-"""Moving a cluster from the AKS add-on to azpolicy, and back, a step at a time: at no moment does nothing enforce.
+"""Moves a cluster from the AKS add-on to azpolicy, and back, step by step: something enforces at every moment.
 
 | step    | from the add-on                         | back to the add-on                   | writes |
 |---------|-----------------------------------------|--------------------------------------|--------|
@@ -30,6 +30,7 @@ from controller.cluster.resources import operator_at_work
 from controller.commands.compare import audits_of
 from controller.commands.session import open_session
 from controller.errors import ClusterError, InputError, Refused
+from controller.gatekeeper.deviations import Deviations, read_deviations
 from controller.gatekeeper.model import Rendered, Role
 from controller.gatekeeper.naming import ADDON, CONSTRAINT_GROUP, TEMPLATE_GROUP, TEMPLATE_URL
 from controller.migration.parallel import additions, in_dry_run, parallel, parallel_kind
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from controller.cluster.prune import PruneLimit
     from controller.commands.session import Session
     from controller.config import ClusterOptions, SourceOptions
+    from controller.gatekeeper.deviations import Change
     from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef
     from controller.policy.model import MemberKey
 
@@ -73,6 +75,8 @@ class Step(StrEnum):
         return self in (Step.COMPARE, Step.CHECK)
 
 
+_NO_DEVIATIONS: Final = Deviations()
+_UNVERIFIED: Final = "Azure has not published this template: whether it decides as azpolicy's is not verified"
 _BACK: Final = (Step.COMPARE, Step.ENFORCE, Step.CHECK)
 
 
@@ -96,7 +100,7 @@ _NEW: Final = {Direction.FROM_ADDON: Owner.AZPOLICY, Direction.TO_ADDON: Owner.A
 
 
 class Relation(StrEnum):
-    """How an object of the add-on's and what azpolicy makes of the same stand to each other."""
+    """How an object of the add-on's compares with what azpolicy makes of the same member."""
 
     SAME = "same"
     COVERS = "covers"
@@ -109,7 +113,8 @@ class Relation(StrEnum):
 class Finding:
     """One template, or one member; `differences` go from the add-on's to azpolicy's, `notes` are for people.
 
-    `violations` are those of the last audits, the add-on's and ours, None where there is none.
+    `violations` are those of the last audits, the add-on's and ours, None where there is none. `changes` are what a
+    template of the bundle decides otherwise than Azure's.
     """
 
     relation: Relation
@@ -119,6 +124,7 @@ class Finding:
     differences: tuple[Difference, ...] = ()
     notes: tuple[str, ...] = ()
     violations: tuple[int | None, int | None] = (None, None)
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +140,12 @@ class Comparison:
         return not {each.relation for each in self.findings} & {Relation.DIFFERS, Relation.ONLY_ADDON}
 
 
-def compare(desired: DesiredState, by_owner: ObjectsByOwner) -> Comparison:
+def compare(desired: DesiredState, by_owner: ObjectsByOwner, deviations: Deviations = _NO_DEVIATIONS) -> Comparison:
     """Template by template, then member by member."""
-    return Comparison(desired.cluster_id, (*_templates(desired, by_owner), *_members(desired, by_owner)))
+    return Comparison(desired.cluster_id, (*_templates(desired, by_owner, deviations), *_members(desired, by_owner)))
 
 
-def _templates(desired: DesiredState, by_owner: ObjectsByOwner) -> Iterator[Finding]:
+def _templates(desired: DesiredState, by_owner: ObjectsByOwner, deviations: Deviations) -> Iterator[Finding]:
     theirs = {live.ref: live for live in by_owner.objects[Owner.ADDON] if live.ref.group == TEMPLATE_GROUP}
     ours = {wanted.ref: wanted for wanted in desired.objects if wanted.role is Role.TEMPLATE}
     for ref in sorted(theirs.keys() | ours.keys()):
@@ -150,7 +156,9 @@ def _templates(desired: DesiredState, by_owner: ObjectsByOwner) -> Iterator[Find
             yield Finding(Relation.ONLY_AZPOLICY, None, ref)
         else:
             found = tuple(differences(_rules(live.manifest), _rules(wanted.manifest)))
-            yield Finding(Relation.DIFFERS if found else Relation.SAME, ref, ref, differences=found)
+            relation = Relation.DIFFERS if found else Relation.SAME
+            notes = (_UNVERIFIED,) if deviations.is_unverified(wanted) else ()
+            yield Finding(relation, ref, ref, differences=found, notes=notes, changes=deviations.of(wanted))
 
 
 def _rules(template: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -194,18 +202,18 @@ def _meaning(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
 def _why_none(desired: DesiredState, key: MemberKey | None) -> str:
     """Why there is nothing of azpolicy's for a member of the add-on's."""
     if key is None:
-        return "it does not say which assignment it is of"
+        return "its annotations name no assignment"
     for outcome in desired.outcomes:
         its = outcome.member.key
         if its == key or (outcome.member.whole and its.assignment_id == key.assignment_id):
             match outcome:
                 case Rendered():
-                    return "azpolicy has not made it yet"
+                    return "azpolicy has not created it yet"
                 case NotApplied() | Unresolved():
                     return f"for azpolicy it is {type(outcome).__name__} ({outcome.reason}): {outcome.message}"
                 case _:
                     assert_never(outcome)
-    return "no assignment that was read brings it"
+    return "no assignment that was read contains it"
 
 
 def _acting(by_owner: ObjectsByOwner, owner: Owner) -> tuple[LiveObject, ...]:
@@ -243,7 +251,7 @@ class Check:
 
     @property
     def old(self) -> Owner:
-        """Who is to be switched off."""
+        """The program to switch off."""
         return _OLD[self.direction]
 
     @property
@@ -277,7 +285,7 @@ def _cover(old: LiveObject, new: LiveObject, direction: Direction, by_owner: Obj
 def _shortfalls(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     kinds = (str(old["kind"]), str(new["kind"]))
     if not {kinds[0], parallel_kind(kinds[0])} & {kinds[1], parallel_kind(kinds[1])}:
-        yield f"it is a {kinds[1]}, not a {kinds[0]}: which is stricter cannot be told"
+        yield f"it is a {kinds[1]}, not a {kinds[0]}: it is not known which is stricter"
     yield from shortfalls(mapping_at(old, "spec"), mapping_at(new, "spec"))
 
 
@@ -289,7 +297,7 @@ def _unenforced(new: LiveObject, owner: Owner, by_owner: ObjectsByOwner) -> Iter
         return
     template = by_owner.template(owner, new.ref.kind)
     if template is None:
-        yield f"its template is not of {owner}: whoever made that may delete it"
+        yield f"its template does not belong to {owner}: somebody else may delete it"
     elif template.ref.name in by_owner.unready:
         yield f"its template is not ready: {by_owner.unready[template.ref.name]}"
 
@@ -305,7 +313,7 @@ def _why_uncovered(direction: Direction, desired: DesiredState, key: MemberKey |
 
 
 def _bystanders(direction: Direction, by_owner: ObjectsByOwner) -> tuple[ObjectRef, ...]:
-    """Constraints of neither side on templates of the add-on's; those on ours hold our templates."""
+    """Constraints of neither side on templates of the add-on's; those on ours keep our templates."""
     if direction is Direction.TO_ADDON:
         return ()
     others = (live.ref for live in by_owner.objects[Owner.OTHER] if live.ref.group == CONSTRAINT_GROUP)
@@ -329,7 +337,7 @@ async def look(requested: MigrationStep, source: SourceOptions, cluster: Cluster
     async with open_session(source, cluster) as session:
         by_owner = await read_by_owner(session.planner.client, source.marks, session.desired.objects)
     if requested.step is Step.COMPARE:
-        return compare(session.desired, by_owner)
+        return compare(session.desired, by_owner, read_deviations())
     return check(requested.direction, session.desired, by_owner)
 
 
@@ -364,16 +372,16 @@ async def _prepare(step: Step, session: Session, limit: PruneLimit) -> Prepared:
 
 
 async def _alone(session: Session) -> tuple[str, ...]:
-    """Refused while an operator is at work, which would delete what these steps make; a note where nobody may know."""
+    """Refused while an operator runs, which would delete what these steps create; a note where that cannot be known."""
     try:
         holder = await operator_at_work(session.planner.client, None)
     except ClusterError as error:
         if error.status != HTTPStatus.FORBIDDEN:
             raise
-        return ("the operator's Lease may not be read: see to it that no operator is at work",)
+        return ("no right to read the operator's Lease: make sure that no operator runs",)
     if holder:
         raise Refused(
-            f"the operator {holder} is at work and would take away what this step makes: stop it until the step finish "
+            f"the operator {holder} runs and would delete what this step creates: stop it until the step finish "
             "(helm uninstall, or kubectl scale --replicas=0)"
         )
     return ()
@@ -381,7 +389,7 @@ async def _alone(session: Session) -> tuple[str, ...]:
 
 def _left_out(desired: DesiredState) -> tuple[str, ...]:
     count = sum(wanted.role is Role.MUTATOR for wanted in desired.objects)
-    return (f"mutators left for --step enforce, as none has a dry run: {count}",) if count else ()
+    return (f"mutators are left for --step enforce, because they have no dry run: {count}",) if count else ()
 
 
 async def _switched_off(session: Session) -> None:

@@ -1,4 +1,4 @@
-"""Whether one constraint or mutator does at least what another does, as far as their specs can tell. Pure.
+"""Whether one constraint or mutator does at least what another does, by their specs. Pure.
 
 | part                     | `ours` covers `theirs` when                                        |
 |--------------------------|--------------------------------------------------------------------|
@@ -52,13 +52,13 @@ def _match(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
         sides = (theirs.get(key), ours.get(key))
         # What cannot be understood is covered by nothing but the same.
         if not (covers(*sides) if all(map(well_formed, sides)) else _nothing_or_same(*sides)):
-            yield f"match.{key} leaves out what the other looks at"
+            yield f"match.{key} does not match some objects that the other matches"
 
 
 def _rest(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
     for key in sorted((theirs.keys() | ours.keys()) - {_ACTION, _SCOPED, "match"}):
         if not same(theirs.get(key) or None, ours.get(key) or None):
-            yield f"{key} differ from the other's: which is stricter cannot be told"
+            yield f"{key} differ from the other's: it is not known which is stricter"
 
 
 def _anything(_: Any) -> bool:

@@ -41,7 +41,7 @@ def _comparison(answer: Comparison) -> Iterator[str]:
         yield f"{_SIGNS[each.relation]} {each.relation} {each.addon or each.azpolicy}"
         if each.member:
             yield f"    {_named(each.member)}"
-        yield from (f"    {note}" for note in each.notes)
+        yield from (f"    {note}" for note in (*each.notes, *each.changes))
         yield from (f"    {_told(difference)}" for difference in each.differences)
         if None not in each.violations:
             theirs, ours = each.violations
@@ -76,7 +76,7 @@ def _check(answer: Check) -> Iterator[str]:
         yield f"{'!' if each.missing else '='} {'missing' if each.missing else 'covered'} {each.old}{by}"
         yield from (f"    {line}" for line in (*each.missing, *filter(None, (each.note,))))
     for ref in answer.bystanders:
-        yield f"note: {ref} is of neither: it goes if the add-on's template is deleted"
+        yield f"note: {ref} belongs to neither: it is deleted if the add-on's template is deleted"
     for name in answer.deployments:
         yield f"note: the add-on's deployment {name} is in the cluster"
     yield _verdict(answer)
@@ -84,7 +84,7 @@ def _check(answer: Check) -> Iterator[str]:
 
 def _verdict(answer: Check) -> str:
     if not answer.covers:
-        return f"check: nothing in the cluster is of {answer.old}"
+        return f"check: the cluster has no objects of {answer.old}"
     missing = sum(bool(each.missing) for each in answer.covers)
     verdict = "can be switched off" if answer.good else "must not be switched off yet"
     return f"check: {len(answer.covers) - missing} covered, {missing} missing: {answer.old} {verdict}"
@@ -113,6 +113,7 @@ def _finding_document(each: Finding) -> Mapping[str, Any]:
         "azpolicy": _ref_document(each.azpolicy),
         "differences": [described(difference) for difference in each.differences],
         "notes": list(each.notes),
+        "changes": [{"id": change.id, "newly": change.newly.value, "what": change.what} for change in each.changes],
         "violations": {"addon": theirs, "azpolicy": ours},
     }
 

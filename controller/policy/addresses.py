@@ -51,7 +51,7 @@ def cidr_host(network: str, index: int) -> str:
 
 
 def ip_range_contains(outer: str, inner: str) -> bool:
-    """Whether the range holds all of the other; each is an address, a network, or two addresses joined by a hyphen."""
+    """Whether the range contains the other; each is an address, a network, or two addresses joined by a hyphen."""
     first, last = _range(outer)
     low, high = _range(inner)
     if first.version != low.version:
@@ -65,7 +65,7 @@ def _network(text: str) -> _Network:
             return ipaddress.ip_network(text, strict=False)
     except ValueError:
         pass
-    raise ExpressionError(f"'{shown(text)}' is no network in CIDR notation")
+    raise ExpressionError(f"'{shown(text)}' is not a network in CIDR notation")
 
 
 def _address(text: str) -> _Address:
@@ -74,7 +74,7 @@ def _address(text: str) -> _Address:
             return ipaddress.ip_address(text.strip())
     except ValueError:
         pass
-    raise ExpressionError(f"'{shown(text)}' is no IP address")
+    raise ExpressionError(f"'{shown(text)}' is not an IP address")
 
 
 def _usable(network: _Network) -> tuple[_Address, _Address]:

@@ -95,7 +95,7 @@ class _Condition:
         (subject,), (condition,) = subjects, conditions
         known = _CONDITIONS.get(condition)
         if known is None:
-            raise _Undecided(f"{place}.{keys[condition]}: is no condition that azpolicy knows")
+            raise _Undecided(f"{place}.{keys[condition]}: is not a condition that azpolicy knows")
         wanted = self._evaluated(node[keys[condition]], f"{place}.{keys[condition]}")
         raw, at = node[keys[subject]], f"{place}.{keys[subject]}"
         if subject == "count":
@@ -131,7 +131,7 @@ class _Condition:
         return result
 
     def _count(self, node: Json, place: str) -> tuple[int, list[Unknown]]:
-        """How many elements fulfil the `where` for certain, and of which it is not known."""
+        """How many elements fulfil the `where` for certain, and for how many that is not known."""
         if not isinstance(node, dict) or "value" not in node:
             raise _Undecided(f"{place}: counts an alias, which only Azure can read")
         items = self._evaluated(node["value"], f"{place}.value")
@@ -153,7 +153,7 @@ class _Condition:
             if asked is None or (name is not None and asked.casefold() == name.casefold()):
                 return item
             if outer is None:
-                raise ExpressionError(f"'{asked}' is the name of no count around it")
+                raise ExpressionError(f"'{asked}' is not the name of a count around it")
             return outer(asked)
 
         return replace(self, scope=replace(self.scope, current=current))
@@ -166,7 +166,7 @@ def _same(verdicts: list[Verdict], place: str, doubts: list[Unknown]) -> Verdict
     if all(verdict is False for verdict in verdicts):
         return False
     unknown = next(each for each in (*doubts, *verdicts) if isinstance(each, Unknown))
-    return Unknown(f"{place}: how many there are is not known: {unknown.reason}")
+    return Unknown(f"{place}: the count is not known: {unknown.reason}")
 
 
 def _as_location(value: Json) -> Json:

@@ -5,9 +5,11 @@ What is known not to apply wins over what is not known: an excluded cluster stay
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from controller.azure.model import Assignment, EnforcementMode, fold
+from controller.azure.model import Assignment, EnforcementMode, NoEnrollments, fold
+from controller.azure.parse import scope_of
 from controller.policy.model import Member, NotApplied, NotAppliedReason, Unresolved, UnresolvedReason
 from controller.policy.problem import Problem
 from controller.policy.selectors import above_cluster, override_is_for, selected, selects_members
@@ -19,7 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-    from controller.azure.model import AzureState, Exemption, Override
+    from controller.azure.model import AzureState, Enrollment, Exemption, Override, Unreadable
+
+EXEMPTIONS: Final = "/policyexemptions/"
+ENROLLMENTS: Final = "/policyenrollments/"
+ANY: Final = "*"
 
 _MODES: Final = {mode.casefold(): mode for mode in EnforcementMode}
 _VERSION_KINDS: Final = frozenset({"definitionversion", "policyversion"})
@@ -31,7 +37,7 @@ def not_applied(member: Member, reason: NotAppliedReason, message: str) -> NotAp
 
 
 def unresolved(member: Member, problem: Problem) -> Unresolved:
-    """A member of which it is not known what it means; the message names it first."""
+    """A member whose meaning is not known; the message names it first."""
     return Unresolved(member, problem.reason, one_line(f"{member}: {problem.message}"))
 
 
@@ -52,7 +58,7 @@ def _reasons(
 ) -> Iterator[NotApplied | Unresolved]:
     # A snapshot holds no hierarchy: a management group in it counts as above the cluster.
     if above_cluster(assignment.scope, state) is False:
-        message = f"its scope {assignment.scope} does not hold the cluster"
+        message = f"its scope {assignment.scope} does not contain the cluster"
         yield not_applied(member, NotAppliedReason.OUT_OF_SCOPE, message)
     yield from _excluded(assignment, state, member)
     match selected(assignment.resource_selectors, state.cluster):
@@ -103,7 +109,75 @@ def _exempts(exemption: Exemption, state: AzureState, now: datetime) -> Verdict:
     return all_of((reaches, selected(exemption.resource_selectors, state.cluster)))
 
 
-def enforcement_mode(assignment: Assignment) -> EnforcementMode:
+@dataclass(frozen=True, slots=True)
+class Enforcement:
+    """How an assignment is enforced on the cluster: `mode`, which is Default where the cluster is enrolled.
+
+    `stated` is the assignment's own mode; `notes` say why one became the other, or did not.
+    """
+
+    mode: EnforcementMode
+    stated: EnforcementMode
+    notes: tuple[str, ...] = ()
+
+
+def enforcement_of(assignment: Assignment, state: AzureState) -> Enforcement:
+    """The assignment's enforcement mode as it is in force here; a Problem where that cannot be told."""
+    stated = _enforcement_mode(assignment)
+    if stated is not EnforcementMode.ENROLL:
+        return Enforcement(stated, stated)
+    if isinstance(state.enrollments, NoEnrollments):
+        if state.enrollments.refused:
+            raise _enrollment_unknown(state.enrollments.reason)
+        note = "enforcementMode is Enroll, and enrollments are not to be had here: audited, never denied"
+        return Enforcement(stated, stated, (note,))
+    doubt: Problem | None = None
+    for each in state.enrollments:
+        match _enrolls(each, assignment, state):
+            case True:
+                note = f"enforcementMode is Enroll: enforced, as {each.id} enrolls the cluster"
+                return Enforcement(EnforcementMode.DEFAULT, stated, (one_line(note),))
+            case Unknown(reason):
+                doubt = _enrollment_unknown(f"the enrollment {each.id}: {reason}")
+    unreadable = unreadable_by_assignment(state, ENROLLMENTS)
+    broken = unreadable.get(ANY) or unreadable.get(fold(assignment.id))
+    if broken is not None:
+        doubt = _enrollment_unknown(f"the enrollment {broken.id} cannot be read: {broken.reason}")
+    if doubt is not None:
+        raise doubt
+    note = "enforcementMode is Enroll, and no enrollment holds the cluster: audited, never denied"
+    return Enforcement(stated, stated, (note,))
+
+
+def unreadable_by_assignment(state: AzureState, collection: str) -> dict[str, Unreadable]:
+    """Exemptions or enrollments that do not parse, by the folded id of the assignment that they name, ANY for none.
+
+    One that is not kept at or above the cluster means nothing here, whatever it says.
+    """
+    found: dict[str, Unreadable] = {}
+    for key, each in state.unreadable.items():
+        if collection in key and above_cluster(scope_of(each.id), state) is not False:
+            found.setdefault(fold(each.concerns) or ANY, each)
+    return found
+
+
+def _enrollment_unknown(reason: str) -> Problem:
+    message = f"enforcementMode is Enroll, and whether the cluster is enrolled is not known: {reason}"
+    return Problem(UnresolvedReason.ENFORCEMENT_MODE, message)
+
+
+def _enrolls(enrollment: Enrollment, assignment: Assignment, state: AzureState) -> Verdict:
+    """Whether an enrollment is for this very instance of the assignment, and holds the cluster."""
+    if fold(enrollment.assignment_id) != fold(assignment.id):
+        return False
+    same: Verdict = enrollment.instance_id.casefold() == assignment.instance_id.casefold()
+    if not assignment.instance_id:
+        same = Unknown("the assignment does not tell its instanceId, which takes a newer --api-version policy=VERSION")
+    reaches = above_cluster(enrollment.scope, state) is not False
+    return all_of((same, reaches, selected(enrollment.resource_selectors, state.cluster)))
+
+
+def _enforcement_mode(assignment: Assignment) -> EnforcementMode:
     """The assignment's enforcementMode in any case; a Problem where it is none that Azure has."""
     mode = _MODES.get(assignment.enforcement_mode.casefold())
     if mode is None:
@@ -116,7 +190,7 @@ def enforcement_mode(assignment: Assignment) -> EnforcementMode:
 
 
 def effect_override(assignment: Assignment, reference_id: str, state: AzureState) -> str:
-    """The effect that overrides a member's own, empty without one; a Problem where it cannot be told."""
+    """The effect that overrides a member's own, empty without one; a Problem where it is not known."""
     overrides = (each for each in assignment.overrides if each.kind.casefold() not in _VERSION_KINDS)
     return _overriding(overrides, reference_id, state)
 

@@ -65,7 +65,7 @@ class CostBudget:
                 pass
 
     def make(self, value: Json) -> None:
-        """Charges for a value that is new; ExpressionError also where no document could hold it."""
+        """Charges for a new value; ExpressionError also where no document could contain it."""
         if isinstance(value, str):
             self.spend(len(value))
             _check_text(value)
@@ -78,7 +78,7 @@ class CostBudget:
                         _check_text(each)
 
     def _levels(self, value: Json) -> Iterator[list[Json]]:
-        """The value, what it holds, what that holds and so on, each level paid for before it is made."""
+        """The value, its children, their children and so on; each level is charged before it is made."""
         level = [value]
         while level:
             below: list[Json] = []
@@ -100,4 +100,4 @@ def _check_text(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ExpressionError("the result holds half of a character") from None
+        raise ExpressionError("the result contains half of a character") from None

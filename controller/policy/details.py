@@ -113,7 +113,7 @@ def _label_selector(value: Json, place: str) -> dict[str, Json] | None:
             case "matchExpressions":
                 _match_expressions(item, f"{place}.matchExpressions")
             case _:
-                raise Problem(UnresolvedReason.DETAILS, f"{place}.{key} is no part of a label selector")
+                raise Problem(UnresolvedReason.DETAILS, f"{place}.{key} is not part of a label selector")
     return selector or None
 
 
@@ -140,7 +140,7 @@ def _match_expressions(value: Json, place: str) -> None:
 
 
 def _label(pattern: re.Pattern[str], what: str, value: Json, place: str) -> None:
-    """What is no label would be refused only when the constraint is written, without a word on where it is from."""
+    """An invalid label would be refused only when the constraint is written, and that error names no origin."""
     if not isinstance(value, str):
         raise _wrong(place, "a string", value)
     if not pattern.fullmatch(value):
@@ -167,7 +167,7 @@ _KEYS: Final[Mapping[str, tuple[str, Callable[[Json, str], object]]]] = {
     )
 }
 
-# Which keys each form must have, and which it must not have beside them.
+# Which keys each form must have, and which it must not have in addition.
 _FORMS: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
     "templateInfo": (frozenset({"apiGroups", "kinds"}), frozenset({"constraint"})),
     "constraintInfo": (frozenset({"templateInfo"}), frozenset({"constraint", "apiGroups", "kinds"})),
@@ -231,7 +231,7 @@ class Details:
             if known is None:
                 raise Problem(UnresolvedReason.DETAILS, f"{PLACE}.{key} is not known to azpolicy")
             if known[0] in given:
-                raise Problem(UnresolvedReason.DETAILS, f"{PLACE}.{key} comes twice, Azure ignores case")
+                raise Problem(UnresolvedReason.DETAILS, f"{PLACE}.{key} appears twice; Azure ignores case")
             if value is not None:
                 given[known[0]] = value
         form = _form(given)
@@ -294,7 +294,7 @@ def _form(given: Mapping[str, Json]) -> str:
     form = "constraintInfo" if leading == ["templateInfo"] and "constraintInfo" in given else leading[0]
     needed, refused = _FORMS[form]
     for name in sorted(needed - given.keys()):
-        raise Problem(UnresolvedReason.DETAILS, f"{PLACE}.{name} is missing, {form} needs it")
+        raise Problem(UnresolvedReason.DETAILS, f"{PLACE}.{name} is missing; {form} needs it")
     for name in sorted(refused & given.keys()):
-        raise Problem(UnresolvedReason.DETAILS, f"{PLACE}.{name} cannot stand beside {form}")
+        raise Problem(UnresolvedReason.DETAILS, f"{PLACE}.{name} cannot be combined with {form}")
     return form

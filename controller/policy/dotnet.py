@@ -103,7 +103,7 @@ def format_moment(moment: datetime, pattern: str) -> str:
 
 
 def _bad_date(pattern: str) -> ExpressionError:
-    return ExpressionError(f"'{shown(pattern)}' is no date format of .NET")
+    return ExpressionError(f"'{shown(pattern)}' is not a date format of .NET")
 
 
 def _twelve(at: datetime) -> int:

@@ -136,7 +136,7 @@ def _key(key: str, scope: Scope, *, taken: tuple[Mapping[str, Json], ...]) -> st
     if not isinstance(name, str):
         raise ExpressionError(f"a key must be a string, is {type_name(name)}")
     if name != key and any(name in container for container in taken):
-        raise ExpressionError(f"the key '{shown(name)}' comes twice")
+        raise ExpressionError(f"the key '{shown(name)}' appears twice")
     return name
 
 
@@ -372,13 +372,13 @@ def _parameters(scope: Scope, name: str) -> Json:
 
 def _field(scope: Scope, name: str) -> Json:
     if scope.field is None:
-        raise ExpressionError("has no resource here; it belongs into the 'if' of a policy rule")
+        raise ExpressionError("has no resource here; it belongs in the 'if' of a policy rule")
     return scope.field(name)
 
 
 def _current(scope: Scope, name: str | None = None) -> Json:
     if scope.current is None:
-        raise ExpressionError("belongs into the 'where' of a count")
+        raise ExpressionError("belongs in the 'where' of a count")
     return scope.current(name)
 
 
@@ -387,9 +387,12 @@ def _utc_now(scope: Scope, pattern: str = ROUND_TRIP) -> str:
     return format_moment(scope.now, pattern)
 
 
-def _given(value: dict[str, Json] | None) -> Json:
+_NOT_READ = "has no value here, for its document was not read: let the account read it, or export again"
+
+
+def _given(value: dict[str, Json] | None, otherwise: str = "can only be evaluated in Azure") -> Json:
     if value is None:
-        raise ExpressionError("cannot be answered here, only in Azure")
+        raise ExpressionError(otherwise)
     return value
 
 
@@ -402,11 +405,11 @@ def _request_context(scope: Scope) -> Json:
 
 
 def _resource_group(scope: Scope) -> Json:
-    return _given(scope.resource_group)
+    return _given(scope.resource_group, _NOT_READ)
 
 
 def _subscription(scope: Scope) -> Json:
-    return _given(scope.subscription)
+    return _given(scope.subscription, _NOT_READ)
 
 
 _SCOPE_TABLE: Mapping[str, Callable[..., Json]] = {
@@ -445,6 +448,7 @@ _FORBIDDEN = frozenset({
     "variables",
 })  # fmt: skip
 _TAKES_LAMBDA = frozenset({"filter", "groupby", "lambdavariables", "map", "mapvalues", "reduce", "sort", "toobject"})
+# guid and uniqueString among them: how they are made is described, and no published value is there to check it with.
 _ONLY_AZURE = frozenset(
     {
         "guid",
@@ -464,5 +468,5 @@ def _why_not(name: str) -> str:
     if name in _TAKES_LAMBDA:
         return "needs lambda(), which may not be used in policy rules"
     if name in _ONLY_AZURE:
-        return "can be evaluated by Azure only"
-    return "is no function that azpolicy knows"
+        return "can only be evaluated by Azure"
+    return "is not a function that azpolicy knows"

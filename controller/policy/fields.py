@@ -1,4 +1,4 @@
-"""The fields of the cluster that a policy rule may ask for; what only Azure could tell is Unknown."""
+"""The fields of the cluster that a policy rule may ask for; those that only Azure knows are Unknown."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_field(cluster: ClusterResource, name: str) -> Json | Unknown:
 
 
 def location_of(cluster: ClusterResource) -> str | Unknown:
-    """Where the cluster is, normalised; Unknown where its document does not say."""
+    """The cluster's location, normalised; Unknown where its document has none."""
     found = read_field(cluster, _LOCATION)
     if isinstance(found, str):
         return normalised_location(found)
@@ -57,7 +57,7 @@ def normalised_location(text: str) -> str:
 
 def _within(cluster: ClusterResource, name: str, *keys: str) -> Json | Unknown:
     if cluster.document is None:
-        return Unknown(f"the field '{name}' is not known, for the cluster's own document is not in the snapshot")
+        return Unknown(f"the field '{name}' is not known, because the cluster's own document is not in the snapshot")
     value: Json = dict(cluster.document)
     for key in keys:
         value = _property(value, key) if isinstance(value, dict) else None

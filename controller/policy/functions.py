@@ -42,7 +42,7 @@ _Scalar = str | int | float | bool | None
 
 
 def check_size(size: int) -> None:
-    """ExpressionError for a result no ARM request could hold: nested calls could otherwise multiply without end."""
+    """ExpressionError for a result too large for any ARM request: nested calls could otherwise multiply without end."""
     if size > LARGEST_RESULT:
         raise ExpressionError(f"the result would have more than {LARGEST_RESULT:,} characters or elements")
 
@@ -88,7 +88,7 @@ def as_text(value: Json) -> str:
 
 def _integer(value: int) -> int:
     if value not in INTEGERS:
-        raise ExpressionError("the result does not fit into 64 bits")
+        raise ExpressionError("the result does not fit in 64 bits")
     return value
 
 
@@ -125,7 +125,7 @@ def _bytes(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise ExpressionError("the string holds half of a character") from error
+        raise ExpressionError("the string contains half of a character") from error
 
 
 # Logical and comparison.
@@ -193,13 +193,13 @@ def _int(value: int | str) -> int:
     if isinstance(value, int):
         return _integer(value)
     if not re.fullmatch(r"\s*[+-]?[0-9]{1,19}\s*", value):
-        raise ExpressionError("the string is no integer of 64 bits")
+        raise ExpressionError("the string is not an integer of 64 bits")
     return _integer(int(value))
 
 
 def _float(value: _Number | str) -> float:
     if isinstance(value, str) and not re.fullmatch(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", value):
-        raise ExpressionError("the string is no number")
+        raise ExpressionError("the string is not a number")
     try:
         number = float(value)
     except OverflowError:
@@ -336,7 +336,7 @@ def _join(items: _Array, delimiter: str) -> str:
 
 def _scalar_text(value: Json) -> str:
     if isinstance(value, list | dict):
-        raise ExpressionError(f"{type_name(value)} is no text; use string() on it")
+        raise ExpressionError(f"{type_name(value)} is not text; use string() on it")
     return as_text(value)
 
 
@@ -417,7 +417,7 @@ def _add_days(moment: str, days: int) -> str:
         time.fromisoformat(found[2])
         day = date.fromisoformat(found[1]) + timedelta(days=days)
     except (ValueError, OverflowError) as error:
-        raise ExpressionError("there is no such moment between the years 1 and 9999") from error
+        raise ExpressionError("the result is not between the years 1 and 9999") from error
     return f"{day.isoformat()}T{found[2]}.{found[3] or '':0<7}Z"
 
 
@@ -440,16 +440,16 @@ def _base64_to_json(text: str) -> Json:
 
 
 def _json(text: str) -> Json:
-    """Strict JSON: what .NET takes beyond it (single quotes, comments) is refused rather than read differently."""
+    """Strict JSON: what .NET accepts beyond it (single quotes, comments) is refused rather than read differently."""
     try:
         value: Json = json_codec.loads(text, parse_constant=_no_constant, parse_int=_int_literal, parse_float=_float)
     except (ValueError, RecursionError) as error:
-        raise ExpressionError(f"the string is no JSON: {error}") from error
+        raise ExpressionError(f"the string is not JSON: {error}") from error
     return value
 
 
 def _no_constant(name: str) -> None:
-    raise ExpressionError(f"{name} is no JSON")
+    raise ExpressionError(f"{name} is not JSON")
 
 
 def _int_literal(digits: str) -> int:
@@ -463,7 +463,7 @@ def _data_uri(value: str | _Number | bool) -> str:
 def _data_uri_to_string(text: str) -> str:
     found = re.fullmatch(r"data:(?P<kind>[^,]*),(?P<content>.*)", text, re.DOTALL | re.IGNORECASE)
     if found is None:
-        raise ExpressionError("the string is no data URI")
+        raise ExpressionError("the string is not a data URI")
     if found["kind"].lower().endswith(";base64"):
         return _base64_to_string(found["content"])
     return _uri_component_to_string(found["content"])
@@ -476,9 +476,9 @@ def _uri(base: str, relative: str) -> str:
         parts = urllib.parse.urlsplit(base)
         combined = urllib.parse.urljoin(base, relative)
     except ValueError as error:
-        raise ExpressionError("the base is no absolute URI") from error
+        raise ExpressionError("the base is not an absolute URI") from error
     if not parts.scheme or not parts.netloc:
-        raise ExpressionError("the base is no absolute URI")
+        raise ExpressionError("the base is not an absolute URI")
     return combined
 
 

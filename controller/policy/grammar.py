@@ -123,7 +123,7 @@ Expression: TypeAlias = Literal | Call | Access
 
 
 def is_expression(text: str) -> bool:
-    """Whether Azure takes the string for an expression: `[…]`, but not `[[…]`, which stands for the literal `[…]`."""
+    """Whether Azure treats the string as an expression: `[…]`, but not `[[…]`, which is the literal `[…]`."""
     return text[:1] == "[" and text[-1:] == "]" and text[:2] != "[["
 
 
@@ -165,7 +165,7 @@ class _Parser:
 
     def whole(self) -> Expression:
         if self._token.kind == "end":
-            raise ExpressionError("the expression is empty; to mean the text '[]' write '[[]'", position=1)
+            raise ExpressionError("the expression is empty; for the text '[]' write '[[]'", position=1)
         expression = self._expression(1)
         if self._token.kind != "end":
             raise self._unexpected("the end of the expression")
@@ -223,7 +223,7 @@ class _Parser:
         digits = token.text.lstrip("+-").lstrip("0") or "0"
         value = int(digits[:20]) * (-1 if token.text[0] == "-" else 1)
         if value not in INTEGERS:
-            raise ExpressionError("the integer does not fit into 64 bits", position=token.position)
+            raise ExpressionError("the integer does not fit in 64 bits", position=token.position)
         return Literal(value)
 
     def _call(self, depth: int) -> Call:

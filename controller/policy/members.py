@@ -7,11 +7,10 @@ wrong with it.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
-from controller.azure.model import DATA_MODE, EnforcementMode
+from controller.azure.model import EnforcementMode, calls
 from controller.policy.applicability import applies
 from controller.policy.assigned import not_applied, unresolved
 from controller.policy.cost import CostBudget, CostReserve
@@ -34,26 +33,50 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from controller.azure.model import ClusterResource, PolicyDefinition
+    from controller.azure.model import ClusterResource, Container, PolicyDefinition
     from controller.jsontypes import Json
     from controller.policy.model import Member, Resolution
 
 _EFFECTS: Final = {effect.casefold(): effect for effect in Effect}
 _OLD_EFFECTS: Final = frozenset({"enforceopaconstraint", "enforceregopolicy"})
-# In JSON a line break or a tab between name and bracket is spelled with a backslash.
-_ASKS_WHO: Final = re.compile(r"policy(?:\s|\\[tnr])*\(", re.IGNORECASE)
 _EFFECT_PLACE: Final = "policyRule.then.effect"
 _NOT_ENFORCED: Final = {
     EnforcementMode.DO_NOT_ENFORCE: (
         NotAppliedReason.NOT_ENFORCED,
-        "enforcementMode is DoNotEnforce, and a mutation cannot be evaluated without being made",
+        "enforcementMode is DoNotEnforce, and a mutation cannot be evaluated without applying it",
     ),
     EnforcementMode.ENROLL: (
         NotAppliedReason.NOT_ENROLLED,
-        "enforcementMode is Enroll, and enrolments cannot be read: the cluster counts as not enrolled",
+        "enforcementMode is Enroll, and the cluster is not enrolled",
     ),
 }
-_ENROLL_NOTE: Final = "enforcementMode is Enroll, and enrolments cannot be read: audited, never denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What expressions may refer to besides parameters: the cluster, what holds it, and the poll's clock."""
+
+    cluster: ClusterResource
+    now: datetime
+    resource_group: Container | None = None
+    subscription: Container | None = None
+    reserve: CostReserve = field(default_factory=CostReserve)
+
+    def scope(self, parameters: Mapping[str, Json], *, policy: dict[str, Json] | None = None) -> Scope:
+        """A scope with a cost budget of its own, beyond which it draws on what all share."""
+        return Scope(
+            parameters,
+            self.now,
+            policy=policy,
+            budget=CostBudget(self.reserve),
+            resource_group=_yielded(self.resource_group),
+            subscription=_yielded(self.subscription),
+        )
+
+
+def _yielded(container: Container | None) -> dict[str, Json] | None:
+    """What a function yields of it: ARM leaves tags out where there are none, and its functions do not."""
+    return None if container is None else {"tags": {}, **container.document}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +97,8 @@ class Prepared:
     asks_who: bool
 
     @classmethod
-    def of(cls, definition: PolicyDefinition, cluster: ClusterResource, scope: Scope) -> Prepared:
-        """What the definition says, for this cluster; the scope has no parameters."""
+    def of(cls, definition: PolicyDefinition, around: Surroundings) -> Prepared:
+        """What the definition says, for this cluster."""
         then = definition.rule.get("then")
         parts: Mapping[str, Json] = then if isinstance(then, dict) else {}
         condition = definition.rule.get("if")
@@ -84,10 +107,10 @@ class Prepared:
             declared=Declarations.of(definition.parameters),
             effect=parts.get("effect"),
             condition=condition,
-            verdict=None if has_expression(condition) else applies(condition, cluster, scope),
+            verdict=None if has_expression(condition) else applies(condition, around.cluster, around.scope({})),
             details=_details(parts.get("details")),
             version=str(definition.version or ""),
-            asks_who=_ASKS_WHO.search(json.dumps(definition.rule)) is not None,
+            asks_who=calls("policy").search(json.dumps(definition.rule)) is not None,
         )
 
 
@@ -193,17 +216,11 @@ class MemberInput:
 class Evaluator:
     """Evaluates members for one cluster at one moment; members with the same input are evaluated once.
 
-    The key holds ids of values, so each evaluation keeps the values alive: an id is not used again meanwhile.
+    The key holds ids of values, so each evaluation keeps the values alive: no id is used again while it runs.
     """
 
-    cluster: ClusterResource
-    now: datetime
-    reserve: CostReserve = field(default_factory=CostReserve)
+    around: Surroundings
     evaluated: dict[object, tuple[object, Evaluation]] = field(default_factory=dict)
-
-    def scope(self, parameters: Mapping[str, Json], policy: dict[str, Json] | None = None) -> Scope:
-        """A scope with a budget of its own, beyond which it draws on what all share."""
-        return Scope(parameters, self.now, policy=policy, budget=CostBudget(self.reserve))
 
     def decide(self, inputs: MemberInput) -> Resolution:
         """What the member means here."""
@@ -224,18 +241,18 @@ class Evaluator:
     def _evaluate(self, inputs: MemberInput) -> Evaluation:
         prepared = inputs.prepared
         mode = prepared.definition.mode
-        if mode.casefold() != DATA_MODE.casefold():
-            return RuledOut(NotAppliedReason.MODE, f"mode {mode} is not for the objects in a cluster")
+        if not prepared.definition.for_clusters:
+            return RuledOut(NotAppliedReason.MODE, f"mode {mode} is not for objects in a cluster")
         binding = bind(prepared.declared, inputs.parameters.values, inputs.parameters.unusable)
-        scope = self.scope(binding.values, _policy(inputs.member))
+        scope = self.around.scope(binding.values, policy=_policy(inputs.member))
         effect = _effect(inputs, scope, binding)
         if effect is Effect.DISABLED:
             return RuledOut(NotAppliedReason.DISABLED, "its effect is disabled")
         verdict = prepared.verdict
         if verdict is None:
-            verdict = applies(prepared.condition, self.cluster, scope)
+            verdict = applies(prepared.condition, self.around.cluster, scope)
         if verdict is False:
-            message = f"the policyRule.if of {prepared.definition.id} is not met by {self.cluster.type}"
+            message = f"the policyRule.if of {prepared.definition.id} is not met by {self.around.cluster.type}"
             return RuledOut(NotAppliedReason.RULE, message)
         if isinstance(effect, Problem):
             return effect
@@ -251,7 +268,7 @@ class Evaluator:
 
 
 def _same(value: Json) -> object:
-    """What two values must share to be taken for the same: strings their text, all else their identity."""
+    """What two values must share to count as the same: strings their text, all others their identity."""
     return value if isinstance(value, str) else id(value)
 
 
@@ -281,7 +298,7 @@ def _effect(inputs: MemberInput, scope: Scope, binding: Binding) -> Effect | Pro
         message = f"{_EFFECT_PLACE} is {text}, which Azure gave up in 2020: use a newer version of the definition"
         return Problem(UnresolvedReason.LEGACY_FORM, message)
     known = ", ".join(Effect)
-    return Problem(UnresolvedReason.EFFECT, f"{_EFFECT_PLACE} is {shown(text)}, in this mode it can be: {known}")
+    return Problem(UnresolvedReason.EFFECT, f"{_EFFECT_PLACE} is {shown(text)}, but in this mode it can be: {known}")
 
 
 def _in_force(inputs: MemberInput, effect: Effect, scope: Scope, binding: Binding) -> Evaluation:
@@ -290,7 +307,7 @@ def _in_force(inputs: MemberInput, effect: Effect, scope: Scope, binding: Bindin
     if isinstance(details, Problem):
         return details
     if (effect is Effect.MUTATE) is not details.mutates:
-        message = f"{_EFFECT_PLACE} is {effect}, which does not go with details.{details.form}"
+        message = f"{_EFFECT_PLACE} is {effect}, which does not fit details.{details.form}"
         return Problem(UnresolvedReason.EFFECT, message)
     if effect is Effect.MUTATE and inputs.mode in _NOT_ENFORCED:
         return RuledOut(*_NOT_ENFORCED[inputs.mode])
@@ -299,5 +316,5 @@ def _in_force(inputs: MemberInput, effect: Effect, scope: Scope, binding: Bindin
         warn=details.warns(scope, binding),
         match=details.match(scope, binding),
         policy=details.policy(scope, binding),
-        notes=(*binding.notes, _ENROLL_NOTE) if inputs.mode is EnforcementMode.ENROLL else binding.notes,
+        notes=binding.notes,
     )

@@ -44,7 +44,7 @@ class MemberKey:
 class Member:
     """One definition as one assignment brings it, with the names a user knows it by; ids as Azure spells them.
 
-    `whole` marks a result that speaks for all members of the assignment: they could not, or need not, be told apart.
+    `whole` marks a result that stands for all members of the assignment: they could not, or need not, be separated.
     Versions are empty where none is asked for, or none was found; `enforcement_mode` is the assignment's.
     """
 
@@ -149,11 +149,15 @@ class NotAppliedReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NotApplied:
-    """The member is known not to apply here; its objects are pruned."""
+    """The member is known not to apply here; its objects are pruned.
+
+    `presumed`: its definition has yet to be read, and counts as one of another mode until then.
+    """
 
     member: Member
     reason: NotAppliedReason
     message: str
+    presumed: bool = False
 
 
 class UnresolvedReason(StrEnum):

@@ -142,7 +142,7 @@ def bind(
     for name, value in given.items():
         parameter = declared.find(name)
         if parameter is None:
-            notes.append(f"parameter '{name}' is not declared, its value is ignored")
+            notes.append(f"parameter '{name}' is not declared, so its value is ignored")
             continue
         fault = _mismatch(parameter, value)
         if fault:
@@ -155,7 +155,8 @@ def bind(
             notes.append(
                 f"parameter '{parameter.name}' has a value that is not among its allowedValues: {shown(value)}"
             )
-    return Binding(values, faults, tuple(map(one_line, notes)))
+    # Azure and a snapshot list the parameters in orders of their own.
+    return Binding(values, faults, tuple(sorted(map(one_line, notes))))
 
 
 def shown(value: Json) -> str:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Problem(Exception):  # noqa: N818 - ends as an Unresolved of one member
-    """What a member means here is not known: a stable reason, and a message that names the place and the mend."""
+    """The meaning of a member here is not known: a stable reason, and a message with the place and what to do."""
 
     def __init__(self, reason: UnresolvedReason, message: str) -> None:
         super().__init__(message)

@@ -1,8 +1,8 @@
 """Assignments to what they mean for this cluster: every member as EffectivePolicy, NotApplied or Unresolved.
 
 Decisions where Azure's documents leave room:
-- Enroll: "not enforced until enrolled", and enrolments cannot be read. The cluster counts as not enrolled: policies are
-  audited, never denied, and mutations are not made. An audit is right either way, a denial might be wrong.
+- Enroll: enforced where an enrollment holds the cluster. Elsewhere, also in a cloud without enrollments, policies are
+  audited, never denied, and mutations are not made. Where enrollments may not be read, nothing is changed.
 - A mutation under DoNotEnforce is not made: a change to an object cannot be evaluated without being made.
 - Of several overrides that are for a member, the first decides.
 - A definition without any version counts as 1.0.0, as Azure numbers custom definitions.
@@ -13,25 +13,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from controller.azure.model import EnforcementMode, Initiative, PolicyDefinition, fold
-from controller.azure.parse import scope_of
+from controller.azure.model import Initiative, PolicyDefinition, fold
 from controller.policy.assigned import (
+    ANY,
+    EXEMPTIONS,
+    Enforcement,
     effect_override,
-    enforcement_mode,
+    enforcement_of,
     exemption_of,
     exemptions_by_member,
     not_applied,
     unreached,
+    unreadable_by_assignment,
     unresolved,
     version_override,
 )
 from controller.policy.details import has_expression
 from controller.policy.expressions import ExpressionError, Scope, evaluate
-from controller.policy.members import Evaluator, MemberInput, ParameterValues, Prepared
+from controller.policy.members import Evaluator, MemberInput, ParameterValues, Prepared, Surroundings
 from controller.policy.model import Effect, Member, NotAppliedReason, UnresolvedReason
 from controller.policy.parameters import Binding, Declarations, bind
 from controller.policy.problem import Problem
-from controller.policy.selectors import above_cluster
 from controller.policy.versions import choose_version
 
 if TYPE_CHECKING:
@@ -40,12 +42,15 @@ if TYPE_CHECKING:
 
     from controller.azure.model import Assignment, AzureState, DefinitionReference, Exemption, Unreadable
     from controller.jsontypes import Json
-    from controller.policy.model import Resolution, Unresolved
+    from controller.policy.model import NotApplied, Resolution, Unresolved
 
 T = TypeVar("T", PolicyDefinition, Initiative)
 
+_PRESUMED: Final = (
+    "it is presumed to be of another mode, as Azure does not list it in category Kubernetes for clusters:"
+    " its text is read in one of the next polls"
+)
 _SET_DEFINITIONS: Final = "/policysetdefinitions/"
-_ANY: Final = "*"
 
 
 def resolve(state: AzureState, now: datetime) -> tuple[Resolution, ...]:
@@ -55,7 +60,7 @@ def resolve(state: AzureState, now: datetime) -> tuple[Resolution, ...]:
     """
     resolver = _Resolver.of(state, now)
     found: dict[str, Iterator[Resolution]] = {fold(each.id): resolver.assignment(each) for each in state.assignments}
-    # Also where one that can be read has the same id: then it cannot be told which of them is meant.
+    # Also if a readable one has the same id: then it is not known which of them is meant.
     found |= {key: iter([_unreadable(each)]) for key, each in state.unreadable.items() if "/policyassignments/" in key}
     return tuple(each for key in sorted(found) for each in found[key])
 
@@ -70,7 +75,7 @@ class _Assigned:
     """An assignment that reaches the cluster."""
 
     assignment: Assignment
-    mode: EnforcementMode
+    enforcement: Enforcement
     exemptions: Mapping[str | None, list[Exemption]]
 
 
@@ -100,7 +105,8 @@ class _AssignedInitiative:
             except ExpressionError as error:
                 problem = self.binding.problem(error, raw)
                 unusable[name] = f"the initiative's value for parameter '{name}': {problem.message}"
-        return ParameterValues(values, self.names, reference.parameters, unusable, self.binding.notes)
+        notes = (*self.assigned.enforcement.notes, *self.binding.notes)
+        return ParameterValues(values, self.names, reference.parameters, unusable, notes)
 
     def _value(self, raw: Json) -> Json:
         if not has_expression(raw):
@@ -127,8 +133,10 @@ class _Resolver:
 
     @classmethod
     def of(cls, state: AzureState, now: datetime) -> _Resolver:
-        evaluator = Evaluator(state.cluster, now)
-        return cls(state, now, evaluator, exemptions_by_member(state.exemptions), _doubts(state))
+        evaluator = Evaluator(Surroundings(state.cluster, now, state.resource_group, state.subscription))
+        return cls(
+            state, now, evaluator, exemptions_by_member(state.exemptions), unreadable_by_assignment(state, EXEMPTIONS)
+        )
 
     def assignment(self, assignment: Assignment) -> Iterator[Resolution]:
         """Every member of one assignment, or one result that speaks for all of them."""
@@ -140,7 +148,7 @@ class _Resolver:
             yield ended
             return
         try:
-            assigned = _Assigned(assignment, enforcement_mode(assignment), exemptions)
+            assigned = _Assigned(assignment, enforcement_of(assignment, self.state), exemptions)
             together = self._initiative(assigned) if assignment.is_initiative else None
         except Problem as problem:
             yield unresolved(whole, problem)
@@ -153,10 +161,10 @@ class _Resolver:
 
     def _doubted(self, assignment: Assignment, whole: Member) -> Unresolved | None:
         """An exemption that does not parse may be for this assignment: then it is not known whether it applies."""
-        doubt = self.doubts.get(_ANY) or self.doubts.get(fold(assignment.id))
+        doubt = self.doubts.get(ANY) or self.doubts.get(fold(assignment.id))
         if doubt is None:
             return None
-        message = f"the exemption {doubt.id} does not parse: {doubt.reason}"
+        message = f"the exemption {doubt.id} cannot be read: {doubt.reason}"
         return unresolved(whole, Problem(UnresolvedReason.UNREADABLE, message))
 
     def _initiative(self, assigned: _Assigned) -> _AssignedInitiative:
@@ -169,7 +177,9 @@ class _Resolver:
             declared = self.declared[id(initiative)] = Declarations.of(initiative.parameters)
         binding = bind(declared, assignment.parameters)
         names = _folded(assignment.parameters)
-        return _AssignedInitiative(assigned, initiative, asked, binding, self.evaluator.scope(binding.values), names)
+        return _AssignedInitiative(
+            assigned, initiative, asked, binding, self.evaluator.around.scope(binding.values), names
+        )
 
     def _asked(self, assignment: Assignment) -> tuple[str, str]:
         """The version of what is assigned that is asked for, and the one that Azure says is effective."""
@@ -181,10 +191,10 @@ class _Resolver:
         key = fold(wanted)
         broken = self.state.unreadable.get(key)
         if broken is not None:
-            raise Problem(UnresolvedReason.UNREADABLE, f"the {what} {wanted} does not parse: {broken.reason}")
+            raise Problem(UnresolvedReason.UNREADABLE, f"the {what} {wanted} cannot be read: {broken.reason}")
         found = shelf.get(key)
         if not found:
-            message = f"the {what} {wanted} is not there: add it to the snapshot, or check that it exists in Azure"
+            message = f"the {what} {wanted} is missing: add it to the snapshot, or check that it exists in Azure"
             raise Problem(UnresolvedReason.DEFINITION_MISSING, message)
         return found
 
@@ -198,7 +208,7 @@ class _Resolver:
 
     def _choose(self, definition_id: str, asked: str, effective: str) -> Prepared | Problem:
         if _SET_DEFINITIONS in fold(definition_id):
-            message = f"{definition_id} is an initiative, and Azure knows none within another: name its definitions"
+            message = f"{definition_id} is an initiative, which Azure does not allow in another: name its definitions"
             return Problem(UnresolvedReason.DEFINITION_MISSING, message)
         try:
             versions = self._at_hand(definition_id, self.state.definitions, "definition")
@@ -207,10 +217,14 @@ class _Resolver:
             return problem
         prepared = self.prepared.get(id(definition))
         if prepared is None:
-            prepared = self.prepared[id(definition)] = Prepared.of(
-                definition, self.state.cluster, self.evaluator.scope({})
-            )
+            prepared = self.prepared[id(definition)] = Prepared.of(definition, self.evaluator.around)
         return prepared
+
+    def _without(self, definition_id: str, member: Member, problem: Problem) -> NotApplied | Unresolved:
+        """A member whose definition is not at hand: one that has yet to be read counts as one of another mode."""
+        if problem.reason is UnresolvedReason.DEFINITION_MISSING and fold(definition_id) in self.state.presumed:
+            return replace(not_applied(member, NotAppliedReason.MODE, _PRESUMED), presumed=True)
+        return unresolved(member, problem)
 
     def _single(self, assigned: _Assigned) -> Resolution:
         """An assignment of one definition."""
@@ -226,10 +240,11 @@ class _Resolver:
             return not_applied(member, NotAppliedReason.DISABLED, "its effect is disabled (override)")
         prepared = self._definition(assignment.definition_id, asked, effective)
         if isinstance(prepared, Problem):
-            return unresolved(member, prepared)
+            return self._without(assignment.definition_id, member, prepared)
         member = replace(member, definition_name=prepared.definition.display_name, version=prepared.version)
-        given = ParameterValues(assignment.parameters, _folded(assignment.parameters))
-        return self.evaluator.decide(MemberInput(member, prepared, given, assigned.mode, override))
+        enforcement = assigned.enforcement
+        given = ParameterValues(assignment.parameters, _folded(assignment.parameters), notes=enforcement.notes)
+        return self.evaluator.decide(MemberInput(member, prepared, given, enforcement.mode, override))
 
     def _referenced(self, together: _AssignedInitiative, reference: DefinitionReference) -> Resolution:
         """One member of an assigned initiative."""
@@ -248,9 +263,9 @@ class _Resolver:
         if _disables(override):
             return not_applied(member, NotAppliedReason.DISABLED, "its effect is disabled (override)")
         if isinstance(prepared, Problem):
-            return unresolved(member, prepared)
+            return self._without(reference.definition_id, member, prepared)
         given = together.given(reference)
-        return self.evaluator.decide(MemberInput(member, prepared, given, assigned.mode, override))
+        return self.evaluator.decide(MemberInput(member, prepared, given, assigned.enforcement.mode, override))
 
     def _of_reference(self, assignment: Assignment, reference: DefinitionReference) -> tuple[str, Prepared | Problem]:
         """The version that is asked for of a member's definition, and the definition or why there is none."""
@@ -264,18 +279,6 @@ class _Resolver:
         if override:
             asked, effective = override, ""
         return asked, self._definition(reference.definition_id, asked, effective)
-
-
-def _doubts(state: AzureState) -> dict[str, Unreadable]:
-    """Exemptions that do not parse, by the folded id of the assignment that they name, or may name.
-
-    One that is not kept at or above the cluster waives nothing here, whatever it says.
-    """
-    doubts: dict[str, Unreadable] = {}
-    for key, each in state.unreadable.items():
-        if "/policyexemptions/" in key and above_cluster(scope_of(each.id), state) is not False:
-            doubts.setdefault(fold(each.concerns) or _ANY, each)
-    return doubts
 
 
 def _disables(effect: str) -> bool:
@@ -313,7 +316,7 @@ def _referenced_member(
         initiative_name=initiative.display_name,
         initiative_version=str(initiative.version or ""),
         initiative_version_asked=together.asked,
-        enforcement_mode=together.assigned.mode,
+        enforcement_mode=together.assigned.enforcement.stated,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from controller.azure.model import MANAGEMENT_GROUPS, contains, fold
+from controller.azure.model import stands_above
 from controller.policy.fields import location_of, normalised_location
 from controller.policy.verdict import Unknown, Verdict, all_of, any_of, negate
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def selected(groups: Iterable[ResourceSelector], cluster: ClusterResource) -> Verdict:
-    """Whether the cluster is selected: by any group, all of whose selectors hold. No group selects everything."""
+    """Whether the cluster is selected: by any group whose selectors all hold. No group at all selects everything."""
     verdicts = [all_of(_holds(each, cluster) for each in group.selectors) for group in groups]
     return any_of(verdicts) if verdicts else True
 
@@ -26,12 +26,14 @@ def override_is_for(selectors: Iterable[Selector], cluster: ClusterResource, ref
 
 
 def selects_members(selectors: Iterable[Selector]) -> bool:
-    """Whether selectors tell members apart."""
+    """Whether selectors distinguish members."""
     return any(each.kind.casefold() == "policydefinitionreferenceid" for each in selectors)
 
 
 def _holds(selector: Selector, cluster: ClusterResource, reference_id: str | None = None) -> Verdict:
     """One selector on the cluster, or on one member where a reference id is given."""
+    if selector.kind.casefold() == "resourcerolloutpercentage":
+        return _reached(selector.progress)
     subject = _subject(selector.kind, cluster, reference_id)
     if isinstance(subject, Unknown):
         return subject
@@ -43,6 +45,15 @@ def _holds(selector: Selector, cluster: ClusterResource, reference_id: str | Non
             return negate(subject in listed)
         case _:
             return Unknown(f"the selector {selector.kind} must have either 'in' or 'notIn'")
+
+
+def _reached(progress: float | None) -> Verdict:
+    """Whether a rollout has reached the cluster: which resources are in which part of it, Azure alone knows."""
+    if progress is None:
+        return Unknown("the selector resourceRolloutPercentage must have a 'progress'")
+    if progress in (0, 100):
+        return progress == 100  # noqa: PLR2004 - a percentage
+    return Unknown(f"the rollout has reached {progress:g} % of the resources, and Azure alone knows which")
 
 
 def _subject(kind: str, cluster: ClusterResource, reference_id: str | None) -> str | Unknown:
@@ -65,11 +76,9 @@ def _comparable(kind: str, value: str) -> str:
 
 def above_cluster(scope: str, state: AzureState) -> Verdict:
     """Whether a scope is the cluster's or above it; a management group's is known only where Azure told which are."""
-    if contains(scope, state.cluster.id):
-        return True
-    folded = fold(scope)
-    if not folded.startswith(MANAGEMENT_GROUPS):
-        return False
-    if state.management_groups is None:
-        return Unknown(f"whether the management group {scope} is above the cluster is not known")
-    return folded in state.management_groups
+    above = stands_above(scope, state.cluster.id, state.management_groups)
+    return (
+        Unknown(f"it is not known whether the management group {scope} is above the cluster")
+        if above is None
+        else above
+    )

@@ -40,7 +40,7 @@ def choose_version(candidates: Sequence[T], asked: str, effective: str = "") -> 
     if pattern is None:
         raise Problem(
             UnresolvedReason.VERSION_MISSING,
-            f"definitionVersion {asked!r} is no version: it must be like 1.*.* or 1.2.*",
+            f"definitionVersion {asked!r} is not a version: it must be like 1.*.* or 1.2.*",
         )
     fitting = [each for each in candidates if pattern.matches(_version(each))]
     return _highest(fitting if pattern.preview else _without_previews(fitting), candidates, asked)
@@ -64,6 +64,6 @@ def _highest(fitting: Sequence[T], candidates: Sequence[T], asked: str) -> T:
         there = ", ".join(sorted(str(_version(each)) for each in candidates))
         raise Problem(
             UnresolvedReason.VERSION_MISSING,
-            f"version {asked} of {candidates[0].id} is not there, only {there}: add it to the snapshot",
+            f"version {asked} of {candidates[0].id} is missing, there is only {there}: add it to the snapshot",
         )
     return max(fitting, key=lambda each: (_number(each), _RANK[_version(each).kind]))

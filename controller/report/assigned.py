@@ -32,7 +32,7 @@ from controller.cluster.readiness import Ready
 from controller.cluster.reasons import Reason
 from controller.gatekeeper.model import ObjectRef, Rendered, Role
 from controller.gatekeeper.naming import TEMPLATE_URL, name_digits
-from controller.policy.model import NotApplied, Unresolved
+from controller.policy.model import NotApplied, NotAppliedReason, Unresolved
 from controller.text import printable
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ _DOCUMENTED: Final = {
 
 
 class Enforcement(StrEnum):
-    """What became of a member, as an AssignedPolicy says it."""
+    """The outcome of a member, in the words of an AssignedPolicy."""
 
     ENFORCED = "Enforced"
     PENDING = "Pending"
@@ -99,6 +99,15 @@ def assigned_name(member: Member) -> str:
     words = (_NOT_IN_NAMES.sub("-", name.casefold())[:_CUT].strip("-") for name in names)
     digits = name_digits(member.assignment_id, member.reference_id, member.definition_id)[:_DIGITS]
     return "-".join([*filter(None, words), digits])
+
+
+def adds_nothing(outcome: Outcome, there: Mapping[str, Any]) -> bool:
+    """Whether an AssignedPolicy that is there says of a member what is only presumed of it now.
+
+    Else each restart would rewrite the reports of all members of other modes, and again as their definitions are read.
+    """
+    presumed = isinstance(outcome, NotApplied) and outcome.presumed
+    return presumed and there.get("status", {}).get("reason") == NotAppliedReason.MODE
 
 
 def code_of(result: Result, role: Role, *, exists: bool) -> str:
@@ -192,7 +201,7 @@ def _of_objects(outcome: Rendered, known: Knowledge, now: datetime) -> _Told:
         if (health := known.health.get(ref)) and health.errors:
             return _Told(Enforcement.FAILED, "TemplateInstallFailed", "; ".join(health.errors))
     if not known.writes and any(result.action in WRITE_ACTIONS for result in results):
-        return _Told(Enforcement.PLANNED, "", "a sync that writes would make or change it")
+        return _Told(Enforcement.PLANNED, "", "a sync that writes would create or change it")
     taken = _taken(known.health.get(outcome.objects[-1]), outcome, now)
     noted = next((result for result in results if result.reason), None)
     if taken.outcome is Enforcement.ENFORCED and not taken.reason and noted is not None:
@@ -201,9 +210,9 @@ def _of_objects(outcome: Rendered, known: Knowledge, now: datetime) -> _Told:
 
 
 def _taken(health: Health | None, outcome: Rendered, now: datetime) -> _Told:
-    """Whether Gatekeeper has taken the constraint or mutator, and audits it."""
+    """Whether Gatekeeper has accepted the constraint or mutator, and audits it."""
     if health is None:
-        return _Told(Enforcement.PENDING, "", "it is being made")
+        return _Told(Enforcement.PENDING, "", "it is being created")
     audits = outcome.enforcement_action != ""
     if not isinstance(health.verdict, Ready):
         if audits and health.audited is None and health.created is not None and now - health.created > _STALE:
@@ -240,7 +249,7 @@ def _violations(health: Health | None) -> dict[str, Any]:
 
 
 def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Only what says something: empty strings, lists and mappings are left out; texts are fit to be shown."""
+    """Without empty strings, lists and mappings; texts are fit to be stored."""
     return {key: _fit(value) for key, value in values.items() if value not in ("", [], {}, None)}
 
 

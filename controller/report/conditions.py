@@ -9,7 +9,7 @@ Ready says whether the cluster is as Azure says; the first row that fits:
 | the API server cannot be read                              | False   | ClusterUnreachable          |
 | Gatekeeper is missing, or nobody asks it                   | False   | as GatekeeperReady          |
 | nothing was read of the source yet                         | False   | SourceUnreadable            |
-|   while the first sync is on its way                       | Unknown | Progressing                 |
+|   while the first sync is running                       | Unknown | Progressing                 |
 | objects failed, conflict or are refused                    | False   | Problems                    |
 | suspended, or a dry run, and changes wait                  | False   | Suspended, DryRun           |
 | somebody keeps changing objects back; changes may wait     | False   | Contended                   |
@@ -94,7 +94,7 @@ class SyncState:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What the reporter knows beside it: what became of the members, and the last changes, the newest first.
+    """What the reporter knows in addition: the outcomes of the members, and the last changes, newest first.
 
     `enforced` and `pending` count members that Gatekeeper has taken, and has not taken yet.
     """
@@ -160,7 +160,7 @@ def _dated(condition: Condition, before: Mapping[str, Any], generation: int, now
 
 
 def conditions(state: SyncState, pending: int) -> tuple[Condition, ...]:
-    """Every condition, in a fixed order; `pending` counts the members that Gatekeeper has not taken yet."""
+    """Every condition, in a fixed order; `pending` counts the members that Gatekeeper has not accepted yet."""
     return (
         ready(state, pending),
         _reconciling(state, pending),
@@ -181,7 +181,7 @@ def _ready(state: SyncState, pending: int) -> Iterator[tuple[str, str, str]]:
     yield from _hindered(state)
     yield from _behind(state, pending)
     if state.counts.unresolved:
-        message = f"in sync; what {state.counts.unresolved} members mean here is not known"
+        message = f"in sync; the meaning of {state.counts.unresolved} members here is not known"
         yield "True", "InSyncButUnresolved", message
     yield "True", "InSync", "the cluster is as Azure says"
 
@@ -200,7 +200,7 @@ def _hindered(state: SyncState) -> Iterator[tuple[str, str, str]]:
     if not state.settled:
         if state.source_error:
             yield "False", "SourceUnreadable", state.source_error
-        yield "Unknown", "Progressing", "the first sync is on its way"
+        yield "Unknown", "Progressing", "the first sync is running"
 
 
 def _behind(state: SyncState, pending: int) -> Iterator[tuple[str, str, str]]:
@@ -212,7 +212,7 @@ def _behind(state: SyncState, pending: int) -> Iterator[tuple[str, str, str]]:
     if state.fights:
         yield "False", "Contended", _fought(state.fights)
     if pending:
-        yield "False", "Enforcing", f"Gatekeeper has not taken {pending} members yet"
+        yield "False", "Enforcing", f"Gatekeeper has not accepted {pending} members yet"
     if state.source_error:
         yield "False", "SourceUnreadable", f"the last good state is kept: {state.source_error}"
 
@@ -227,12 +227,12 @@ def _reconciling(state: SyncState, pending: int) -> Condition:
     if state.working:
         return Condition("Reconciling", "True", "Progressing", "changes are being written")
     if state.settled and pending:
-        return Condition("Reconciling", "True", "Enforcing", "Gatekeeper is taking up what was written")
+        return Condition("Reconciling", "True", "Enforcing", "Gatekeeper is accepting what was written")
     return Condition("Reconciling", "False", "Idle", "")
 
 
 def _stalled(state: SyncState) -> Condition:
-    """Whether it cannot go on by itself: somebody has to mend something."""
+    """Whether it cannot continue by itself: somebody has to correct something."""
     if state.settings_error:
         return Condition("Stalled", "True", "InvalidSettings", state.settings_error)
     if state.refused:
@@ -259,4 +259,4 @@ def _contended(state: SyncState) -> Condition:
 
 
 def _fought(fights: tuple[ObjectRef, ...]) -> str:
-    return f"somebody keeps changing back: {', '.join(map(str, fights[:_SHOWN]))}"
+    return f"somebody keeps changing these objects back: {', '.join(map(str, fights[:_SHOWN]))}"

@@ -1,4 +1,4 @@
-"""Kubernetes Events: what `kubectl describe` tells of repairs, of changes from Azure and of conflicts.
+"""Kubernetes Events: repairs, changes from Azure and conflicts, as `kubectl describe` shows them.
 
 One for each, and never a flood: over a budget they are counted, and one Event says how many more there were. The log
 has all of them.
@@ -38,7 +38,7 @@ _CHANGED: Final = {Action.CREATED: "Created", Action.REPLACED: "Updated", Action
 
 @dataclass(frozen=True, slots=True)
 class EventDraft:
-    """What one Event tells, about one object; `warning` is its type, `reason` a word in CamelCase."""
+    """The content of one Event about one object; `warning` is its type, `reason` a word in CamelCase."""
 
     ref: ObjectRef
     uid: str
@@ -54,7 +54,7 @@ def event_draft_of(result: Result, *, drift: bool) -> EventDraft | None:
     if result.action not in WRITE_ACTIONS:
         return None
     if not drift:
-        note = result.message or f"{result.action.value} as the policy assignments in Azure say"
+        note = result.message or f"{result.action.value} to follow the policy assignments in Azure"
         return EventDraft(result.ref, result.uid, _CHANGED[result.action], note)
     editor = ", ".join(result.changed_by) or "not recorded"
     note = f"restored: {what_differed(result)}; changed by: {editor}"
@@ -62,12 +62,12 @@ def event_draft_of(result: Result, *, drift: bool) -> EventDraft | None:
 
 
 def what_differed(result: Result) -> str:
-    """What somebody had made of a repaired object."""
+    """What somebody had changed in a repaired object."""
     return "it was deleted" if result.action is Action.CREATED else described(result.differences)
 
 
 def described(found: Sequence[Difference]) -> str:
-    """Differences as a person reads them, from what somebody made of them to what they are again."""
+    """Differences for people, from the edited value to the restored one."""
     told = [f"{each.path} {_value(each.before)} -> {_value(each.after)}" for each in found[:_SHOWN]]
     more = len(found) - _SHOWN
     return ", ".join(told) + (f" and {more} more" if more > 0 else "")
@@ -84,7 +84,7 @@ def summarized(drafts: Sequence[EventDraft], sync_uid: str) -> tuple[EventDraft,
     if len(changes) <= AT_ONCE:
         return tuple(drafts)
     counts = (f"{sum(each.reason == word for each in changes)} {word.lower()}" for word in _CHANGED.values())
-    note = f"changes from Azure: {', '.join(counts)}; azpolicy status and the log have each"
+    note = f"changes from Azure: {', '.join(counts)}; azpolicy status and the log list them"
     rest = tuple(each for each in drafts if each not in changes)
     return (EventDraft(SYNC_REF, sync_uid, "Applied", note), *rest)
 
@@ -104,7 +104,7 @@ class Budget:
         return paid
 
     def owed(self, now: float) -> int:
-        """How many were withheld, once one may be sent that says so; it is paid for and counted anew."""
+        """How many were withheld, once an Event about them may be sent; it is paid for, and counting starts again."""
         if not self._withheld or not self._pay(now):
             return 0
         withheld, self._withheld = self._withheld, 0
@@ -112,7 +112,7 @@ class Budget:
 
     @property
     def in_debt(self) -> bool:
-        """Whether some were withheld of which nothing was said yet."""
+        """Whether some were withheld that were not reported yet."""
         return self._withheld > 0
 
     def _pay(self, now: float) -> bool:
@@ -133,7 +133,7 @@ def _cut(note: str) -> str:
 
 
 def event(draft: EventDraft, *, instance: str, serial: str, now: datetime) -> dict[str, Any]:
-    """The Event's manifest; `serial` makes its name unique, `instance` is who sends it."""
+    """The Event's manifest; `serial` makes its name unique, `instance` is its sender."""
     ref = draft.ref
     kind = POLICY_SYNC if ref.group == POLICY_SYNC.group else kind_of(ref)
     regarding = {"apiVersion": kind.api_version, "kind": ref.kind, "name": ref.name, "uid": draft.uid}

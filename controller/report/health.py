@@ -1,4 +1,4 @@
-"""What Gatekeeper says of an object in its status, reduced to what a report needs.
+"""Gatekeeper's status of an object, reduced to what a report needs.
 
 Every audit rewrites every constraint's status: what changes there though nothing happened, the time of the audit, is
 compared by no one.
@@ -27,7 +27,7 @@ _MESSAGE: Final = 256
 
 @dataclass(frozen=True, slots=True, order=True)
 class Violation:
-    """One object at fault, in the order in which they are told; `message` is Gatekeeper's, cut."""
+    """One violating object, in the order of the report; `message` is Gatekeeper's, cut."""
 
     namespace: str
     kind: str

@@ -1,4 +1,4 @@
-"""What happens, told once: a line of the log, a count in the metrics, and news for the reporter."""
+"""What happens, reported once: a line of the log, a count in the metrics, and news for the reporter."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("azpolicy")
 _DIFFERENCES: Final = 8
-_CONTENDED: Final = "somebody keeps changing it back, repairs are delayed: find out which controller, and stop it"
+_CONTENDED: Final = "somebody keeps changing it back, so repairs are delayed: find the other controller, and stop it"
 
 
 class Journal:
-    """Remembers what was told, and what was carried out: so it tells drift from a change in Azure."""
+    """Remembers what was reported, and what was carried out, and so separates drift from a change in Azure."""
 
     def __init__(self, metrics: Metrics, reporter: Reporter) -> None:
         self._metrics = metrics
@@ -45,7 +45,7 @@ class Journal:
         self._carried = {**{ref: self._carried[ref] for ref in failed & self._carried.keys()}, **done}
 
     def tell(self, result: Result, mode: Mode) -> bool:
-        """One line per change, saying what differed; what does not change is told once. Whether drift was repaired."""
+        """One line for each change, with what differed; a lasting result is logged once. Whether drift was repaired."""
         wrote = result.action in WRITE_ACTIONS
         if self._told.get(result.ref) == result:
             return False
@@ -62,7 +62,7 @@ class Journal:
         return wrote and cause == "drift" and mode is Mode.ENFORCE
 
     def send(self) -> None:
-        """Passes on what was told since the last time, together: many changes of one sync are told as one."""
+        """Passes on what was reported since the last time: many changes of one sync become one report."""
         news, self._news = self._news, []
         self._reporter.told(news)
 

@@ -53,40 +53,45 @@ class Metrics:
         self._gauges = {
             name: Gauge(f"azpolicy_{name}", text, registry=self.registry)
             for name, text in (
-                ("managed_objects", "Objects that the desired state has."),
+                ("managed_objects", "Objects in the desired state."),
                 ("members_enforced", "Assignment members that became objects."),
                 ("members_unresolved", "Assignment members whose meaning here is not known."),
                 ("members_not_applied", "Assignment members known not to apply here."),
-                ("members_pending", "Assignment members that Gatekeeper has not taken yet."),
+                ("members_pending", "Assignment members that Gatekeeper has not accepted yet."),
                 ("members_failed", "Assignment members whose objects are not as they should be."),
-                ("templates_failed", "Templates that Gatekeeper does not take, or whose next version it does not."),
-                ("violations", "Objects at fault by Gatekeeper's last audit, of all constraints together."),
+                ("templates_failed", "Templates that Gatekeeper rejects, or whose next version it rejects."),
+                ("violations", "Violating objects in Gatekeeper's last audit, all constraints together."),
                 ("gatekeeper_ready", "1 while Gatekeeper is installed and asked by the API server."),
-                ("leader", "1 in the replica that is at work."),
+                ("leader", "1 in the replica that leads."),
                 ("poll_interval_seconds", "Time between polls of the source."),
-                ("conflicts", "Desired objects whose name something foreign has."),
+                ("conflicts", "Desired objects whose name a foreign object has."),
                 ("problems", "Objects of the last sync that failed, conflict or are refused."),
                 ("fights", "Objects that somebody else keeps changing back."),
                 ("watched_kinds", "Kinds with an open watch."),
-                ("last_good_sync_timestamp_seconds", "When the source was last read and applied whole."),
+                ("last_good_sync_timestamp_seconds", "When the source was last read and applied as a whole."),
             )
         }
         self._brought_back = Counter(
             "azpolicy_gatekeeper_restored",
-            "Parts of Gatekeeper brought back after somebody deleted them.",
+            "Parts of Gatekeeper restored after somebody deleted them.",
             ["kind"],
             registry=self.registry,
         )
         age = Gauge(
             "azpolicy_last_good_sync_age_seconds",
-            "Time since the source was last read and applied whole.",
+            "Time since the source was last read and applied as a whole.",
             registry=self.registry,
         )
         age.set_function(lambda: self._clock() - self._last_good)
         self._requests = Gauge("azpolicy_arm_requests", "Requests of the last poll.", registry=self.registry)
-        self._remaining = Gauge(
-            "azpolicy_arm_remaining_reads", "Reads that ARM still allows.", ["scope"], registry=self.registry
-        )
+        self._remaining = {
+            what: Gauge(f"azpolicy_arm_remaining_{what}", words, ["scope"], registry=self.registry)
+            for what, words in (
+                ("reads", "Reads that ARM still allows, by bucket."),
+                ("writes", "Writes that ARM still allows, by bucket; it counts a POST as one."),
+                ("requests", "Requests that a service behind ARM still allows, by bucket."),
+            )
+        }
         self._repair_seconds = Histogram(
             "azpolicy_repair_seconds", "From a watch event to the restored object.", registry=self.registry
         )
@@ -108,9 +113,18 @@ class Metrics:
         self._polls.labels("success" if ok else "failure").inc()
 
     def reading(self, figures: Mapping[str, float]) -> None:
-        """What the last reading of the source cost: requests sent, and reads that ARM still allows by its headers."""
+        """What the last reading of the source cost: `requests` sent, and what ARM still allows, by bucket.
+
+        A bucket is named as the end of ARM's header says, such as `subscription-global-reads`. One that the last
+        reading took nothing from is not told: what it held before says nothing of now.
+        """
+        for gauge in self._remaining.values():
+            gauge.clear()
         for name, value in figures.items():
-            (self._requests if name == "requests" else self._remaining.labels(name)).set(value)
+            if name == "requests":
+                self._requests.set(value)
+            elif (what := name.rpartition("-")[2]) in self._remaining:
+                self._remaining[what].labels(name).set(value)
 
     def synced(self, counts: Counts, *, problems: bool) -> None:
         """Takes over the figures of a finished full sync."""
@@ -138,11 +152,11 @@ class Metrics:
         self._gauges["gatekeeper_ready"].set(ready)
 
     def gatekeeper_restored(self, kind: str) -> None:
-        """Counts a part of Gatekeeper that was brought back."""
+        """Counts a part of Gatekeeper that was restored."""
         self._brought_back.labels(kind).inc()
 
     def leading(self, *, leads: bool) -> None:
-        """Whether this replica is the one at work."""
+        """Whether this replica leads."""
         self._gauges["leader"].set(leads)
 
     def polls_every(self, seconds: float) -> None:

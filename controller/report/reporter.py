@@ -1,7 +1,7 @@
-"""Tells the cluster what the loop knows: PolicySync's status, an AssignedPolicy a member, Events.
+"""Writes what the loops know into the cluster: PolicySync's status, an AssignedPolicy for each member, Events.
 
-One writer, behind the loops: it is told by plain calls, gathers for a moment, and writes what differs from what is
-there. Nothing that it does can fail or hold up a sync. Where the kinds are not installed it writes nothing.
+One writer, behind the loops: plain calls bring the news, it waits a moment for more, and writes what differs from what
+is there. Nothing that it does can fail or hold up a sync. Where the kinds are not installed it writes nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import logging
 import time
 from collections import deque
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.bounded_json import DEEPEST
@@ -20,7 +20,7 @@ from controller.cluster.apply import WRITE_ACTIONS, Action
 from controller.cluster.foreign import mapping_at, mappings_at, text_map_at
 from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, LiveObject
 from controller.errors import ClusterError
-from controller.report.assigned import Enforcement, Knowledge, assigned_policies
+from controller.report.assigned import Enforcement, Knowledge, adds_nothing, assigned_name, assigned_policies
 from controller.report.conditions import LAST_CHANGES, Mode, Reported, SyncState, status_of
 from controller.report.events import (
     COLLECTION,
@@ -35,10 +35,11 @@ from controller.report.events import (
 )
 from controller.report.health import health_of
 from controller.text import one_line
-from controller.times import loop_time
+from controller.times import loop_time, utc_now, write_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
     from controller.cluster.apply import Result
     from controller.cluster.client import KubeClient
@@ -52,8 +53,7 @@ _GATHER: Final = 0.5
 _RETRY: Final = 15.0
 _PATIENCE: Final = 10.0
 _EVENTS_KEPT: Final = 2000
-_NOT_FOUND: Final = 404
-_CONFLICT: Final = 409
+_MEANWHILE: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)  # somebody else was at it
 
 
 class Reporter:
@@ -177,7 +177,7 @@ class Reporter:
         if result.action not in WRITE_ACTIONS:
             return
         change = {
-            "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "time": write_moment(utc_now()),
             "action": result.action.value,
             "object": str(result.ref),
             "cause": "drift" if drift else "azure",
@@ -204,7 +204,7 @@ class Reporter:
                 await self.write()
             except ClusterError as error:
                 if str(error) != self._trouble:
-                    log.warning("report not written, it is tried again error=%r", str(error))
+                    log.warning("report not written, will be retried error=%r", str(error))
                 self._trouble = str(error)
                 self._look_again = True
                 self._dirty.set()
@@ -214,7 +214,7 @@ class Reporter:
 
     async def write(self) -> None:
         """Writes what differs from what is there, once; ClusterError where that fails."""
-        now = datetime.now(UTC)
+        now = utc_now()
         members = self._members(now)
         outcomes = [str(each["status"]["outcome"]) for each in members.values()]
         # What became objects is enforced once Gatekeeper has taken them, and not in a dry run.
@@ -264,19 +264,21 @@ class Reporter:
         metadata = {"name": SYNC_REF.name, "labels": self._marks.labels()}
         body = {"apiVersion": POLICY_SYNC.api_version, "kind": POLICY_SYNC.kind, "metadata": metadata}
         response = await self._client.create(POLICY_SYNC, body)
-        if not response.ok and response.status != _CONFLICT:
+        if not response.ok and response.status != HTTPStatus.CONFLICT:
             raise response.error("creating the PolicySync")
 
     async def _write_assigned(self, members: Mapping[str, Mapping[str, Any]]) -> None:
         if self._assigned is None or self._desired is None:
             return
         there = self._assigned
+        named = {assigned_name(each.member): each for each in self._desired.outcomes}
+        same = {name for name, each in named.items() if name in there and adds_nothing(each, there[name].manifest)}
         for name in there.keys() - members.keys() - self._kept:
             response = await self._client.delete(ASSIGNED_POLICY, there[name])
             if response.refused:
                 self._kept.add(name)
                 log.warning("the deletion of the AssignedPolicy %s is refused error=%r", name, response.message)
-            elif not response.ok and response.status not in (_NOT_FOUND, _CONFLICT):
+            elif not response.ok and response.status not in _MEANWHILE:
                 raise response.error(f"deleting the AssignedPolicy {name}")
             else:
                 del there[name]
@@ -284,7 +286,7 @@ class Reporter:
         told = {n: m for n, m in members.items() if not (patient and m["status"]["outcome"] == Enforcement.PENDING)}
         if told.keys() != members.keys():
             asyncio.get_running_loop().call_later(self._patient_until - loop_time(), self._dirty.set)
-        written = (self._write_one(there, name, wanted) for name, wanted in told.items())
+        written = (self._write_one(there, name, wanted) for name, wanted in told.items() if name not in same)
         for outcome in await asyncio.gather(*written, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -300,8 +302,8 @@ class Reporter:
             response = await self._client.replace(ASSIGNED_POLICY, {**wanted, "metadata": metadata})
         else:
             return
-        if response.status in (_NOT_FOUND, _CONFLICT):
-            # Somebody else was at it: what is there now is looked at in the next round.
+        if response.status in _MEANWHILE:
+            # What is there now is looked at in the next round.
             self._look_again = True
             self._dirty.set()
         elif response.refused:
@@ -322,7 +324,7 @@ class Reporter:
             return
         path = f"{POLICY_SYNC.path(live.ref.name)}/status"
         response = await self._client.request("PUT", path, body={**live.manifest, "status": status})
-        if response.status in (_NOT_FOUND, _CONFLICT):
+        if response.status in _MEANWHILE:
             self._look_again = True
             self._dirty.set()
         elif not response.ok:
@@ -340,14 +342,14 @@ class Reporter:
                     self._drafts.appendleft(draft)
                     raise
         if owed := self._budget.owed(loop_time()):
-            note = f"{owed} more repairs, changes or problems: the log has each"
+            note = f"{owed} more repairs, changes or problems: the log lists them"
             await self._send(EventDraft(SYNC_REF, self._sync_uid, "EventsSuppressed", note))
         if self._budget.in_debt:
             asyncio.get_running_loop().call_later(_RETRY, self._dirty.set)
 
     async def _send(self, draft: EventDraft) -> None:
         self._serial += 1
-        now = datetime.now(UTC)
+        now = utc_now()
         body = event(draft, instance=self._instance, serial=f"{time.time_ns():x}{self._serial:x}", now=now)
         response = await self._client.request("POST", COLLECTION, body=body)
         if response.refused:

@@ -3,48 +3,33 @@ package lib.containers
 import data.lib.images
 import data.lib.pod
 
-# Every container of the pod as {container, field}: an array, as a set would hash each container.
-listed = [entry |
-  field := ["containers", "initContainers", "ephemeralContainers"][_]
-  container := pod.spec[field][_]
-  entry := {"container": container, "field": field}
-]
+# The pod's containers: arrays, as a set would hash each container.
+all = of(pod.spec, ["containers", "initContainers", "ephemeralContainers"])
 
-# Those which neither excludedContainers nor excludedImages exempts.
-checked = [entry |
-  entry := listed[_]
-  not excluded(entry.container)
-]
+without_ephemeral = of(pod.spec, ["containers", "initContainers"])
 
-# Of those, the ones that run as long as the pod: only they may have probes and hooks.
-lasting = [entry |
-  entry := checked[_]
-  lasts(entry)
-]
+of(spec, fields) = [container | container := spec[fields[_]][_]]
 
-lasts(entry) {
-  entry.field == "containers"
-}
-
-# An init container with this policy is a sidecar.
-lasts(entry) {
-  entry.container.restartPolicy == "Always"
-}
-
-# What the whole pod shares is exempt only if each of its containers is.
-pod_excluded {
-  count(listed) > 0
-  count(checked) == 0
+# What a rule leaves out. Each rule says which of the three holds for it, as not every template knows both parameters.
+excluded(container) {
+  excluded_by_name(container)
 }
 
 excluded(container) {
+  excluded_by_image(container)
+}
+
+excluded_by_name(container) {
   container.name == input.parameters.excludedContainers[_]
 }
 
-excluded(container) {
-  excluded_image(container)
+# A container without image is never excluded.
+excluded_by_image(container) {
+  images.matches(container.image, input.parameters.excludedImages[_])
 }
 
-excluded_image(container) {
-  images.matches(images.of(container), input.parameters.excludedImages[_])
+# What belongs to the whole pod is judged unless each container's image is excluded.
+pod_judged {
+  container := all[_]
+  not excluded_by_image(container)
 }

@@ -1,61 +1,77 @@
 package lib.hostpaths
 
-import data.lib.containers
 import data.lib.pod
-import data.lib.volumes
-import data.lib.windows
 
-# Volumes outside of the allowed paths, by name.
-outside(allowed) = {volume.name: path |
-  volume := pod.spec.volumes[_]
-  path := volume.hostPath.path
-  not allowed_somehow(volume, allowed)
-  not volumes.let_be(volume.name)
-}
+volumes = [volume | volume := pod.spec.volumes[_]; volume.hostPath]
 
-# Mounts that may write although their volume is allowed for reading only, as {container, volume}.
-writable(allowed) = {{"container": container.name, "volume": volume.name} |
-  volume := pod.spec.volumes[_]
-  allowed_somehow(volume, allowed)
-  not allowed_for_writing(volume, allowed)
-  container := containers.checked[_].container
-  mount := container.volumeMounts[_]
-  mount.name == volume.name
+# Where a container names the volumes that it uses: a block device gives access as well.
+fields = ["volumeMounts", "volumeDevices"]
+
+writes(mount) {
   not mount.readOnly == true
 }
 
-allowed_somehow(volume, allowed) {
-  within(volume.hostPath.path, allowed[_].pathPrefix)
+allowed(volume, entries) {
+  within(volume.hostPath.path, entries[_].pathPrefix)
 }
 
-allowed_for_writing(volume, allowed) {
-  entry := allowed[_]
-  not entry.readOnly == true
+# One entry for reading is enough: another one that allows writing does not lift it.
+for_reading(volume, entries) {
+  entry := entries[_]
+  entry.readOnly == true
   within(volume.hostPath.path, entry.pathPrefix)
 }
 
+not_allowed(volume, pod_name, entries) = sprintf(
+  "HostPath volume %v is not allowed, pod: %v. Allowed path: %v",
+  [volume, pod_name, entries],
+)
+
+not_read_only(volume, pod_name, entries) = sprintf(
+  "HostPath volume %v does not meet the readonly requirement, pod: %v. Allowed path: %v",
+  [volume, pod_name, entries],
+)
+
+# Whether a path is the prefix or below it, part by part. On Linux, a part is what it is: `.` and an empty one too.
 within(path, prefix) {
-  inner := parts(path)
-  outer := parts(prefix)
-  array.slice(inner, 0, count(outer)) == outer
-  count([part | part := inner[_]; part == ".."]) == 0
+  not pod.windows
+  starts(linux_parts(path), linux_parts(prefix))
 }
 
-# "C:\" stands for all paths of a Windows host, those of other drives and of pipes too: so the parameter's description.
+within(path, prefix) {
+  pod.windows
+  inner := windows_parts(path)
+  starts(inner, windows_parts(prefix))
+  # The API server refuses this part between slashes only.
+  not up(inner)
+}
+
+# `C:\` stands for all paths of a Windows host, those of other drives and of pipes too: so the parameter's description.
 within(_, prefix) {
-  windows.is_meant
-  parts(prefix) == ["c:"]
+  pod.windows
+  windows_parts(prefix) == ["c:"]
 }
 
-# A path's parts; those of Windows in lower case, C: being the drive where none is named.
-parts(path) = [part | part := split(path, "/")[_]; not part == ""; not part == "."] {
-  not windows.is_meant
+starts(inner, outer) {
+  array.slice(inner, 0, count(outer)) == outer
 }
 
-parts(path) = [part | part := split(rooted(lower(replace(path, "\\", "/"))), "/")[_]; not part == ""; not part == "."] {
-  windows.is_meant
+linux_parts("/") = []
+
+linux_parts(path) = split(trim(path, "/"), "/") {
+  path != "/"
+}
+
+# In lower case, as Windows ignores case; C: is the drive where none is named. An empty prefix allows nothing.
+windows_parts(path) = [part | part := split(rooted(spelled), "/")[_]; not {"", "."}[part]] {
+  path != ""
+  spelled := lower(replace(path, `\`, "/"))
 }
 
 rooted(path) = path {
   regex.match("^([a-z]:|//)", path)
 } else = concat("", ["c:/", path])
+
+up(parts) {
+  parts[_] == ".."
+}

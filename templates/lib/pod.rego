@@ -2,24 +2,18 @@ package lib.pod
 
 import data.lib.request
 
-# The pod that a Pod, a workload or a CronJob makes.
-template = pod {
-  pod := request.object
-  not pod.spec.template
-  not pod.spec.jobTemplate
+# The pod under review. Workloads are not looked into: their pods are judged when they are made. Undefined for a request
+# to delete.
+spec = request.object.spec
+
+annotation(key) = request.object.metadata.annotations[key]
+
+# A pod for Windows nodes. Nothing else tells it: a kubelet of Linux turns such a pod away.
+windows {
+  spec.nodeSelector["kubernetes.io/os"] == "windows"
 }
 
-template = request.object.spec.template
-
-template = request.object.spec.jobTemplate.spec.template
-
-default spec = {}
-
-spec = template.spec
-
-annotation(key) = template.metadata.annotations[key]
-
-# On such pods the API server forbids most fields of a Linux security context, so none of them can be asked for.
-windows {
+# A pod on which the API server refuses the fields of Linux security contexts, so no rule can demand one.
+os_windows {
   spec.os.name == "windows"
 }

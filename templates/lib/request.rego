@@ -6,11 +6,8 @@ object = value {
   not input.review.operation == "DELETE"
 }
 
-# A request names the namespace even where the object does not; none at all means default (API reference).
+# Audits and gator fill it from the object; none at all means default (API reference).
 namespace = value {
-  value := object.metadata.namespace
-  not {null, ""}[value]
-} else = value {
   value := input.review.namespace
 } else = "default"
 

@@ -2,27 +2,23 @@ package lib.selinux
 
 import data.lib.containers
 import data.lib.pod
+import data.lib.request
 
-# The SELinux options that the pod and its containers set, as {who, options}.
-asked = array.concat(
-  [{"who": "The pod", "options": options} |
-    not containers.pod_excluded
-    options := written(pod.spec.securityContext)
+# What the pod and its containers set, as {place, options}. Excluded images free containers only.
+settings = array.concat(
+  [{"place": place, "options": options} |
+    options := pod.spec.securityContext.seLinuxOptions
+    place := sprintf("pod: %v", [request.name])
   ],
-  [{"who": sprintf("Container %v", [container.name]), "options": options} |
-    container := containers.checked[_].container
-    options := written(container.securityContext)
+  [{"place": place, "options": options} |
+    container := containers.all[_]
+    not containers.excluded_by_image(container)
+    options := container.securityContext.seLinuxOptions
+    place := sprintf("pod: %v, container %v", [request.name, container.name])
   ],
 )
 
-# Empty text is as good as not set.
-written(context) = options {
-  options := {field: value | value := context.seLinuxOptions[field]; value != null; value != ""}
-  count(options) > 0
-}
-
-# Whether one entry of the list has all that is set, with the same values.
+# Whether one entry has every option that is set, with the same value.
 listed(options, entries) {
-  entry := entries[_]
-  count([field | value := options[field]; not entry[field] == value]) == 0
+  object.subset(entries[_], options)
 }

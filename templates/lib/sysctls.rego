@@ -1,16 +1,11 @@
 package lib.sysctls
 
-# A `*` at the pattern's end takes any rest.
-matches(name, pattern) {
-  endswith(pattern, "*")
-  startswith(dotted(name), trim_suffix(dotted(pattern), "*"))
-}
+import data.lib.pod
 
-matches(name, pattern) {
-  dotted(name) == dotted(pattern)
-}
+# The names of the sysctls that the pod sets, as it writes them.
+names = [sysctl.name | sysctl := pod.spec.securityContext.sysctls[_]]
 
-# Kubernetes takes a/b.c as a.b/c too: the first separator tells which spelling it is.
+# Kubernetes takes a/b.c as a.b/c too: the first separator tells which spelling it is. This is the one with dots.
 dotted(name) = swapped {
   regex.match("^[^./]*/", name)
   swapped := replace(replace(replace(name, ".", "\n"), "/", "."), "\n", "/")

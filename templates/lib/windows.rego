@@ -1,55 +1,48 @@
 package lib.windows
 
-import data.lib.containers
 import data.lib.pod
 
-# A field of the container's windowsOptions, else of the pod's: field by field, as the kubelet does. Null is absent.
-option(container, field) = value {
-  value := container.securityContext.windowsOptions[field]
-  value != null
-} else = value {
-  value := pod.spec.securityContext.windowsOptions[field]
-  value != null
-}
-
-# The user in lower case, as Windows ignores case, without the name that Windows gives to the domain of containers' users.
-# Without any, images run as ContainerUser: so the parameter's description of windows-container-allowed-usernames.
-user(container) = name {
-  name := plain(option(container, "runAsUserName"))
-} else = "containeruser"
-
-plain(name) = trim_prefix(lower(name), "user manager\\")
-
-# Whether the pod is for Windows: it says so, or asks for such nodes, or has settings that only Windows has.
-is_meant {
+# Whether the rules for Windows alone judge the pod: it asks for Windows nodes, or says that it is for Windows.
+judged {
   pod.windows
 }
 
-is_meant {
-  not pod.spec.os.name
-  asks_for_nodes
+judged {
+  pod.os_windows
 }
 
-is_meant {
-  not pod.spec.os.name
-  count(pod.spec.securityContext.windowsOptions) > 0
+# A field of the container's windowsOptions, else of the pod's: field by field, as the kubelet does.
+option(container, field) = value {
+  value := container.securityContext.windowsOptions[field]
+} else = value {
+  value := pod.spec.securityContext.windowsOptions[field]
 }
 
-is_meant {
-  not pod.spec.os.name
-  count(containers.listed[_].container.securityContext.windowsOptions) > 0
+# The user that the container or its pod names; undefined if neither does.
+named_user(container) = option(container, "runAsUserName")
+
+# The user that the container runs as: without a name, the base image decides.
+user(container) = name {
+  name := named_user(container)
+} else = "ContainerUser" {
+  nanoserver(container)
+} else = "ContainerAdministrator"
+
+nanoserver(container) {
+  contains(container.image, "mcr.microsoft.com/windows/nanoserver")
 }
 
-labels = {"kubernetes.io/os", "beta.kubernetes.io/os"}
-
-asks_for_nodes {
-  pod.spec.nodeSelector[labels[_]] == "windows"
+# Windows ignores case, and calls the domain of a container's own users User Manager.
+administrator(name) {
+  trim_prefix(lower(name), `user manager\`) == "containeradministrator"
 }
 
-asks_for_nodes {
-  affinity := pod.spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution
-  wish := affinity.nodeSelectorTerms[_].matchExpressions[_]
-  labels[wish.key]
-  wish.operator == "In"
-  wish.values == ["windows"]
+# An entry `domain\*` takes every user of this domain; others are names. Case counts.
+matches(name, entry) {
+  name == entry
+}
+
+matches(name, entry) {
+  [domain, _] := split(name, `\`)
+  entry == concat("", [domain, `\*`])
 }

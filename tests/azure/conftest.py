@@ -13,6 +13,7 @@ import pytest
 
 from controller.azure.access import Limits
 from controller.azure.arm import ArmReader
+from controller.cli.main import main
 from tests.azure.standin import Standin
 from tests.azure.world import (
     CLUSTER_ID,
@@ -82,3 +83,28 @@ async def _connections_closed() -> None:
     async with asyncio.timeout(10):
         while any(each.get_extra_info("socket").fileno() >= 0 for each in list(transports.values())):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
+
+
+class Shell:
+    """The command as a user runs it, in this process; its exit code and output."""
+
+    def __init__(self, arm: Standin, capsys: pytest.CaptureFixture[str]) -> None:
+        cloud = arm.cloud
+        self._capsys = capsys
+        self.azure = ["--cluster-id", CLUSTER_ID, "--cloud", "custom", "--cloud-endpoint", cloud.endpoint]
+        self.azure += ["--cloud-authority", cloud.authority, "--cloud-ca-file", cloud.ca_file]
+        self.azure += ["--cloud-audience", "https://arm.test", "--credential", "client-secret"]
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        printed = self._capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, printed.out, printed.err
+
+
+@pytest.fixture
+def shell(arm: Standin, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    for name, value in arm.environ.items():
+        monkeypatch.setenv(name, value)
+    return Shell(arm, capsys)

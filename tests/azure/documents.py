@@ -40,6 +40,8 @@ class Documents:
         self._lock = threading.RLock()
         # Which management groups stand above the cluster's subscription; None means whichever is asked about.
         self.management_groups: frozenset[str] | None = None
+        # Folded ids that no list shows although they are there.
+        self.hidden: set[str] = set()
         for document in documents:
             self.put(document)
 
@@ -80,12 +82,15 @@ class Documents:
     def collection(self, scope: str, kind: str, query_filter: str, *, expanded: bool = False) -> list[Document]:
         """What the list of a kind at a scope holds, with one of ARM's filters."""
         with self._lock:
-            ids = [key for key in self._versions if _is_kind(key, kind)]
+            ids = [key for key in self._versions if _is_kind(key, kind) and key not in self.hidden]
             chosen = self._chooser(scope.casefold(), kind.casefold(), query_filter)
             found = [self.newest(key, expanded=expanded) for key in ids if chosen(key)]
             return [each for each in found if each is not None]
 
     def _chooser(self, scope: str, kind: str, query_filter: str) -> Callable[[str], bool]:
+        if found := re.fullmatch(r"category eq '(\w+)'", query_filter):
+            category = found[1]
+            return lambda key: not _scope_of(key) and self._category(key) == category
         if query_filter == "atExactScope()":
             return lambda key: _scope_of(key) == scope
         if kind in _VERSIONED:
@@ -104,6 +109,10 @@ class Documents:
             group = scope.removeprefix(_TENANT_GROUPS)
             return self.management_groups is None or group in self.management_groups
         return resource_id == scope or resource_id.startswith(scope + "/")
+
+    def _category(self, definition_id: str) -> str:
+        newest = self.newest(definition_id) or {}
+        return str(newest.get("properties", {}).get("metadata", {}).get("category", ""))
 
     def _assigns(self, assignment_id: str) -> str:
         [document] = self._versions[assignment_id].values()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -23,8 +25,18 @@ class FaultKind(StrEnum):
     THROTTLED_UNTIL = "429, Retry-After as a date"
     UNAUTHORIZED = "401"
     FORBIDDEN = "403"
-    NOT_FOUND = "404"
+    HIDDEN = "what one without the right to read is shown: an empty list, and 403 for each thing by itself"
+    NOT_FOUND = "404 of the gateway, for a resource"
+    NO_SUBSCRIPTION = "404 of the gateway: it does not find the subscription"
+    NO_RESOURCE_TYPE = "404 of the gateway: the type does not exist in this api-version"
+    UNSUPPORTED_TYPE = "404: the type is not supported"
+    NOT_FOUND_BY_GATEWAY = "404 of the gateway, with the code of a policy assignment that is not there"
+    NO_API_VERSION = "400: the api-version is not one of those supported"
+    NO_PROVIDER = "400: no provider is registered for the type and api-version"
     SERVER_ERROR = "500"
+    SERVER_TIMEOUT = "503: the service took too long"
+    BAD_GATEWAY = "502 with a page of HTML"
+    BAD_GATEWAY_AS_JSON = "502 with a page of HTML that calls itself JSON"
     CUT = "the connection ends before the answer"
     CUT_WITHIN = "the connection ends within the answer"
     SLOW = "no answer until the stand-in stops"
@@ -48,12 +60,45 @@ class Fault:
     wait: float
 
 
-def error(status: int, code: str, message: str) -> web.Response:
-    return web.json_response({"error": {"code": code, "message": message}}, status=status)
+_ANSWERS: Final = Path(__file__).parent / "data" / "10-error-answers.json"
+_RECORDED: Final[dict[str, dict[str, Any]]] = {
+    each["body"]["error"]["code"]: each for each in json.loads(_ANSWERS.read_text()) if "error" in each["body"]
+}
+
+
+def recorded(code: str) -> web.Response:
+    """The answer with this error code as Azure gives it: status, headers and body."""
+    answer = _RECORDED[code]
+    return web.json_response(answer["body"], status=answer["status"], headers=answer["headers"])
+
+
+def error(status: int, code: str, message: str, *, gateway: bool = False) -> web.Response:
+    """An answer of the same form; `gateway` marks one that the service itself never saw."""
+    headers = {"x-ms-failure-cause": "gateway"} if gateway else {}
+    return web.json_response({"error": {"code": code, "message": message}}, status=status, headers=headers)
+
+
+def absent(path: str) -> web.Response:
+    """404 for a path that names nothing, with the code of the service that was asked."""
+    provider, _, rest = path.rpartition("/providers/")[2].partition("/")
+    kind, name = (*rest.split("/"), "")[:2]
+    if provider.casefold() == "microsoft.authorization":
+        code, words = _ABSENT[kind.casefold()]
+        return error(404, code, f"The {words} '{name}' could not be found.")
+    return error(404, "ResourceNotFound", f"The Resource '{path}' was not found.", gateway=True)
+
+
+_ABSENT: Final = {
+    "policyassignments": ("PolicyAssignmentNotFound", "policy assignment"),
+    "policydefinitions": ("PolicyDefinitionNotFound", "policy definition"),
+    "policysetdefinitions": ("PolicySetDefinitionNotFound", "policy set definition"),
+    "policyexemptions": ("PolicyExemptionNotFound", "policy exemption"),
+    "policyenrollments": ("PolicyEnrollmentNotFound", "policy enrollment"),
+}
 
 
 def _throttled(fault: Fault) -> web.Response:
-    response = error(429, "TooManyRequests", "Too many requests.")
+    response = recorded("SubscriptionRequestsThrottled")
     until = datetime.now(UTC) + timedelta(seconds=fault.wait)
     dated = fault.kind is FaultKind.THROTTLED_UNTIL
     response.headers["Retry-After"] = format_datetime(until, usegmt=True) if dated else f"{fault.wait:g}"
@@ -66,18 +111,34 @@ def _redirect(_: Fault) -> web.Response:
 
 def _forbidden(_: Fault) -> web.Response:
     # Retry-After on a 403 has been seen, and must not be waited for.
-    response = error(403, "AuthorizationFailed", "The client does not have authorization.")
+    response = recorded("AuthorizationFailed")
     response.headers["Retry-After"] = "3600"
     return response
+
+
+def _bad_gateway(fault: Fault) -> web.Response:
+    content_type = "application/json" if fault.kind is FaultKind.BAD_GATEWAY_AS_JSON else "text/html"
+    return web.Response(status=502, text="<html><h1>502 Bad Gateway</h1></html>", content_type=content_type)
 
 
 REFUSALS: Final[dict[FaultKind, Callable[[Fault], web.Response]]] = {
     FaultKind.THROTTLED: _throttled,
     FaultKind.THROTTLED_UNTIL: _throttled,
-    FaultKind.UNAUTHORIZED: lambda _: error(401, "InvalidAuthenticationToken", "The token is not good."),
+    FaultKind.UNAUTHORIZED: lambda _: recorded("InvalidAuthenticationToken"),
     FaultKind.FORBIDDEN: _forbidden,
-    FaultKind.NOT_FOUND: lambda _: error(404, "ResourceNotFound", "It is not here."),
+    FaultKind.NOT_FOUND: lambda _: recorded("ResourceNotFound"),
+    FaultKind.NO_SUBSCRIPTION: lambda _: recorded("SubscriptionNotFound"),
+    FaultKind.NO_RESOURCE_TYPE: lambda _: recorded("InvalidResourceType"),
+    FaultKind.UNSUPPORTED_TYPE: lambda _: recorded("ResourceTypeNotSupported"),
+    FaultKind.NOT_FOUND_BY_GATEWAY: lambda _: error(404, "PolicyAssignmentNotFound", "It is not here.", gateway=True),
+    FaultKind.NO_API_VERSION: lambda _: recorded("InvalidApiVersionParameter"),
+    FaultKind.NO_PROVIDER: lambda _: error(
+        400, "NoRegisteredProviderFound", "No registered resource provider found for the API version.", gateway=True
+    ),
     FaultKind.SERVER_ERROR: lambda _: error(500, "InternalServerError", "Try again."),
+    FaultKind.SERVER_TIMEOUT: lambda _: recorded("ServerTimeout"),
+    FaultKind.BAD_GATEWAY: _bad_gateway,
+    FaultKind.BAD_GATEWAY_AS_JSON: _bad_gateway,
     FaultKind.REDIRECT: _redirect,
 }
 TRANSPORT_FAULTS: Final = frozenset(

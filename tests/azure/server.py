@@ -29,7 +29,7 @@ class Server:
         pair = authority.server("127.0.0.1")
         self._pair_file = Path(self._folder.name, "server.pem")
         self._pair_file.write_bytes(pair.certificate + pair.key)
-        self.url = ""
+        self.url, self.host = "", ""
         self.stopping: asyncio.Event
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="arm-standin", daemon=True)
@@ -57,7 +57,8 @@ class Server:
         site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context)
         await site.start()
         host, port = self._runner.addresses[0][:2]
-        self.url = f"https://{host}:{port}"
+        self.host = f"{host}:{port}"
+        self.url = f"https://{self.host}"
 
     async def _close(self) -> None:
         self.stopping.set()

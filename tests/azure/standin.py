@@ -30,17 +30,34 @@ from controller.azure.access import ArmSettings, Limits
 from controller.azure.clouds import Cloud, custom_cloud
 from controller.azure.credentials import CredentialKind, credential_settings
 from tests.azure.documents import Document, Documents
-from tests.azure.faults import REFUSALS, TRANSPORT_FAULTS, Fault, FaultKind, break_connection, error
+from tests.azure.faults import (
+    REFUSALS,
+    TRANSPORT_FAULTS,
+    Fault,
+    FaultKind,
+    absent,
+    break_connection,
+    error,
+    recorded,
+)
 from tests.azure.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
     from typing import Self
 
 TENANT_ID: Final = "7e4a0000-0000-0000-0000-000000000001"
 CLIENT_ID: Final = "7e4a0000-0000-0000-0000-000000000002"
 SECRET: Final = "known-to-the-stand-in"
+
+BUCKETS: Final = {
+    "subscription-reads": 250,
+    "subscription-global-reads": 3750,
+    "tenant-reads": 250,
+    "tenant-writes": 200,
+    "policy-insights-requests": 500,
+}
 
 _VERSIONS: Final = re.compile(r"(?P<head>.+)/versions(?:/(?P<version>[^/]+))?", re.IGNORECASE)
 _LIST: Final = re.compile(r"(?P<scope>.*)/providers/Microsoft\.Authorization/(?P<kind>policy\w+)", re.IGNORECASE)
@@ -57,6 +74,7 @@ class Request:
     path: str
     query: dict[str, str]
     status: int
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -116,7 +134,7 @@ class Standin:
         self.page_size = page_size
         self.expands = True
         self.shows_root = True
-        self.remaining_reads = 250
+        self.remaining = {**BUCKETS}
         self._tokens = _Tokens()
         self._faults: list[Fault] = []
         self._hooks: list[_Hook] = []
@@ -179,10 +197,11 @@ class Standin:
         return response
 
     def _note(self, request: web.BaseRequest, response: web.Response) -> None:
-        self.requests.append(Request(request.method, request.path, dict(request.query), response.status))
-        self.remaining_reads -= 1
-        kind = "subscription" if request.path.startswith("/subscriptions/") else "tenant"
-        response.headers[f"x-ms-ratelimit-remaining-{kind}-reads"] = str(self.remaining_reads)
+        headers = {name.casefold(): value for name, value in request.headers.items()}
+        self.requests.append(Request(request.method, request.path, dict(request.query), response.status, headers))
+        for bucket in _buckets(request):
+            self.remaining[bucket] -= 1
+            response.headers[f"x-ms-ratelimit-remaining-{bucket}"] = str(self.remaining[bucket])
 
     def _run_hooks(self, request: web.BaseRequest) -> None:
         for hook in self._hooks:
@@ -203,11 +222,17 @@ class Standin:
 
     def _refused(self, request: web.BaseRequest, fault: Fault | None) -> web.Response | None:
         if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self._tokens.valid:
-            return error(401, "ExpiredAuthenticationToken", "The access token has expired.")
+            return recorded("InvalidAuthenticationToken")
         if "api-version" not in request.query:
             return error(400, "MissingApiVersionParameter", "The api-version query parameter is required.")
-        refuse = None if fault is None else REFUSALS.get(fault.kind)
-        return None if fault is None or refuse is None else refuse(fault)
+        if fault is None:
+            return None
+        if fault.kind is FaultKind.HIDDEN:
+            path = request.path.rstrip("/")
+            listed = _LIST.fullmatch(path) or path.casefold().endswith("/versions")
+            return web.json_response({"value": []}) if listed else recorded("AuthorizationFailed")
+        refuse = REFUSALS.get(fault.kind)
+        return None if refuse is None else refuse(fault)
 
     def _found(self, request: web.BaseRequest, fault: Fault | None) -> web.Response:
         path = request.path.rstrip("/")
@@ -222,7 +247,7 @@ class Standin:
             return self._paged(request, entries, "nextLink", fault)
         if (found := _VERSIONS.fullmatch(path)) and not found["version"]:
             versions = self.documents.versions(found["head"], expanded=expanded)
-            return _absent(path) if versions is None else self._paged(request, versions, "nextLink", fault)
+            return absent(path) if versions is None else self._paged(request, versions, "nextLink", fault)
         if found:
             return _one(path, self.documents.version(found["head"], found["version"], expanded=expanded))
         return _one(path, self.documents.newest(path, expanded=expanded))
@@ -252,8 +277,8 @@ class Standin:
         following = {**request.query, "$skiptoken": str(start if kind is FaultKind.LOOP else end)}
         following.pop("cursor", None)
         if (end < len(entries) and kind is not FaultKind.LAST_PAGE) or kind in (FaultKind.LOOP, FaultKind.ASTRAY):
-            host = "https://elsewhere.test" if kind is FaultKind.ASTRAY else self._server.url
-            # With braces, so that whoever takes a link for a template is found out.
+            # Of a region, as ARM's are; with braces, so that whoever takes a link for a template is found out.
+            host = "https://elsewhere.test" if kind is FaultKind.ASTRAY else f"https://WestUS.{self._server.host}"
             page[link] = f"{host}{request.path}?{urlencode(following)}&cursor={{{end}}}"
         if kind is FaultKind.NO_VALUE:
             del page["value"]
@@ -299,9 +324,15 @@ def _decoded(part: str) -> bytes:
     return urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
-def _absent(path: str) -> web.Response:
-    return error(404, "ResourceNotFound", f"{path} is not here.")
+def _buckets(request: web.BaseRequest) -> Iterator[str]:
+    """The buckets that a request is taken from; a POST counts as a write, whatever it does."""
+    if _STATES.fullmatch(request.path):
+        yield "policy-insights-requests"
+    elif not request.path.startswith("/subscriptions/"):
+        yield "tenant-writes" if request.method == "POST" else "tenant-reads"
+    else:
+        yield from ("subscription-reads", "subscription-global-reads")
 
 
 def _one(path: str, document: Document | None) -> web.Response:
-    return _absent(path) if document is None else web.json_response(document)
+    return absent(path) if document is None else web.json_response(document)

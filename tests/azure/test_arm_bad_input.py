@@ -150,5 +150,5 @@ class Nesting(Standin):
 async def test_an_answer_nested_without_end_is_no_whole_answer() -> None:
     with Nesting(copy.deepcopy(HEALTHY)) as arm:
         async with ArmReader(arm.settings(CLUSTER_ID), credential=arm.credential()) as reader:
-            with pytest.raises(SourceError, match="policyExemptions: no whole answer"):
+            with pytest.raises(SourceError, match="policyExemptions: no complete answer"):
                 await reader.read()

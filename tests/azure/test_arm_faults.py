@@ -101,16 +101,6 @@ async def test_a_definition_that_cannot_be_had_for_now_ends_the_read(
             await reader.read()
 
 
-async def test_a_link_that_leads_to_another_host_is_not_followed_with_our_token(
-    arm: Standin, open_reader: OpenReader
-) -> None:
-    arm.fail(FaultKind.ASTRAY, ASSIGNMENTS)
-
-    async with open_reader() as reader:
-        with pytest.raises(SourceError, match=r"a link leads away, to elsewhere\.test"):
-            await reader.read()
-
-
 async def test_no_more_requests_run_at_once_than_are_allowed(arm: Standin, open_reader: OpenReader) -> None:
     arm.fail(FaultKind.SLOW, times=ALWAYS)
 
@@ -148,7 +138,7 @@ async def test_an_answer_that_never_comes_ends_the_read(arm: Standin, open_reade
     arm.fail(FaultKind.SLOW, SECOND_PAGE, times=ALWAYS)
 
     async with open_reader(answer=0.05) as reader:
-        with pytest.raises(SourceError, match="no whole answer"):
+        with pytest.raises(SourceError, match="no complete answer"):
             await reader.read()
 
 
@@ -156,7 +146,7 @@ async def test_a_read_takes_no_longer_than_its_limit(arm: Standin, open_reader: 
     arm.fail(FaultKind.SLOW, "/policyExemptions", times=ALWAYS)
 
     async with open_reader(poll=1) as reader:
-        with pytest.raises(SourceError, match=r"not read within 1 s"):
+        with pytest.raises(SourceError, match=r"took more than 1 s"):
             await reader.read()
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from tests.azure.documents import Document
     from tests.azure.standin import Standin
 
-POD = "/subscriptions/x/pods/default/web"
+POD = "default/web"
+QUERY = "Microsoft.PolicyInsights/policyStates/queryResults"
 
 
 def make_state(assignment: str, state: str, **properties: object) -> Document:
@@ -57,7 +58,9 @@ async def test_every_member_comes_with_its_verdict_and_the_components_at_fault(o
     assert found == (
         MemberCompliance(assignment_id("gamma", MANAGEMENT_GROUP), "member-0", probes, True, "Compliant"),
         MemberCompliance(assignment_id("beta", SUBSCRIPTION), "", probes, None, "Exempt"),
-        MemberCompliance(assignment_id("alpha"), "", probes, False, "NonCompliant", (Component(POD, "Pod", "web"),)),
+        MemberCompliance(
+            assignment_id("alpha"), "", probes, False, "NonCompliant", (Component(POD, "Pod", "default", "web"),)
+        ),
     )
 
 
@@ -91,7 +94,35 @@ async def test_a_403_says_which_right_is_missing(arm: Standin, open_reader: Open
     arm.fail(FaultKind.FORBIDDEN, "policyStates")
 
     async with open_reader() as reader:
-        with pytest.raises(SourceError, match=rf"Microsoft\.PolicyInsights/policyStates/read, at {CLUSTER_ID}"):
+        with pytest.raises(SourceError, match=f"a role with {QUERY}/read and {QUERY}/action, at {CLUSTER_ID}"):
             await read_compliance(reader)
 
     assert waits == []
+
+
+@pytest.mark.parametrize(
+    ("told", "component"),
+    [
+        ({"id": "default/web", "type": "pod", "name": "web"}, Component("default/web", "pod", "default", "web")),
+        ({"id": "team-b", "type": "Namespace", "name": "team-b"}, Component("team-b", "Namespace", "", "team-b")),
+        (
+            {"componentId": "default/web", "componentType": "Pod", "componentName": "web"},
+            Component("default/web", "Pod", "default", "web"),
+        ),
+        ({"id": "default/web", "type": "Pod"}, Component("default/web", "Pod", "default", "web")),
+        ({"type": "Pod", "name": "web"}, Component("", "Pod", None, "web")),
+        ({"id": "/default/web", "type": "Pod", "name": "web"}, Component("/default/web", "Pod", None, "web")),
+        ({"id": "a/b/c", "type": "Pod"}, Component("a/b/c", "Pod", None, "a/b/c")),
+        ({"id": "default/", "type": "Pod", "name": "web"}, Component("default/", "Pod", None, "web")),
+        ({"id": "a:b", "type": "ClusterRole"}, Component("a:b", "ClusterRole", "", "a:b")),
+    ],
+)
+async def test_a_component_is_told_by_kind_namespace_and_name(
+    told: dict[str, str], component: Component, arm: Standin, open_reader: OpenReader
+) -> None:
+    arm.states.append(make_state(assignment_id("alpha"), "NonCompliant", components=[told]))
+
+    async with open_reader() as reader:
+        [found] = await read_compliance(reader)
+
+    assert found.components == (component,)

@@ -88,7 +88,7 @@ async def test_a_certificate_that_azure_does_not_know_gets_no_token(arm: Standin
     certificate(tmp_path / "client.pem", key=rsa.generate_private_key(65537, 2048))
     arm.certificates.append(certificate(tmp_path / "another.pem"))
 
-    with pytest.raises(SourceError, match="no token could be had"):
+    with pytest.raises(SourceError, match="no token from the credential"):
         await read_as(arm.settings(CLUSTER_ID), by_certificate(tmp_path / "client.pem"), waits)
 
 
@@ -116,7 +116,7 @@ def test_a_certificate_that_cannot_be_used_says_why(
 async def test_a_credential_that_gets_no_token_is_a_source_error_of_one_line(arm: Standin, waits: Waits) -> None:
     settings = credential_settings("client-secret", IDENTITY | {"AZURE_CLIENT_SECRET": "wrong-one"})
 
-    with pytest.raises(SourceError, match="no token could be had") as failure:
+    with pytest.raises(SourceError, match="no token from the credential") as failure:
         await read_as(arm.settings(CLUSTER_ID), settings, waits)
 
     assert "\n" not in str(failure.value)

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from controller.cli.main import main
 from controller.commands.export import write_export
 from controller.errors import InputError
 from tests.azure.faults import FaultKind
 from tests.azure.world import (
-    CLUSTER_ID,
     GROUP,
     MANAGEMENT_GROUP,
     SUBSCRIPTION,
@@ -28,34 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.azure.conftest import Shell
     from tests.azure.standin import Standin
 
 DETAILS: Final = {"apiGroups": [""], "kinds": ["Pod"], "values": {"labels": ["forbidden"]}}
-
-
-class Shell:
-    """The command as a user runs it, in this process; its exit code and output."""
-
-    def __init__(self, arm: Standin, capsys: pytest.CaptureFixture[str]) -> None:
-        cloud = arm.cloud
-        self._capsys = capsys
-        self.azure = ["--cluster-id", CLUSTER_ID, "--cloud", "custom", "--cloud-endpoint", cloud.endpoint]
-        self.azure += ["--cloud-authority", cloud.authority, "--cloud-ca-file", cloud.ca_file]
-        self.azure += ["--cloud-audience", "https://arm.test", "--credential", "client-secret"]
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        printed = self._capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, printed.out, printed.err
-
-
-@pytest.fixture
-def shell(arm: Standin, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    for name, value in arm.environ.items():
-        monkeypatch.setenv(name, value)
-    return Shell(arm, capsys)
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -147,7 +121,7 @@ def test_a_link_or_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) 
     (tmp_path / "file").write_text("")
 
     for name in ("link", "file"):
-        with pytest.raises(InputError, match="is no folder"):
+        with pytest.raises(InputError, match="is not a folder"):
             write_export(tmp_path / name, [make_cluster()])
 
 
@@ -189,5 +163,5 @@ def test_azure_and_a_snapshot_at_once_are_refused(shell: Shell, tmp_path: Path) 
     code, _, err = shell("export", str(tmp_path / "saved"), "--snapshot", str(tmp_path), *shell.azure)
 
     assert code == 2
-    assert "leave --snapshot" in err
+    assert "remove --snapshot" in err
     assert not (tmp_path / "saved").exists()

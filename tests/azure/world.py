@@ -55,6 +55,7 @@ def make_definition(name: str, version: str = "1.0.0", *, scope: str = "", **pro
             "displayName": f"Definition {name}",
             "policyType": "Custom" if scope else "BuiltIn",
             "mode": "Microsoft.Kubernetes.Data",
+            "metadata": {"category": "Kubernetes"},
             "version": version,
             "parameters": {"effect": {"type": "String", "defaultValue": "Audit"}},
             "policyRule": {
@@ -122,4 +123,16 @@ def make_exemption(name: str, assignment: str, *, scope: str = CLUSTER_ID, **pro
         "name": name,
         "type": "Microsoft.Authorization/policyExemptions",
         "properties": {"policyAssignmentId": assignment, "exemptionCategory": "Waiver", **properties},
+    }
+
+
+def make_enrollment(
+    name: str, assignment: str, instance: str, *, scope: str = MANAGEMENT_GROUP, **properties: Any
+) -> Document:
+    """An enrollment for an assignment whose enforcement mode is Enroll."""
+    return {
+        "id": f"{scope}{_AUTHORIZATION}/policyEnrollments/{name}",
+        "name": name,
+        "type": "Microsoft.Authorization/policyEnrollments",
+        "properties": {"policyAssignmentId": assignment, "policyAssignmentInstanceId": instance, **properties},
     }

@@ -114,7 +114,7 @@ def _enforced(cluster: TestCluster, operator: subprocess.Popen[bytes]) -> bool:
 
 def _what_to_try(cluster: TestCluster, listen: str) -> str:
     return f"""
-azpolicy is at work. In another shell:
+azpolicy enforces the policies now. In another shell:
 
   export KUBECONFIG={cluster.kubeconfig}
   alias kubectl={tools.path("kubectl")}

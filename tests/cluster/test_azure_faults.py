@@ -197,7 +197,7 @@ def test_an_assignment_deleted_between_pages_takes_no_other_along(settled: World
     eventually(lambda: settled.assignments() == {*STAY} - {"early"}, what="the one that was deleted to go")
 
     assert operator.metric(POLLS, **FAILED) == failures + 1
-    assert "is not whole" in operator.text
+    assert "it is incomplete" in operator.text
     polls = operator.metric(POLLS, **READ)
     eventually(lambda: operator.metric(POLLS, **READ) >= polls + 2, what="two more polls")
     assert len(settled.deletes(mark)) == 1

@@ -63,7 +63,7 @@ class World:
 
     def give_back(self, path: str) -> None:
         """Takes away what a test added to an object in the name of others."""
-        edit(self.cluster, path, lambda live: live["metadata"].update(finalizers=[], **self.before[path]["metadata"]))
+        edit(self.cluster, path, lambda live: live["metadata"].update(**self.before[path]["metadata"]))
         assert self.now(path) == self.before[path]
 
     def all_restored(self, timeout: float = 30) -> None:
@@ -279,7 +279,6 @@ def test_what_others_add_to_an_object_stays(world: World) -> None:
     def change(live: dict[str, Any]) -> None:
         for field, entries in theirs.items():
             live["metadata"][field].update(entries)
-        live["metadata"]["finalizers"] = ["example.com/hold"]
         live["spec"]["enforcementAction"] = "dryrun"
 
     edit(world.cluster, path, change)
@@ -287,9 +286,41 @@ def test_what_others_add_to_an_object_stays(world: World) -> None:
     wanted = copy.deepcopy(world.before[path])
     for field, entries in theirs.items():
         wanted["metadata"][field].update(entries)
-    wanted["metadata"]["finalizers"] = ["example.com/hold"]
     eventually(lambda: world.now(path) == wanted, what="the action to be restored and the rest to stay")
     world.give_back(path)
+
+
+def test_a_finalizer_does_not_keep_a_deleted_constraint_from_coming_back(world: World) -> None:
+    # Gatekeeper forgets an object as soon as its deletion begins, so a finalizer would switch it off for good.
+    kind = world.template()
+    [name] = constraints_of(world.cluster, kind)
+    path = f"{CONSTRAINTS}/{kind.lower()}/{name}"
+    forbidden = pod(**{f"only-{kind.lower()}": "x"})
+    assert refusal(world.cluster, forbidden)
+    uid = world.cluster.get(path)["metadata"]["uid"]
+    edit(world.cluster, path, lambda live: live["metadata"].update(finalizers=["example.com/hold"]), manager="mallory")
+    world.cluster.request("DELETE", path)
+
+    eventually(lambda: world.now(path) == world.before[path], what="the constraint to be made again")
+    eventually(lambda: refusal(world.cluster, forbidden), what="the pod to be denied again")
+    again = world.cluster.get(path)["metadata"]
+    assert again["uid"] != uid
+    assert "deletionTimestamp" not in again
+    world.operator.wait_log(f"{kind}/{name} cause=drift")
+
+
+@pytest.mark.parametrize("hold", ["finalizers", "ownerReferences"])
+def test_what_decides_over_an_objects_end_is_taken_off(world: World, hold: str) -> None:
+    path = world.constraint()
+    owner = {"apiVersion": "v1", "kind": "Namespace", "name": "default"}
+    owner["uid"] = world.cluster.get("/api/v1/namespaces/default")["metadata"]["uid"]
+    edit(
+        world.cluster,
+        path,
+        lambda live: live["metadata"].update({hold: ["example.com/x"] if hold == "finalizers" else [owner]}),
+    )
+
+    eventually(lambda: hold not in world.cluster.get(path)["metadata"], what=f"{hold} to be taken off")
 
 
 def test_what_is_anothers_alone_is_no_reason_to_write(world: World) -> None:

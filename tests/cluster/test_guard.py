@@ -165,7 +165,7 @@ def test_webhooks_that_were_taken_out_are_put_back(world: World, operator: Opera
 
     eventually(lambda: world.shapes() == before, what="the webhooks to be back")
     assert world.mended(mark) == [("update", "validatingwebhookconfigurations")]
-    operator.wait_log("its webhooks were taken out")
+    operator.wait_log("its webhooks were removed")
 
 
 def test_what_was_deleted_while_no_operator_ran_is_back_after_its_start(world: World) -> None:
@@ -189,7 +189,7 @@ def test_webhooks_that_nobody_would_answer_stay_away_until_somebody_does(world: 
         before = world.shapes()
 
         world.gone(MUTATING)
-        operator.wait_log("not brought back yet: service gatekeeper-webhook-service has no ready endpoint")
+        operator.wait_log("not restored yet: service gatekeeper-webhook-service has no ready endpoint")
         assert not world.there(MUTATING)
 
         with answered(world):
@@ -285,7 +285,7 @@ def test_while_suspended_it_tells_and_mends_afterwards(world: World, operator: O
     mark = world.cluster.audit_mark()
 
     world.gone(AUDIT)
-    operator.wait_log("Deployment/gatekeeper-audit of Gatekeeper was deleted or emptied; nothing is brought back now")
+    operator.wait_log("Deployment/gatekeeper-audit of Gatekeeper was deleted or emptied; nothing is restored now")
 
     assert world.mended(mark) == []
     world.patch({"spec": {"suspend": None}})

@@ -1,7 +1,7 @@
 """All of Azure's built-in definitions assigned at once, each in its newest version, on a real cluster.
 
-One pod that breaks most of them is denied with a message for each; one that breaks none is admitted. Mutations work in
-every namespace but that of the first, so that it arrives as bad as it was sent.
+Two pods that break most of them, one of them for Windows, are denied with a message for each; one that breaks none is
+admitted. Mutations work in every namespace but that of the first two, so that they arrive as bad as they were sent.
 
 The definitions are no part of this repository: the test runs where a checkout has them beside it.
 """
@@ -61,13 +61,15 @@ UNBROKEN: Mapping[str, str] = {
     "K8sAzureV4ProcMount": "the API server takes Unmasked only without the host's namespaces",
 }
 
-SCAN = {"containers": [{"name": "bad", "scanFindings": [{"id": "1", "severity": "High", "patchable": True}]}]}
+FINDING = {"id": "1", "severity": "High", "patchable": True}
+IMAGE = {"name": "docker.io/library/nginx:latest", "digest": f"sha256:{'0' * 64}"}
+SCAN = {"containers": [{"name": "bad", "image": IMAGE, "scanStatus": "unhealthyScan", "scanFindings": [FINDING]}]}
 BAD_POD: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Pod",
     "metadata": {
         "name": "bad",
-        "labels": {"reserved.example.com/pool": "mine"},
+        "labels": {"reserved.example.com": "mine"},
         "annotations": {
             "azuredefender.io/containers.vulnerability.scan.info": json.dumps(SCAN),
             "example.com/mutated": "yes",
@@ -81,7 +83,6 @@ BAD_POD: dict[str, Any] = {
             "seLinuxOptions": {"type": "spc_t"},
             "seccompProfile": {"type": "Unconfined"},
             "appArmorProfile": {"type": "Unconfined"},
-            "windowsOptions": {"hostProcess": True, "runAsUserName": "ContainerAdministrator"},
         },
         "volumes": [
             {"name": "host", "hostPath": {"path": "/etc"}},
@@ -103,6 +104,18 @@ BAD_POD: dict[str, Any] = {
                 "volumeMounts": [{"name": "host", "mountPath": "/host"}],
             }
         ],
+    },
+}
+# Rules about Windows look at no other pod.
+BAD_WINDOWS_POD: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "bad-windows"},
+    "spec": {
+        "nodeSelector": {"kubernetes.io/os": "windows"},
+        "hostNetwork": True,
+        "securityContext": {"windowsOptions": {"hostProcess": True, "runAsUserName": "ContainerAdministrator"}},
+        "containers": [{"name": "bad", "image": "docker.io/library/iis:latest"}],
     },
 }
 CLEAN_POD: dict[str, Any] = {
@@ -221,7 +234,7 @@ def test_the_settled_plan_is_empty(library: Library) -> None:
     assert library.azpolicy.plan().changes() == {}
 
 
-def test_a_pod_that_breaks_most_policies_is_denied_with_a_message_for_each(library: Library) -> None:
+def test_pods_that_break_most_policies_are_denied_with_a_message_for_each(library: Library) -> None:
     constraints = library.constraints()
     looking_at_pods = {
         name
@@ -230,10 +243,10 @@ def test_a_pod_that_breaks_most_policies_is_denied_with_a_message_for_each(libra
         and any("Pod" in entry["kinds"] for entry in live["spec"]["match"]["kinds"])
     }
 
-    message = refusal(library.cluster, BAD_POD)
+    denying = {name for pod in (BAD_POD, BAD_WINDOWS_POD) for name in denied_by(refusal(library.cluster, pod))}
 
-    missed = {constraints[name]["kind"] for name in looking_at_pods - denied_by(message)}
-    print(f"\n{len(looking_at_pods)} constraints look at pods, {len(denied_by(message))} deny the bad one")
+    missed = {constraints[name]["kind"] for name in looking_at_pods - denying}
+    print(f"\n{len(looking_at_pods)} constraints look at pods, {len(denying)} deny a bad one")
     assert missed == set(UNBROKEN)
 
 

@@ -36,7 +36,7 @@ from tests.cluster.azpolicy import (
     templates,
 )
 from tests.cluster.harness import TestCluster, eventually
-from tests.snapshots import Snapshot, TemplateFolder, template_text
+from tests.snapshots import STORE, Snapshot, TemplateFolder, template_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -318,7 +318,7 @@ def test_no_violating_pod_is_admitted_when_the_add_on_leaves_its_objects_behind(
         assert "0 covered, 3 missing" in world.away("--step", "check", code=1)
         assert world.azpolicy.writes(mark) == []
 
-        assert "mutators left for --step enforce, as none has a dry run: 1" in world.away("--step", "shadow")
+        assert "mutators are left for --step enforce, because they have no dry run: 1" in world.away("--step", "shadow")
         shadows = [live for path, live in world.ours().items() if path.startswith(CONSTRAINTS)]
         assert [live["spec"]["enforcementAction"] for live in shadows] == ["dryrun"] * len(VIOLATIONS)
         assert "enforcementAction is dryrun, not deny" in world.away("--step", "check", code=1)
@@ -327,7 +327,7 @@ def test_no_violating_pod_is_admitted_when_the_add_on_leaves_its_objects_behind(
         eventually(lambda: all_enforced(world.cluster), what="ours to be enforced")
         told = world.away("--step", "check")
         assert "3 covered, 0 missing: the add-on can be switched off" in told
-        assert f"{KIND}/handmade is of neither" in told
+        assert f"{KIND}/handmade belongs to neither" in told
         assert managed(world.cluster).items() >= before.items()
         assert "the add-on is still there" in world.away("--step", "finish", code=2)
 
@@ -516,7 +516,7 @@ def test_nothing_is_made_beside_an_operator_at_work(world: World) -> None:
         eventually(lambda: world.cluster.request("GET", lease)[0] == 200, what="a leader")
         for step in ("shadow", "enforce"):
             told = world.away("--step", step, code=2)
-            assert re.search(r"error: the operator azpolicy-7\S* in default is at work and would take away", told)
+            assert re.search(r"error: the operator azpolicy-7\S* in default runs and would delete", told)
     assert not [path for path in world.ours() if "parallel" in path]
 
     world.away("--step", "shadow")
@@ -530,7 +530,9 @@ def test_the_add_ons_own_mark_is_refused_while_it_is_there(world: World) -> None
 
     for ended in (world.azpolicy.plan(*marks), world.azpolicy.apply(*marks)):
         assert ended.code == 2
-        assert ended.err.startswith(f"error: --managed-by {ADDON} is the add-on's own, and its deployment azure-policy")
+        assert ended.err.startswith(
+            f"error: --managed-by {ADDON} is the add-on's own value, and its deployment azure-policy"
+        )
     with world.azpolicy.operating(*marks, ready=False) as operator:
         assert operator.wait() == 2
         assert f"--managed-by {ADDON} is the add-on's own" in operator.text
@@ -538,3 +540,17 @@ def test_the_add_ons_own_mark_is_refused_while_it_is_there(world: World) -> None
 
     world.addon.switch_off(cleaning=False)
     assert world.azpolicy.apply(*marks).code == 0
+
+
+def test_compare_says_what_the_bundle_decides_otherwise_than_the_add_ons_template(
+    tidy: TestCluster, tmp_path: Path
+) -> None:
+    snapshot = Snapshot(tmp_path / "snapshot")
+    url = f"{STORE}/forbidden-sysctl-interfaces/v1/template.yaml"
+    snapshot.assign("sysctls", snapshot.define("sysctls", url, values={"forbiddenSysctls": ["kernel.*"]}))
+    AddOn(tidy)._template("K8sAzureV1ForbiddenSysctls")
+
+    ended = Azpolicy(tidy, snapshot.folder, user="mover")("migrate", "--from-addon")
+
+    assert ended.code == 1
+    assert "newly denied (D7): a forbidden sysctl that is spelled with slashes" in ended.out

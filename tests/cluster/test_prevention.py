@@ -200,7 +200,7 @@ def test_the_refusal_says_who_manages_the_object_and_what_to_do(world: World) ->
     assignment = f"{GROUP}{POLICY}/policyAssignments/one"
     assert (
         f"denied request: {DENIED}{assignment} in Azure instead. In an emergency, be a member of the group {GLASS} "
-        f"(kubectl --as=NAME --as-group={GLASS}); azpolicy puts back what is changed so, unless it is suspended" in said
+        f"(kubectl --as=NAME --as-group={GLASS}); azpolicy then restores the object, unless it is suspended" in said
     )
     said = world.cluster.kubectl("delete", "constrainttemplate", KIND.lower(), check=False).stderr
     assert f"{DENIED}behind it in Azure instead" in said

@@ -223,7 +223,7 @@ def test_an_operator_that_renews_its_lease_stops_it_unless_it_is_forced(world: W
         world.uninstall("--yes", "--force")
 
     assert (refused.code, refused.out) == (2, "")
-    assert f"the operator {holder} in {NAMESPACE} is at work" in refused.err
+    assert f"the operator {holder} in {NAMESPACE} runs" in refused.err
     assert "helm uninstall" in refused.err
     assert before == []
     assert "delete" in {event.verb for event in world.writes(mark)}

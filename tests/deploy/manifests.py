@@ -15,7 +15,7 @@ CLUSTER_ID: Final = "/subscriptions/EDIT/resourceGroups/EDIT/providers/Microsoft
 VALUES: Final = {
     "image": {"repository": "edit-image"},
     "azure": {"clusterId": CLUSTER_ID, "tenantId": "EDIT-TENANT", "clientId": "EDIT-CLIENT"},
-    # Only helm keeps what is marked so: `kubectl delete -f` takes the kinds along.
+    # Only helm follows that mark: `kubectl delete -f` deletes the kinds.
     "crds": {"keep": False},
     # No cluster can be asked for the port of its API server.
     "networkPolicy": {"egressPorts": [443, 6443]},
@@ -29,8 +29,8 @@ HEAD: Final = f"""\
 #       -e "s|EDIT-TENANT|$TENANT_ID|" -e "s|EDIT-CLIENT|$CLIENT_ID|" azpolicy.yaml | kubectl apply -f -
 #
 # It reads Azure by workload identity. Other credentials, snapshots and settings: the chart's values.yaml lists them.
-# The NetworkPolicy lets the API server be at port 443 or 6443. `kubectl delete -f` with this file leaves in force what
-# is enforced, but takes the kinds PolicySync and AssignedPolicy along.
+# The NetworkPolicy allows the API server at port 443 or 6443. `kubectl delete -f` with this file leaves enforcement in
+# place, but deletes the kinds PolicySync and AssignedPolicy.
 ---
 apiVersion: v1
 kind: Namespace

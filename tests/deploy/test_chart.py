@@ -50,7 +50,7 @@ SETS: Final[Mapping[str, dict[str, Any]]] = {
     "a certificate": azure("client-certificate", existingSecret="reader"),
     "a managed identity": azure("managed-identity", tenantId=None, clientId=None),
     "a cloud of its own": azure(
-        cloud="custom", customCloud={"endpoint": "https://arm.example.com"}, apiVersions={"policy": "2023-04-01"}
+        cloud="custom", customCloud={"endpoint": "https://arm.example.com"}, apiVersions={"policy": "2025-03-01"}
     ),
     "a dry run": azure() | {"dryRun": True},
     "a snapshot in a ConfigMap": {"image": IMAGE, "snapshot": {"configMap": "policies"}},

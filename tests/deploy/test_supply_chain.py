@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME, DEV = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-RUN_TIME_DOCUMENTS = {"template.yaml", "constraint.yaml", "mutation.yaml"}
+RUN_TIME_DOCUMENTS = {"template.yaml", "constraint.yaml", "mutation.yaml", "deviations.yaml"}
 
 
 # --- the lock files --------------------------------------------------------------------------------------------------
@@ -308,8 +308,8 @@ def test_a_vulnerability_fails_unless_it_is_accepted_until_a_day_that_is_not_ove
 
     assert code == 1
     assert lines == [
-        "vulnerability FOUND: anchor 1.0: OSV-2; no version mends it yet",
-        "vulnerability FOUND: buoy 2.0: OSV-3; no version mends it yet",
+        "vulnerability FOUND: anchor 1.0: OSV-2; no version fixes it yet",
+        "vulnerability FOUND: buoy 2.0: OSV-3; no version fixes it yet",
         "vulnerability acceptance EXPIRED on 2030-05-31: OSV-2 (not used)",
     ]
 

@@ -25,6 +25,7 @@ UNREAD: Final = re.compile(r"^(docs/policies\.(md|json)|requirements.*\.lock|tes
 
 LINK: Final = re.compile(r"\[[^\]\n]*\]\((?P<target>[^)\s]+)\)")
 FENCE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+ANCHOR = re.compile(r'<a (?:id|name)="(?P<name>[^"]+)">')
 HEADING: Final = re.compile(r"^#{1,6} +(?P<text>.+?) *$", re.MULTILINE)
 # A list's item that begins with words in bold can be cited, too: the properties of docs/design.md.
 BOLD: Final = re.compile(r"^(?:\d+\.|[-*]) +\*\*(?P<text>.+?)\*\*", re.MULTILINE)
@@ -64,14 +65,14 @@ def headings(path: str) -> frozenset[str]:
 
 
 def slugs(path: Path) -> set[str]:
-    """The anchors that a page's headings get where it is shown: lower case, spaces as dashes, the rest left out."""
+    """A page's anchors: its own, and those of headings: lower case, spaces as dashes, the rest left out."""
     text = FENCE.sub("", path.read_text(encoding="utf-8"))
     made: set[str] = set()
     for found in HEADING.finditer(text):
         words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", found["text"]).lower()
         slug = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
         made.add(next(each for n in range(100) if (each := f"{slug}-{n}" if n else slug) not in made))
-    return made
+    return made | {found["name"] for found in ANCHOR.finditer(text)}
 
 
 def broken_links(name: str, text: str) -> Iterator[str]:

@@ -309,7 +309,7 @@ def strange_ids() -> Iterator[tuple[str, Case]]:
     """Names that do strange things to terminals and files, in every place that has a name."""
     for what, name in STRANGE.items():
         identified = documents({**assigned(), "id": f"{assignment_id(NAME)}{name}"}, plain_definition())
-        yield f"the id of an assignment has {what}", Case(identified, "deny" if what in PRINTABLE else INPUT_ERROR)
+        yield f"the id of an assignment has {what}", Case(identified, "deny" if what in PRINTABLE else "Unreadable")
         unreadable = what == "half a pair"
         shown = documents(assigned(displayName=name), plain_definition(displayName=name))
         yield f"display names have {what}", Case(shown, "Unreadable" if unreadable else "deny")
@@ -370,7 +370,7 @@ VERSIONS: Final = {
     },
     **{
         f"the version asked for is {each[:40]!r}": Case(
-            documents(assigned(definitionVersion=each), plain_definition()), "VersionMissing", "is no version"
+            documents(assigned(definitionVersion=each), plain_definition()), "VersionMissing", "is not a version"
         )
         for each in NO_VERSIONS
     },
@@ -402,27 +402,29 @@ def members(*references: Document) -> Put:
 
 INITIATIVES: Final = {
     "an initiative in itself": Case(
-        documents(assigned(of=A), *circle(NAME)), "DefinitionMissing", "none within another"
+        documents(assigned(of=A), *circle(NAME)), "DefinitionMissing", "does not allow in another"
     ),
     "two initiatives in each other": Case(
-        documents(assigned(of=A), *circle(NAME, "hostile-b")), "DefinitionMissing", "none within another"
+        documents(assigned(of=A), *circle(NAME, "hostile-b")), "DefinitionMissing", "does not allow in another"
     ),
     "three initiatives in a circle": Case(
-        documents(assigned(of=A), *circle(NAME, "hostile-b", "hostile-c")), "DefinitionMissing", "none within another"
+        documents(assigned(of=A), *circle(NAME, "hostile-b", "hostile-c")),
+        "DefinitionMissing",
+        "does not allow in another",
     ),
     "an initiative that is not there": Case(
-        documents(assigned(of=A)), "DefinitionMissing", "the initiative .* is not there"
+        documents(assigned(of=A)), "DefinitionMissing", "the initiative .* is missing"
     ),
-    "a definition that is not there": Case(
-        documents(assigned()), "DefinitionMissing", "the definition .* is not there"
-    ),
+    "a definition that is not there": Case(documents(assigned()), "DefinitionMissing", "the definition .* is missing"),
     "a member that is not there": Case(
-        members(make_reference(of=definition_id("nowhere"))), "DefinitionMissing", "the definition .* is not there"
+        members(make_reference(of=definition_id("nowhere"))), "DefinitionMissing", "the definition .* is missing"
     ),
     "an initiative without members": Case(
         documents(assigned(of=A), with_properties(INITIATIVE, {"policyDefinitions": []})), NOTHING
     ),
-    "a member without a reference id": Case(members(make_reference("")), "Unreadable", "ReferenceId is missing"),
+    "a member without a reference id and a definition": Case(
+        members(make_reference("", of="")), "Unreadable", "policyDefinitionId is missing"
+    ),
     "three hundred members with one reference id": Case(
         members(*[make_reference("one", definition_id("nowhere"))] * 300), "DefinitionMissing Unreadable"
     ),
@@ -485,10 +487,10 @@ EXPRESSIONS: Final[Mapping[str, tuple[str, str]]] = {
     "too long": (f"[concat('{'a' * 82_000}')]", "more than Azure's 81,920"),
     "too many calls": (f"[{call('concat', *['trim(1)'] * 2_048)}]", "more function calls"),
     "one step too many": (f"[parameters('object'){'.a' * 200}]", "no property 'a'"),
-    "an unknown function": ("[frobnicate('a')]", "no function that azpolicy knows"),
+    "an unknown function": ("[frobnicate('a')]", "not a function that azpolicy knows"),
     "a forbidden function": ("[resourceId('a', 'b')]", "may not be used"),
     "a listing": ("[listKeys('a', 'b')]", "may not be used"),
-    "a function of Azure alone": ("[uniqueString('a')]", "by Azure only"),
+    "a function of Azure alone": ("[uniqueString('a')]", "by Azure"),
     "a lambda": ("[map(createArray(1), lambda('x', 1))]", "lambda"),
     "a field of the cluster": ("[field('type')]", "'if' of a policy rule"),
     "an element of no count": ("[current()]", "'where' of a count"),
@@ -501,9 +503,9 @@ EXPRESSIONS: Final[Mapping[str, tuple[str, str]]] = {
     "a remainder of zero": ("[mod(1, 0)]", "division by zero"),
     "an integer beyond 64 bits": ("[add(9223372036854775807, 1)]", "64 bits"),
     "a literal beyond 64 bits": (f"[add({'9' * 1000}, 1)]", "64 bits"),
-    "a number that is none": ("[float('NaN')]", "no number"),
+    "a number that is none": ("[float('NaN')]", "not a number"),
     "a number without end": ("[float('1e999')]", "too large"),
-    "digits and then none": (f"[float('{'1' * 80_000}x')]", "no number"),
+    "digits and then none": (f"[float('{'1' * 80_000}x')]", "not a number"),
     "an index beyond the end": ("[parameters('array')[9]]", "outside the array"),
     "an index below zero": ("[parameters('array')[-1]]", "outside the array"),
     "a key of a list": ("[parameters('array').a]", "has no property"),
@@ -512,16 +514,19 @@ EXPRESSIONS: Final[Mapping[str, tuple[str, str]]] = {
     "a character cut in two": ("[substring('\U0001f4a3', 0, 1)]", "cut a character in two"),
     "a format of a huge number": ("[format('{0:N2}', parameters('digits'))]", "too many digits"),
     "a stray brace": ("[format('{', 1)]", "stray brace"),
-    "a date of no calendar": ("[addDays('2026-02-30T00:00:00Z', 1)]", "no such moment"),
-    "a date beyond the last": ("[addDays('2026-01-01T00:00:00Z', 9223372036854775807)]", "no such moment"),
-    "no base64": ("[base64ToString('%%%')]", "not base64"),
-    "no network": ("[parseCidr('10.0.0.0/99')]", "no network"),
-    "JSON that is none": ("[json('{')]", "no JSON"),
-    "JSON of no number": ("[json('NaN')]", "no JSON"),
+    "a date of no calendar": ("[addDays('2026-02-30T00:00:00Z', 1)]", "not between the years 1 and 9999"),
+    "a date beyond the last": (
+        "[addDays('2026-01-01T00:00:00Z', 9223372036854775807)]",
+        "not between the years 1 and 9999",
+    ),
+    "not base64": ("[base64ToString('%%%')]", "not base64"),
+    "not a network": ("[parseCidr('10.0.0.0/99')]", "not a network"),
+    "JSON that is none": ("[json('{')]", "not JSON"),
+    "JSON of no number": ("[json('NaN')]", "not JSON"),
     "JSON of a number without end": ("[json('1e999')]", "too large"),
     "JSON nested too deeply": (f"[json('{'[' * 150}{']' * 150}')]", "nested deeper"),
     "JSON nested more deeply": (f"[json('{'[' * 400}{']' * 400}')]", "nested deeper"),
-    "JSON nested without end": (f"[json('{'[' * 30_000}')]", "no JSON"),
+    "JSON nested without end": (f"[json('{'[' * 30_000}')]", "not JSON"),
     "JSON with half a pair": ("[json('\"\\ud800\"')]", "half of a character"),
     "JSON with half a pair for a key": ("[json('{\"\\ud800\":1}')]", "half of a character"),
     "lists nested by calls": (f"[{'createArray(' * 60}json('{'[' * 60}{']' * 60}'){')' * 60}]", "nested deeper"),
@@ -626,15 +631,15 @@ CONDITIONS: Final[Mapping[str, tuple[Json, str, str]]] = {
     "empty": ({}, "RuleUnknown", "must have one of"),
     "two subjects": ({"field": "type", "value": "a", "equals": "a"}, "RuleUnknown", "must have one of"),
     "two conditions": ({"field": "type", "equals": "a", "like": "a"}, "RuleUnknown", "must have one of"),
-    "no condition": ({"field": "type"}, "RuleUnknown", "must have one of"),
+    "not a condition": ({"field": "type"}, "RuleUnknown", "must have one of"),
     "keys that differ in case alone": ({"field": "a", "Field": "b", "equals": "c"}, "RuleUnknown", "must have one of"),
-    "an unknown condition": ({"field": "type", "resembles": "a"}, "RuleUnknown", "no condition that azpolicy knows"),
+    "an unknown condition": ({"field": "type", "resembles": "a"}, "RuleUnknown", "not a condition that azpolicy knows"),
     "an empty list of conditions": ({"allOf": []}, "RuleUnknown", "list of conditions"),
     "an alias": ({"field": "Microsoft.Compute/virtualMachines/size", "equals": "a"}, "RuleUnknown", "alias"),
     "an alias of an array": ({"count": {"field": "a[*]"}, "equals": 1}, "RuleUnknown", "alias"),
     "a field of no name": ({"field": "", "equals": "a"}, "RuleUnknown", "alias"),
     "a tag of no name": ({"field": "tags[", "equals": "a"}, "RuleUnknown", "alias"),
-    "an expression that fails": ({"value": "[nope()]", "equals": 1}, "RuleUnknown", "no function"),
+    "an expression that fails": ({"value": "[nope()]", "equals": 1}, "RuleUnknown", "not a function"),
     "like with two stars": ({"field": "type", "like": "*a*"}, "RuleUnknown", "one \\* at most"),
     "like nothing at all": ({"field": "type", "like": {}}, "RuleUnknown", "like takes a string"),
     "match of no pattern": ({"field": "type", "match": ["#"]}, "RuleUnknown", "match takes a string"),
@@ -654,7 +659,7 @@ CONDITIONS: Final[Mapping[str, tuple[Json, str, str]]] = {
     "a count of what is not known": (
         {"count": {"value": ["a"], "where": {"value": "[current('other')]", "equals": 1}}, "equals": 1},
         "RuleUnknown",
-        "name of no count around it",
+        "not the name of a count around it",
     ),
     "counts within counts": (counts(3), "RuleUnknown", "more work"),
     "counts within counts without end": (counts(20), "RuleUnknown", "more work"),
@@ -718,7 +723,7 @@ DETAILS_CASES: Final[Mapping[str, tuple[Json, str]]] = {
         hostile_details(mutationInfo=public("mutation")),
         "templateInfo and mutationInfo",
     ),
-    "with a key in two spellings": (hostile_details(Kinds=["Pod"]), "comes twice"),
+    "with a key in two spellings": (hostile_details(Kinds=["Pod"]), "appears twice"),
     "with a key of its own": (hostile_details(hostile=1), "not known to azpolicy"),
     "for every kind": (hostile_details(kinds=["*"]), "name each one"),
     "for no kind": (hostile_details(kinds=[]), "name each one"),

@@ -66,6 +66,7 @@ class FakeApi(KubeClient):
         self.calls: list[Call] = []
         self.gatekeeper_enforces = True
         self._objects: dict[str, Any] = {}
+        self._crd_kinds: dict[str, str] = {}
         self._steps: list[Step] = []
         self._versions = itertools.count(100)
         self._latest = 100
@@ -220,26 +221,23 @@ class FakeApi(KubeClient):
         listed = [k for k in self._objects if path in _collections(k) and k.endswith(name)]
         items = [copy.deepcopy(self._objects[k]) for k in listed]
         plural = path.rpartition("/")[2]
-        served = CONSTRAINT_GROUP not in path or any(k.endswith(f"constrainttemplates/{plural}") for k in self._objects)
+        served = CONSTRAINT_GROUP not in path or plural in self._crd_kinds
         if _NAMESPACE.sub("", path).count("/") == (3 if path.startswith("/api/") else 4) and served:
             return Response(200, {"kind": "List", "metadata": {"resourceVersion": str(self._latest)}, "items": items})
         return status(404, f"{path} not found", "NotFound")
 
     def _constraint_kinds(self) -> Response:
         """Discovery: a kind for each template."""
-        kinds = [
-            template_kind(made) for path, made in self._objects.items() if path.startswith(f"/apis/{TEMPLATE_GROUP}/")
-        ]
-        resources = [{"name": kind.lower(), "kind": kind, "verbs": ["list"]} for kind in kinds]
+        resources = [{"name": name, "kind": kind, "verbs": ["list"]} for name, kind in self._crd_kinds.items()]
         return Response(200, {"kind": "APIResourceList", "resources": resources})
 
     def _crd(self, name: str) -> Response:
-        if not any(path.endswith(f"constrainttemplates/{name}") for path in self._objects):
+        if name not in self._crd_kinds:
             return status(404, "not found", "NotFound")
         established = {"conditions": [{"type": "Established", "status": "True"}]}
         metadata = {"name": name}
         crd = {"kind": "CustomResourceDefinition", "metadata": metadata, "status": established}
-        crd["spec"] = {"versions": []}
+        crd["spec"] = {"versions": [], "names": {"kind": self._crd_kinds[name]}}
         return Response(200, crd)
 
     def _create(self, path: str, body: Mapping[str, Any], *, dry: bool) -> Response:
@@ -282,6 +280,9 @@ class FakeApi(KubeClient):
         if dry:
             return Response(200, made)
         self._objects[path] = made
+        if "deletionTimestamp" in made["metadata"] and not made["metadata"].get("finalizers"):
+            self._gone(path)
+            return Response(200, copy.deepcopy(made))
         self._written(path)
         return Response(200, copy.deepcopy(made))
 
@@ -293,6 +294,8 @@ class FakeApi(KubeClient):
             return status(409, "Precondition failed: UID in precondition differs", "Conflict")
         if there["metadata"].get("finalizers"):
             there["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
+            there["metadata"]["resourceVersion"] = self._next_version()
+            self._happened(path)
             return Response(200, copy.deepcopy(there))
         self._gone(path)
         return Response(200, {"kind": "Status", "status": "Success"})
@@ -303,6 +306,8 @@ class FakeApi(KubeClient):
         there["metadata"]["resourceVersion"] = self._next_version()
         said = {"observedGeneration": there["metadata"]["generation"]}
         if TEMPLATE_GROUP in path:
+            # A CustomResourceDefinition keeps the kind that it was made with.
+            self._crd_kinds.setdefault(path.rpartition("/")[2], template_kind(there))
             bad = BAD_REGO in json.dumps(there["spec"])
             errors = {"errors": [{"code": "ingest_error", "message": "rego_parse_error"}]} if bad else {}
             there["status"] = {"byPod": [{**said, "templateUID": there["metadata"]["uid"], **errors}]}
@@ -342,10 +347,17 @@ class FakeApi(KubeClient):
         return str(self._latest)
 
     def _gone(self, path: str) -> None:
+        """Takes an object away; a template takes its kind along, and that its objects."""
         there = self._objects.pop(path)
         there["metadata"]["resourceVersion"] = self._next_version()
         self._log.append((self._latest, path, {"type": "DELETED", "object": there}))
         self._notify()
+        if TEMPLATE_GROUP in path:
+            name = path.rpartition("/")[2]
+            self._crd_kinds.pop(name, None)
+            for each in [each for each in self._objects if f"{CONSTRAINT_VERSION}/{name}/" in each]:
+                if not self._objects[each]["metadata"].get("finalizers"):
+                    self._gone(each)
 
     def _happened(self, path: str) -> None:
         self._log.append((self._latest, path, {"type": "MODIFIED", "object": copy.deepcopy(self._objects[path])}))

@@ -11,7 +11,7 @@
 {{- define "azpolicy.problems.source" -}}
 {{- $problems := list }}
 {{- if not .Values.image.repository }}
-{{- $problems = append $problems "image.repository is missing: build the image with deploy/Dockerfile and say where it is" }}
+{{- $problems = append $problems "image.repository is missing: build the image with deploy/Dockerfile and name it here" }}
 {{- end }}
 {{- if and .Values.snapshot.configMap .Values.snapshot.existingClaim }}
 {{- $problems = append $problems "snapshot.configMap and snapshot.existingClaim exclude each other" }}
@@ -48,10 +48,10 @@
 {{- $problems = append $problems "azure.existingSecret and azure.clientSecret exclude each other" }}
 {{- end }}
 {{- if and $azure.clientSecret (ne $kind "client-secret") }}
-{{- $problems = append $problems "azure.clientSecret is given but not used: azure.credential client-secret uses it" }}
+{{- $problems = append $problems "azure.clientSecret is given but not used: only azure.credential client-secret uses it" }}
 {{- end }}
 {{- if and $azure.existingSecret (not (has $kind (list "client-secret" "client-certificate"))) }}
-{{- $problems = append $problems "azure.existingSecret is given but not used: azure.credential client-secret or client-certificate uses it" }}
+{{- $problems = append $problems "azure.existingSecret is given but not used: only azure.credential client-secret or client-certificate uses it" }}
 {{- end }}
 {{- toJson $problems }}
 {{- end }}
@@ -62,7 +62,7 @@
 {{- $namespace := include "azpolicy.gatekeeperNamespace" . }}
 {{- if .Values.gatekeeper.enabled }}
 {{- if ne .Release.Namespace $namespace }}
-{{- $problems = append $problems (printf "gatekeeper.enabled installs Gatekeeper in the release's namespace, and that has to be %s: give --namespace %s --create-namespace" $namespace $namespace) }}
+{{- $problems = append $problems (printf "gatekeeper.enabled installs Gatekeeper in the release's namespace, which has to be %s: give --namespace %s --create-namespace" $namespace $namespace) }}
 {{- end }}
 {{- else if and (lookup "v1" "Namespace" "" "default") (not (lookup "v1" "Namespace" "" $namespace)) }}
 {{- $problems = append $problems (printf "there is no namespace %s in this cluster: install Gatekeeper first, or set gatekeeper.enabled" $namespace) }}

@@ -2,10 +2,13 @@ package allowed_external_ips
 
 import data.lib.request
 
-allowed = {address | address := input.parameters.allowedExternalIPs[_]}
-
 violation[{"msg": msg}] {
-  address := request.object.spec.externalIPs[_]
-  not allowed[address]
-  msg := sprintf("Service %v must not have the external IP %v; allowed: %v.", [request.object.metadata.name, address, sort(allowed)])
+  input.review.kind.kind == "Service"
+  input.review.kind.group == ""
+  forbidden := {address | address := request.object.spec.externalIPs[_]} - allowed
+  count(forbidden) > 0
+  msg := sprintf("service has forbidden external IPs: %v", [forbidden])
 }
+
+# Addresses are compared as they are written.
+allowed = {address | address := input.parameters.allowedExternalIPs[_]}

@@ -1,13 +1,17 @@
 package allowed_proc_mount_types
 
 import data.lib.containers
+import data.lib.pod
 
+# Case does not count, neither in the parameter nor in the pod. Any parameter but Unmasked is as good as Default.
 violation[{"msg": msg}] {
+  not pod.windows
   not unmasked_allowed
-  container := containers.checked[_].container
+  container := containers.all[_]
   type := container.securityContext.procMount
-  not {null, "Default"}[type]
-  msg := sprintf("Container %v must not have the proc mount type %v; allowed: Default.", [container.name, type])
+  lower(type) != "default"
+  not containers.excluded(container)
+  msg := sprintf("ProcMount type is not allowed, container: %v. Allowed procMount types: default", [container.name])
 }
 
 unmasked_allowed {

@@ -1,18 +1,19 @@
 package allowed_sysctl_interfaces
 
+import data.lib.images
 import data.lib.pod
+import data.lib.request
 import data.lib.sysctls
 
-default allowed_sysctls = []
-
-allowed_sysctls = input.parameters.allowedSysctls
+allowed_sysctls = object.get(input.parameters, "allowedSysctls", [])
 
 violation[{"msg": msg}] {
-  name := pod.spec.securityContext.sysctls[_].name
+  not pod.windows
+  name := sysctls.names[_]
   not allowed(name)
-  msg := sprintf("The pod must not set the sysctl %v; allowed: %v.", [name, allowed_sysctls])
+  msg := sprintf("The sysctl %v is not allowed, pod: %v. Allowed sysctls: %v", [name, request.name, allowed_sysctls])
 }
 
 allowed(name) {
-  sysctls.matches(name, allowed_sysctls[_])
+  images.matches(sysctls.dotted(name), sysctls.dotted(allowed_sysctls[_]))
 }

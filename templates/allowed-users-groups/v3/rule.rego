@@ -2,78 +2,96 @@ package allowed_users_groups
 
 import data.lib.containers
 import data.lib.pod
-import data.lib.security
 
-# What has to follow its rule, as {who, field, ids}: users and groups by container, other groups by pod.
-subjects = array.concat(
-  [subject |
-    container := containers.checked[_].container
-    field := ["runAsUser", "runAsGroup"][_]
-    subject := {
-      "who": sprintf("Container %v", [container.name]),
-      "field": field,
-      "ids": [id | id := security.setting(container, field)],
-    }
-  ],
-  [subject |
-    not containers.pod_excluded
-    ids := pod_ids[field]
-    subject := {"who": "The pod", "field": field, "ids": ids}
-  ],
-)
-
-pod_ids = {
-  "supplementalGroups": [id | id := pod.spec.securityContext.supplementalGroups[_]],
-  "fsGroup": [id | id := pod.spec.securityContext.fsGroup; id != null],
-}
-
-violation[{"msg": msg}] {
-  subject := subjects[_]
-  demand := input.parameters[subject.field]
-  {"MustRunAs", "MayRunAs"}[demand.rule]
-  id := subject.ids[_]
-  not in_ranges(id, demand.ranges)
-  msg := sprintf("%v must not have the %v %v; allowed: %v.", [subject.who, subject.field, id, demand.ranges])
-}
-
-# Windows has no such ids.
-violation[{"msg": msg}] {
-  pod.template
+# What each container runs as: its own settings, else those of the pod.
+judged = [{"name": container.name, "settings": settings} |
   not pod.windows
-  subject := subjects[_]
-  input.parameters[subject.field].rule == "MustRunAs"
-  count(subject.ids) == 0
-  msg := sprintf("%v must set %v; allowed: %v.", [subject.who, subject.field, input.parameters[subject.field].ranges])
+  container := containers.all[_]
+  not containers.excluded(container)
+  settings := object.union_n([context | context := [pod.spec, container][_].securityContext; is_object(context)])
+]
+
+# How a message names a wrong value of each field.
+attempts = {
+  "runAsUser": "as disallowed user",
+  "runAsGroup": "as disallowed group",
+  "fsGroup": "as disallowed group",
+  "supplementalGroups": "with disallowed supplementalGroups",
+}
+
+# A parameter without a rule asks for nothing.
+violation[{"msg": msg}] {
+  demand := input.parameters[field]
+  demand.rule != "RunAsAny"
+  container := judged[_]
+  fault := fault_of(field, demand, object.get(container.settings, field, "not set"))
+  msg := sprintf("Container %v is attempting to run %v", [container.name, fault])
 }
 
 violation[{"msg": msg}] {
   input.parameters.runAsUser.rule == "MustRunAsNonRoot"
-  container := containers.checked[_].container
-  may_be_root(container)
-  msg := sprintf("Container %v must run as a user other than root: set runAsUser above 0 or runAsNonRoot.", [container.name])
+  container := judged[_]
+  object.get(container.settings, "runAsUser", "not set") == "not set"
+  not container.settings.runAsNonRoot == true
+  msg := sprintf(
+    "Container %v is attempting to run without a required securityContext/runAsNonRoot or securityContext/runAsUser != 0",
+    [container.name],
+  )
 }
 
-may_be_root(container) {
-  security.setting(container, "runAsUser") == 0
+# MustRunAs needs a value. The API server refuses all of them on pods whose operating system is Windows.
+fault_of(field, demand, "not set") = fault {
+  not pod.os_windows
+  demand.rule == "MustRunAs"
+  fault := sprintf("without a required securityContext/%v%v", [field, allowed_values(field, demand)])
 }
 
-may_be_root(container) {
-  not security.setting(container, "runAsUser")
-  not promises_non_root(container)
+# A value that is set has to follow the rule.
+fault_of(field, demand, value) = fault {
+  value != "not set"
+  not follows(value, field, demand)
+  fault := sprintf("%v %v. Allowed %v: %v", [attempts[field], value, field, demand])
 }
 
-promises_non_root(container) {
-  security.setting(container, "runAsNonRoot") == true
+follows(id, "runAsUser", demand) {
+  demand.rule == "MustRunAsNonRoot"
+  id != 0
+}
+
+follows(id, "runAsUser", demand) {
+  demand.rule == "MustRunAs"
+  in_ranges(id, demand.ranges)
+}
+
+follows(id, field, demand) {
+  {"runAsGroup", "fsGroup"}[field]
+  group_follows(id, demand)
+}
+
+follows(ids, "supplementalGroups", demand) {
+  count([id | id := ids[_]; not group_follows(id, demand)]) == 0
+}
+
+group_follows(id, demand) {
+  {"MustRunAs", "MayRunAs"}[demand.rule]
+  in_ranges(id, demand.ranges)
 }
 
 in_ranges(id, ranges) {
-  ids := ranges[_]
-  id >= ids.min
-  below(id, ids.max)
+  range := ranges[_]
+  range.min <= id
+  ends_above(id, range.max)
 }
 
-below(_, -1) = true
+# -1 is no upper end.
+ends_above(_, -1)
 
-below(id, max) {
+ends_above(id, max) {
   id <= max
+}
+
+allowed_values("runAsUser", _) = ""
+
+allowed_values(field, demand) = sprintf(". Allowed %v: %v", [field, demand]) {
+  field != "runAsUser"
 }

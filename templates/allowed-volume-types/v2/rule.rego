@@ -1,21 +1,29 @@
 package allowed_volume_types
 
+import data.lib.containers
 import data.lib.pod
-import data.lib.volumes
+import data.lib.request
 
-allowed = {type | type := input.parameters.volumes[_]}
-
-violation[{"msg": msg}] {
-  not allowed["*"]
-  volume := pod.spec.volumes[_]
-  type := types(volume)[_]
-  not allowed[type]
-  not volumes.let_be(volume.name)
-  msg := sprintf("Volume %v must not be of type %v; allowed: %v.", [volume.name, type, sort(allowed)])
+mounted = {name |
+  container := containers.all[_]
+  not containers.excluded_by_image(container)
+  name := container.volumeMounts[_].name
 }
 
-# A volume that names no source is an emptyDir.
-types(volume) = named {
-  named := [type | source := volume[type]; type != "name"; source != null]
-  count(named) > 0
-} else = ["emptyDir"]
+# Each field of a mounted volume besides its name is a type.
+violation[{"msg": msg}] {
+  not allowed("*")
+  volume := pod.spec.volumes[_]
+  _ = volume[type]
+  type != "name"
+  not allowed(type)
+  mounted[volume.name]
+  msg := sprintf(
+    "The volume type %v is not allowed, pod: %v. Allowed volume types: %v",
+    [type, request.name, input.parameters.volumes],
+  )
+}
+
+allowed(type) {
+  type == input.parameters.volumes[_]
+}

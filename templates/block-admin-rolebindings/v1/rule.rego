@@ -7,7 +7,7 @@ violation[{"msg": msg}] {
   binding.roleRef.kind == "ClusterRole"
   binding.roleRef.name == "cluster-admin"
   not of_kubernetes(binding)
-  msg := sprintf("%v %v must not refer to the cluster role cluster-admin.", [binding.kind, binding.metadata.name])
+  msg := sprintf("%v %v must not refer to the cluster role cluster-admin.", [binding.kind, request.name])
 }
 
 # Every cluster has this one, for system:masters alone, and the API server restores it.

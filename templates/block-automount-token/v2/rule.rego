@@ -2,33 +2,22 @@ package block_automount_token
 
 import data.lib.containers
 import data.lib.pod
+import data.lib.request
 
 violation[{"msg": msg}] {
-  automounted
-  not containers.pod_excluded
-  msg := "The pod must set automountServiceAccountToken to false: its service account's token is mounted."
+  automounted(object.get(pod.spec, "automountServiceAccountToken", "not set"))
+  containers.pod_judged
+  msg := sprintf("Automounting service account token is disallowed, pod: %v", [request.name])
 }
 
-automounted {
-  pod.spec.automountServiceAccountToken == true
+automounted(true)
+
+# The service account can refuse the token as well, so the mount tells it that the API server adds otherwise.
+automounted("not set") {
+  containers.all[_].volumeMounts[_].mountPath == "/var/run/secrets/kubernetes.io/serviceaccount"
 }
 
-automounted {
-  not set
-  not admitted
-  pod.template
-}
-
-# The service account can refuse the token as well: a pod that went through admission has the mount if it did not.
-automounted {
-  not set
-  containers.listed[_].container.volumeMounts[_].mountPath == "/var/run/secrets/kubernetes.io/serviceaccount"
-}
-
-set {
-  is_boolean(pod.spec.automountServiceAccountToken)
-}
-
-admitted {
-  pod.template.metadata.uid
+# A file that no API server has seen has no mount yet: the default is to add one.
+automounted("not set") {
+  not request.object.metadata.uid
 }

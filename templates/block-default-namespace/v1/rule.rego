@@ -1,13 +1,10 @@
 package block_default_namespace
 
+import data.lib.kubernetes
 import data.lib.request
 
-# Kubernetes makes these in every cluster, and makes them again.
-kept = {["Service", "kubernetes"], ["ServiceAccount", "default"], ["ConfigMap", "kube-root-ca.crt"]}
-
 violation[{"msg": msg}] {
-  object := request.object
-  request.namespace == "default"
-  not kept[[object.kind, request.name]]
-  msg := sprintf("%v %v must not be in the default namespace.", [object.kind, request.name])
+  object.get(request.object.metadata, "namespace", "default") == "default"
+  not kubernetes.own
+  msg := sprintf("Usage of the default namespace is not allowed, name: %v, kind: %v", [request.name, request.object.kind])
 }

@@ -2,19 +2,10 @@ package block_endpoint_edit_default_role
 
 import data.lib.request
 
-resources = {["", "endpoints"], ["discovery.k8s.io", "endpointslices"]}
-
 violation[{"msg": msg}] {
-  role := request.object
-  role.metadata.name == "system:aggregate-to-edit"
-  rule := role.rules[_]
-  names(rule.verbs, ["create", "update", "patch"][_])
-  [group, resource] := resources[_]
-  names(rule.apiGroups, group)
-  names(rule.resources, resource)
-  msg := sprintf("ClusterRole system:aggregate-to-edit must not allow to write %v.", [resource])
-}
-
-names(list, name) {
-  {name, "*"}[list[_]]
+  request.object.metadata.name == "system:aggregate-to-edit"
+  rule := request.object.rules[_]
+  {"*", "endpoints", "endpointslices"}[rule.resources[_]]
+  {"*", "create", "patch", "update"}[rule.verbs[_]]
+  msg := "ClusterRole system:aggregate-to-edit should not allow endpoint edit permissions. See CVE-2021-25740."
 }

@@ -2,10 +2,11 @@ package block_host_namespace
 
 import data.lib.containers
 import data.lib.pod
+import data.lib.request
 
 violation[{"msg": msg}] {
-  field := ["hostPID", "hostIPC", "hostNetwork"][_]
-  pod.spec[field] == true
-  not containers.pod_excluded
-  msg := sprintf("The pod must not share the host's namespace: %v is true.", [field])
+  not pod.windows
+  pod.spec[["hostPID", "hostIPC", "hostNetwork"][_]]
+  containers.pod_judged
+  msg := sprintf("Sharing the host namespace is not allowed: %v", [request.name])
 }

@@ -3,11 +3,7 @@ package block_naked_pods
 import data.lib.request
 
 violation[{"msg": msg}] {
-  pod := request.object
-  not controlled(pod)
-  msg := sprintf("Pod %v must be owned by a controller, such as a Deployment's ReplicaSet, a DaemonSet or a Job.", [request.name])
-}
-
-controlled(pod) {
-  pod.metadata.ownerReferences[_].controller == true
+  request.object
+  not request.object.metadata.ownerReferences
+  msg := sprintf("Naked pod is not allowed, pod: %v", [request.name])
 }

@@ -1,8 +1,13 @@
 package block_resource
 
+import data.lib.kubernetes
 import data.lib.request
 
 violation[{"msg": msg}] {
-  object := request.object
-  msg := sprintf("%v %v must not be created: this kind of object is blocked.", [object.kind, request.name])
+  namespace := request.object.metadata.namespace
+  not kubernetes.own
+  msg := sprintf(
+    "%v resource except default in namespace %v is not allowed, name: %v",
+    [request.object.kind, namespace, request.name],
+  )
 }

@@ -1,27 +1,39 @@
 package container_allowed_capabilities
 
-import data.lib.capabilities
 import data.lib.containers
 import data.lib.pod
 
-allowed = capabilities.listed(input.parameters.allowedCapabilities)
+allowed_capabilities = object.get(input.parameters, "allowedCapabilities", "NONE")
 
-required = capabilities.listed(input.parameters.requiredDropCapabilities)
+allowed = {lower(name) | name := input.parameters.allowedCapabilities[_]}
+
+required = {lower(name) | name := input.parameters.requiredDropCapabilities[_]}
+
+judged = [container |
+  not pod.windows
+  container := containers.all[_]
+  not containers.excluded(container)
+]
 
 violation[{"msg": msg}] {
-  not capabilities.any_of(allowed)
-  container := containers.checked[_].container
-  extra := capabilities.named(container, "add") - allowed
-  count(extra) > 0
-  msg := sprintf("Container %v must not add the capabilities %v; allowed: %v.", [container.name, sort(extra), sort(allowed)])
+  not allowed["*"]
+  container := judged[_]
+  not allowed[lower(container.securityContext.capabilities.add[_])]
+  msg := sprintf(
+    "container <%v> has a disallowed capability. Allowed capabilities are %v",
+    [container.name, allowed_capabilities],
+  )
 }
 
+# The API server refuses capabilities on pods whose operating system is Windows.
 violation[{"msg": msg}] {
-  not pod.windows
-  container := containers.checked[_].container
-  dropped := capabilities.named(container, "drop")
-  not dropped.ALL
-  kept := required - dropped
-  count(kept) > 0
-  msg := sprintf("Container %v must drop the capabilities %v.", [container.name, sort(kept)])
+  not pod.os_windows
+  container := judged[_]
+  dropped := {lower(name) | name := container.securityContext.capabilities.drop[_]}
+  not dropped.all
+  count(required - dropped) > 0
+  msg := sprintf(
+    "container <%v> is not dropping all required capabilities. Container must drop all of %v or \"ALL\"",
+    [container.name, input.parameters.requiredDropCapabilities],
+  )
 }

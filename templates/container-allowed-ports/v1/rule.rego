@@ -15,8 +15,9 @@ ports(entry) = list {
 } else = [entry]
 
 violation[{"msg": msg}] {
-  container := containers.checked[_].container
+  container := containers.without_ephemeral[_]
+  not containers.excluded_by_name(container)
   port := container.ports[_].containerPort
   not allowed[sprintf("%v", [port])]
-  msg := sprintf("Container %v must not listen on port %v; allowed: %v.", [container.name, port, sort(allowed)])
+  msg := sprintf("Container port %v for container %v has not been allowed.", [port, container.name])
 }

@@ -1,14 +1,22 @@
 package container_enforce_probes
 
 import data.lib.containers
+import data.lib.pod
+import data.lib.request
 
+# Neither init containers nor sidecars need probes.
 violation[{"msg": msg}] {
-  container := containers.lasting[_].container
+  container := pod.spec.containers[_]
+  not containers.excluded(container)
   probe := input.parameters.enforceProbes[_]
   not probed(container, probe)
-  msg := sprintf("Container %v must have a %v with exec, grpc, httpGet or tcpSocket.", [container.name, probe])
+  msg := sprintf(
+    "Container <%v> in your Pod <%v> has no <%v>. Required probes: %v",
+    [container.name, request.name, probe, input.parameters.enforceProbes],
+  )
 }
 
+# gRPC does not count.
 probed(container, probe) {
-  container[probe][["exec", "grpc", "httpGet", "tcpSocket"][_]] != null
+  container[probe][["tcpSocket", "httpGet", "exec"][_]]
 }

@@ -1,11 +1,33 @@
 package container_no_latest_image
 
 import data.lib.containers
-import data.lib.images
+import data.lib.request
+
+# The containers of a workload's template; pods themselves are not judged.
+judged = containers.of(
+  request.object.spec.template.spec,
+  ["containers", "initContainers", "ephemeralContainers"],
+)
 
 violation[{"msg": msg}] {
-  container := containers.checked[_].container
-  image := images.of(container)
-  images.latest(image)
-  msg := sprintf("Container %v must name a version of its image %v: a tag other than latest, or a digest.", [container.name, image])
+  container := judged[_]
+  not tagged(container)
+  msg := sprintf(
+    "Please specify an explicit version such as '1.0'. Using the latest tag for container %v makes its version unclear.",
+    [container.name],
+  )
+}
+
+tagged(container) {
+  contains(container.image, ":")
+}
+
+# The word lates or latest, also where more of the tag or a digest follows.
+violation[{"msg": msg}] {
+  container := judged[_]
+  regex.match(`:latest?\b`, container.image)
+  msg := sprintf(
+    "Avoiding the latest tag for container: %v is required. Name a version or a digest alone.",
+    [container.name],
+  )
 }

@@ -1,11 +1,25 @@
 package container_no_latest_image
 
 import data.lib.containers
-import data.lib.images
 
 violation[{"msg": msg}] {
-  container := containers.checked[_].container
-  image := images.of(container)
-  images.latest(image)
-  msg := sprintf("Container %v must name a version of its image %v: a tag other than latest, or a digest.", [container.name, image])
+  container := containers.all[_]
+  latest(container)
+  msg := sprintf(
+    "Please specify an explicit version such as '1.0'. Using the latest tag for container %v makes its version unclear.",
+    [container.name],
+  )
+}
+
+# Neither a tag nor a digest means latest.
+latest(container) {
+  not tagged(container)
+}
+
+latest(container) {
+  endswith(container.image, ":latest")
+}
+
+tagged(container) {
+  contains(container.image, ":")
 }

@@ -2,18 +2,23 @@ package container_no_privilege_escalation
 
 import data.lib.containers
 import data.lib.pod
+import data.lib.security
 
 violation[{"msg": msg}] {
   not pod.windows
-  container := containers.checked[_].container
-  not container.securityContext.allowPrivilegeEscalation == false
-  not tolerated(container)
-  msg := sprintf("Container %v must set securityContext.allowPrivilegeEscalation to false.", [container.name])
+  container := containers.all[_]
+  escalates(container)
+  not containers.excluded(container)
+  msg := sprintf("Privilege escalation container is not allowed: %v", [container.name])
 }
 
-# Unless forced, a user other than root stands in for an unset field; an explicit true is never right.
-tolerated(container) {
-  not input.parameters.forcePrivilegeEscalationToBeFalse == true
-  not container.securityContext.allowPrivilegeEscalation == true
-  container.securityContext.runAsUser > 0
+escalates(container) {
+  security.escalates(container)
+}
+
+# The API server refuses the field on pods whose operating system is Windows.
+escalates(container) {
+  input.parameters.forcePrivilegeEscalationToBeFalse == true
+  not pod.os_windows
+  not container.securityContext.allowPrivilegeEscalation == false
 }

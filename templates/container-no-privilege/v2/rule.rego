@@ -1,9 +1,15 @@
 package container_no_privilege
 
 import data.lib.containers
+import data.lib.pod
 
 violation[{"msg": msg}] {
-  container := containers.checked[_].container
-  container.securityContext.privileged == true
-  msg := sprintf("Container %v must not run privileged.", [container.name])
+  not pod.windows
+  container := containers.all[_]
+  container.securityContext.privileged
+  not containers.excluded(container)
+  msg := sprintf(
+    "Privileged container is not allowed: %v, securityContext: %v",
+    [container.name, container.securityContext],
+  )
 }

@@ -1,43 +1,62 @@
 package container_no_vulnerable_images
 
-import data.lib.containers
-import data.lib.pod
 import data.lib.request
 
-levels = {"None": 0, "Low": 1, "Medium": 2, "High": 3}
-
-default threshold = 0
-
-threshold = levels[input.parameters.severityThresholdForExcludingNotPatchableFindings]
-
-ignored = {sprintf("%v", [id]) | id := input.parameters.excludeFindingIDs[_]}
+# What Microsoft Defender for Cloud found, an entry for each image; nothing where it cannot be read.
+entries = json.unmarshal(
+  request.object.metadata.annotations["azuredefender.io/containers.vulnerability.scan.info"]
+).containers
 
 violation[{"msg": msg}] {
-  most := input.parameters.severity[severity]
-  scan := scans[_]
-  found := count([finding | finding := scan.scanFindings[_]; finding.severity == severity; counts(finding)])
-  found > most
-  msg := sprintf("The image of container %v has %v findings of severity %v; allowed: %v.", [scan.name, found, severity, most])
+  entry := entries[_]
+  entry.scanStatus == "unscanned"
+  not excluded(entry)
+  msg := sprintf(
+    "Image <%v> under container <%v> must be scanned for vulnerabilities by Defender for Cloud before deployment, additionalData: <%v>",
+    [entry.image.name, entry.name, object.get(entry, "additionalData", "None")],
+  )
 }
 
-# Defender's webhook annotates the object itself; a workload's pods carry it on their template.
-annotated = {text |
-  text := [request.object, pod.template][_].metadata.annotations["azuredefender.io/containers.vulnerability.scan.info"]
+violation[{"msg": msg}] {
+  entry := entries[_]
+  entry.scanStatus == "unhealthyScan"
+  not excluded(entry)
+  too_many := [sprintf("%v %v (at most %v)", [found, severity, most]) |
+    severity := ["High", "Medium", "Low"][_]
+    most := input.parameters.severity[severity]
+    found := count([finding | finding := entry.scanFindings[_]; finding.severity == severity; counts(finding)])
+    found > most
+  ]
+  count(too_many) > 0
+  msg := sprintf(
+    "Image <%v> under container <%v> with digest <%v>, has vulnerabilities that are not allowed: %v",
+    [entry.image.name, entry.name, object.get(entry.image, "digest", "None"), concat(", ", too_many)],
+  )
 }
 
-checked_names = {entry.container.name | entry := containers.checked[_]}
-
-scans = {scan |
-  scan := json.unmarshal(annotated[_]).containers[_]
-  checked_names[scan.name]
+excluded(entry) {
+  regex.match(input.parameters.excludedImages[_], entry.image.name)
 }
 
 counts(finding) {
-  not ignored[sprintf("%v", [finding.id])]
-  not below_threshold(finding)
+  not listed(finding.id)
+  not negligible(finding)
 }
 
-below_threshold(finding) {
-  finding.patchable == false
-  levels[finding.severity] <= threshold
+listed(id) {
+  id == input.parameters.excludeFindingIDs[_]
 }
+
+# What nobody can patch counts only above the threshold, and without one not at all.
+negligible(finding) {
+  not finding.patchable
+  not above_threshold(finding.severity)
+}
+
+above_threshold(severity) {
+  levels[level] == severity
+  levels[threshold] == input.parameters.severityThresholdForExcludingNotPatchableFindings
+  level > threshold
+}
+
+levels = ["None", "Low", "Medium", "High"]

@@ -1,37 +1,52 @@
 package container_resource_limits
 
 import data.lib.containers
-import data.lib.pod
 import data.lib.quantities
 
+# What can be read as a limit. Exponents, and the suffixes n, u and K, cannot.
+grammars = {
+  "cpu": `^([0-9]+(\.[0-9]+)?|[0-9]*\.?[0-9]+m)$`,
+  "memory": `^[0-9]+(\.[0-9]+)?([mkMGTPE]|[KMGTPE]i)?$`,
+}
+
+judged = [container |
+  container := containers.without_ephemeral[_]
+  not containers.excluded(container)
+]
+
 violation[{"msg": msg}] {
-  entry := containers.checked[_]
-  # The API server forbids resources there.
-  entry.field != "ephemeralContainers"
-  most := input.parameters[parameter]
-  resource := {"cpuLimit": "cpu", "memoryLimit": "memory"}[parameter]
-  msg := fault(entry.container, resource, most)
+  container := judged[_]
+  not container.resources.limits
+  msg := sprintf("container <%v> has no resource limits", [container.name])
 }
 
-fault(container, resource, most) = msg {
-  limit := limit_of(container, resource)
-  not at_most(limit, most)
-  msg := sprintf("Container %v must not have the %v limit %v; the highest allowed is %v.", [container.name, resource, limit, most])
+violation[{"msg": msg}] {
+  container := judged[_]
+  container.resources.limits
+  grammars[resource]
+  fault := fault_of(resource, object.get(container, ["resources", "limits", resource], ""))
+  msg := sprintf("container <%v> %v", [container.name, fault])
 }
 
-fault(container, resource, most) = msg {
-  not limit_of(container, resource)
-  msg := sprintf("Container %v must have a %v limit; the highest allowed is %v.", [container.name, resource, most])
+fault_of(resource, "") = sprintf("has no %v limit", [resource])
+
+fault_of(resource, limit) = sprintf("%v limit <%v> could not be parsed", [resource, limit]) {
+  limit != ""
+  not readable(resource, limit)
 }
 
-limit_of(container, resource) = limit {
-  limit := container.resources.limits[resource]
-  limit != null
-} else = limit {
-  limit := pod.spec.resources.limits[resource]
-  limit != null
+fault_of(resource, limit) = fault {
+  most := input.parameters[concat("", [resource, "Limit"])]
+  readable(resource, limit)
+  readable(resource, most)
+  quantities.amount(limit) > quantities.amount(most)
+  fault := sprintf("%v limit <%v> is higher than the maximum allowed of <%v>", [resource, limit, most])
 }
 
-at_most(limit, most) {
-  quantities.nanos(limit) <= quantities.nanos(most)
+readable(_, quantity) {
+  is_number(quantity)
+}
+
+readable(resource, quantity) {
+  regex.match(grammars[resource], quantity)
 }

@@ -1,22 +1,23 @@
 package container_resource_requests
 
 import data.lib.containers
-import data.lib.pod
+
+judged = [container |
+  container := containers.without_ephemeral[_]
+  not containers.excluded_by_image(container)
+]
+
+# Limits need not stand in for requests: the API server fills these from those.
+violation[{"msg": msg}] {
+  container := judged[_]
+  not container.resources.requests
+  msg := sprintf("container <%v> has no resource requests", [container.name])
+}
 
 violation[{"msg": msg}] {
-  entry := containers.checked[_]
-  # The API server forbids resources there.
-  entry.field != "ephemeralContainers"
+  container := judged[_]
+  requests := container.resources.requests
   resource := ["cpu", "memory"][_]
-  not requested(entry.container, resource)
-  msg := sprintf("Container %v must have a %v request.", [entry.container.name, resource])
-}
-
-# A limit without a request is the request too.
-requested(container, resource) {
-  container.resources[["requests", "limits"][_]][resource] != null
-}
-
-requested(_, resource) {
-  pod.spec.resources[["requests", "limits"][_]][resource] != null
+  not requests[resource]
+  msg := sprintf("container <%v> has no %v request", [container.name, resource])
 }

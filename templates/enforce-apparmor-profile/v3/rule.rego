@@ -1,32 +1,35 @@
 package enforce_apparmor_profile
 
 import data.lib.containers
-import data.lib.images
 import data.lib.pod
-import data.lib.profiles
+import data.lib.request
+import data.lib.security
 
 violation[{"msg": msg}] {
   not pod.windows
-  container := containers.checked[_].container
-  profile := profile_of(container)
-  not allowed(profile)
-  msg := sprintf("Container %v must not use the AppArmor profile %v; allowed: %v.", [container.name, profile, allowed_profiles])
+  container := containers.all[_]
+  not containers.excluded(container)
+  not allowed(profile_of(container))
+  msg := sprintf(
+    "AppArmor profile is not allowed, pod: %v, container: %v. Allowed profiles: %v",
+    [request.name, container.name, input.parameters.allowedProfiles],
+  )
 }
-
-default allowed_profiles = []
-
-allowed_profiles = input.parameters.allowedProfiles
 
 allowed(profile) {
-  images.matches(profile, allowed_profiles[_])
+  profile == input.parameters.allowedProfiles[_]
 }
 
-# The kubelet's order; a container that says nothing gets the runtime's default profile.
+allowed(profile) {
+  startswith(profile, "localhost/")
+  "localhost/*" == input.parameters.allowedProfiles[_]
+}
+
+# The annotation, else what the field of the container or the pod says in an annotation's words, else the runtime's default.
 profile_of(container) = profile {
-  profile := profiles.written(container.securityContext.appArmorProfile)
-} else = profile {
   profile := pod.annotation(concat("/", ["container.apparmor.security.beta.kubernetes.io", container.name]))
-  profile != ""
+} else = "unconfined" {
+  security.setting(container, "appArmorProfile").type == "Unconfined"
 } else = profile {
-  profile := profiles.written(pod.spec.securityContext.appArmorProfile)
+  profile := concat("/", ["localhost", security.setting(container, "appArmorProfile").localhostProfile])
 } else = "runtime/default"

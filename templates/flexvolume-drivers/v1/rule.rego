@@ -1,12 +1,18 @@
 package flexvolume_drivers
 
 import data.lib.pod
-
-allowed = {driver | driver := input.parameters.allowedFlexVolumeDrivers[_]}
+import data.lib.request
 
 violation[{"msg": msg}] {
   volume := pod.spec.volumes[_]
-  driver := volume.flexVolume.driver
-  not allowed[driver]
-  msg := sprintf("Volume %v must not use the FlexVolume driver %v; allowed: %v.", [volume.name, driver, sort(allowed)])
+  volume.flexVolume
+  not allowed(volume)
+  msg := sprintf(
+    "FlexVolume %v is not allowed, pod: %v. Allowed drivers: %v",
+    [volume, request.name, input.parameters.allowedFlexVolumeDrivers],
+  )
+}
+
+allowed(volume) {
+  volume.flexVolume.driver == input.parameters.allowedFlexVolumeDrivers[_]
 }

@@ -1,29 +1,30 @@
 package host_network_ports
 
 import data.lib.containers
-import data.lib.hostnetwork
+import data.lib.pod
+import data.lib.request
 
 violation[{"msg": msg}] {
-  hostnetwork.unpermitted
-  msg := "The pod must not use the host's network: hostNetwork is true."
+  not pod.windows
+  container := containers.all[_]
+  not_allowed(container)
+  not containers.excluded(container)
+  msg := sprintf(
+    "The specified hostNetwork and hostPort are not allowed, pod: %v, container: %v. Allowed values: %v",
+    [request.name, container.name, input.parameters],
+  )
 }
 
-violation[{"msg": msg}] {
-  container := containers.checked[_].container
-  port := hostnetwork.port(container.ports[_])
-  not within(port)
-  msg := sprintf("Container %v must not use host port %v; allowed: %v to %v.", [container.name, port, lowest, highest])
+not_allowed(_) {
+  pod.spec.hostNetwork == true
+  not input.parameters.allowHostNetwork == true
 }
 
-within(port) {
-  port >= lowest
-  port <= highest
+# Each bound counts only where its parameter is set.
+not_allowed(container) {
+  container.ports[_].hostPort < input.parameters.minPort
 }
 
-default lowest = 0
-
-lowest = input.parameters.minPort
-
-default highest = 0
-
-highest = input.parameters.maxPort
+not_allowed(container) {
+  container.ports[_].hostPort > input.parameters.maxPort
+}

@@ -1,15 +1,10 @@
 package pod_enforce_labels
 
-import data.lib.pod
+import data.lib.request
 
-violation[{"msg": msg}] {
-  pod.template
-  label := input.parameters.labels[_]
-  not labelled(label)
-  msg := sprintf("The pod must have the label %v.", [label])
-}
-
-# Any value will do, an empty one too.
-labelled(label) {
-  is_string(pod.template.metadata.labels[label])
+violation[{"msg": msg, "details": {"missing_labels": missing}}] {
+  request.object
+  missing := {label | label := input.parameters.labels[_]} - {label | request.object.metadata.labels[label]}
+  count(missing) > 0
+  msg := sprintf("you must provide labels: %v", [missing])
 }

@@ -2,10 +2,17 @@ package read_only_root_filesystem
 
 import data.lib.containers
 import data.lib.pod
+import data.lib.request
 
+# The API server refuses the field on pods whose operating system is Windows.
 violation[{"msg": msg}] {
   not pod.windows
-  container := containers.checked[_].container
+  not pod.os_windows
+  container := containers.all[_]
   not container.securityContext.readOnlyRootFilesystem == true
-  msg := sprintf("Container %v must set securityContext.readOnlyRootFilesystem to true.", [container.name])
+  not containers.excluded(container)
+  msg := sprintf(
+    "Readonly root filesystem is required for container. pod:'%v', container:'%v'",
+    [request.name, container.name],
+  )
 }

@@ -4,23 +4,14 @@ import data.lib.request
 import data.lib.requester
 
 violation[{"msg": msg}] {
-  input.review.operation == "UPDATE"
-  requester.restricted
-  edited := sort([place | places[place]; not same[place]])
-  count(edited) > 0
-  msg := sprintf("User %v must not edit %v of node %v: change its node pool.", [input.review.userInfo.username, concat(" and ", edited), request.name])
+  input.review.oldObject != null
+  marks(input.review.oldObject) != marks(request.object)
+  not requester.allowed
+  msg := "Tainting or labelling individual nodes is not recommended. Set labels and taints of the node pool instead."
 }
 
-# What a node pool decides; the rest of a node is the business of the kubelet.
-places = {"annotations": ["metadata", "annotations"], "labels": ["metadata", "labels"], "spec": ["spec"]}
-
-same[place] {
-  path := places[place]
-  part(requester.before, path) == part(request.object, path)
-}
-
-# Null and absent are an empty mapping.
-part(node, path) = value {
-  value := object.get(node, path, {})
-  value != null
-} else = {}
+# Labels and taints, in whatever order. The rest of a node is its kubelet's business.
+marks(node) = [
+  {[key, value] | value := node.metadata.labels[key]},
+  {taint | taint := node.spec.taints[_]},
+]

@@ -1,13 +1,14 @@
 package selinux
 
+import data.lib.pod
 import data.lib.selinux
 
 violation[{"msg": msg}] {
-  setting := selinux.asked[_]
-  not selinux.listed(setting.options, allowed_options)
-  msg := sprintf("%v must not set the SELinux options %v; allowed: %v.", [setting.who, setting.options, allowed_options])
+  not pod.windows
+  set := selinux.settings[_]
+  not selinux.listed(set.options, input.parameters.allowedSELinuxOptions)
+  msg := sprintf(
+    "SELinux options is not allowed, %v. Allowed options: %v",
+    [set.place, input.parameters.allowedSELinuxOptions],
+  )
 }
-
-default allowed_options = []
-
-allowed_options = input.parameters.allowedSELinuxOptions

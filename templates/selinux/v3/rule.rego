@@ -1,36 +1,41 @@
 package selinux
 
+import data.lib.pod
 import data.lib.selinux
 
-pss {
+violation[{"msg": msg}] {
+  not pod.windows
   input.parameters.enforcePSS == true
+  set := selinux.settings[_]
+  not standard(set.options)
+  msg := sprintf(
+    "SELinux options is not allowed, %v. No user or role is allowed; allowed types: %v",
+    [set.place, allowed_types],
+  )
 }
 
 violation[{"msg": msg}] {
-  pss
-  setting := selinux.asked[_]
-  value := setting.options[field]
-  {"user", "role"}[field]
-  msg := sprintf("%v must not set the SELinux %v %v: no %v may be set.", [setting.who, field, value, field])
+  not pod.windows
+  not input.parameters.enforcePSS == true
+  set := selinux.settings[_]
+  not selinux.listed(set.options, input.parameters.allowedSELinuxOptions)
+  msg := sprintf(
+    "SELinux options is not allowed, %v. Allowed options: %v",
+    [set.place, input.parameters.allowedSELinuxOptions],
+  )
 }
 
-violation[{"msg": msg}] {
-  pss
-  setting := selinux.asked[_]
-  type := setting.options.type
-  not allowed_types[type]
-  msg := sprintf("%v must not set the SELinux type %v; allowed: %v.", [setting.who, type, sort(allowed_types)])
+allowed_types = object.get(input.parameters, "allowedSELinuxTypes", [])
+
+# Pod Security Standards, baseline: no user, no role, one of some types.
+standard(options) {
+  object.get(options, "user", "") == ""
+  object.get(options, "role", "") == ""
+  type_allowed(object.get(options, "type", ""))
 }
 
-violation[{"msg": msg}] {
-  not pss
-  setting := selinux.asked[_]
-  not selinux.listed(setting.options, allowed_options)
-  msg := sprintf("%v must not set the SELinux options %v; allowed: %v.", [setting.who, setting.options, allowed_options])
+type_allowed("")
+
+type_allowed(type) {
+  type == allowed_types[_]
 }
-
-allowed_types = {type | type := input.parameters.allowedSELinuxTypes[_]}
-
-default allowed_options = []
-
-allowed_options = input.parameters.allowedSELinuxOptions

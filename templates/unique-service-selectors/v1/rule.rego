@@ -3,20 +3,15 @@ package unique_service_selectors
 import data.lib.request
 
 violation[{"msg": msg}] {
-  selector := selector_of(request.object)
-  same := [name |
-    other := data.inventory.namespace[request.namespace]["v1"].Service[name]
-    not name == request.name
-    selector_of(other) == selector
-  ]
-  count(same) > 0
-  named := [request.name, concat(", ", sort(same)), request.namespace]
-  msg := sprintf("Service %v must have a selector of its own: it is that of %v in namespace %v.", named)
+  input.review.kind.kind == "Service"
+  input.review.kind.group == ""
+  selector := request.object.spec.selector
+  selector != {}
+  other := data.inventory.namespace[request.namespace].v1.Service[name]
+  name != request.name
+  other.spec.selector == selector
+  sockets(other) & sockets(request.object) != set()
+  msg := sprintf("same selector as service <%v> in namespace <%v> with overlapping ports.", [name, request.namespace])
 }
 
-# Kubernetes reads no selector of an ExternalName, and an empty one selects nothing.
-selector_of(service) = selector {
-  selector := service.spec.selector
-  count(selector) > 0
-  not service.spec.type == "ExternalName"
-}
+sockets(service) = {[port.port, object.get(port, "protocol", "TCP")] | port := service.spec.ports[_]}

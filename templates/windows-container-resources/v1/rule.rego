@@ -4,21 +4,28 @@ import data.lib.containers
 import data.lib.quantities
 import data.lib.windows
 
+judged[container] {
+  windows.judged
+  container := containers.without_ephemeral[_]
+  not containers.excluded_by_image(container)
+}
+
 violation[{"msg": msg}] {
-  windows.is_meant
-  container := containers.checked[_].container
+  judged[container]
+  not limited(container)
+  msg := sprintf("Container <%v> has missing resource limits", [container.name])
+}
+
+violation[{"msg": msg}] {
+  judged[container]
+  limited(container)
   resource := ["cpu", "memory"][_]
   request := container.resources.requests[resource]
-  not quantities.nanos(request) == 0
-  not kept(container, resource)
-  msg := sprintf("Container %v must not request more %v than its limit: %v is requested, the limit is %v.", [container.name, resource, request, limit(container, resource)])
+  quantities.amount(request) != quantities.amount(container.resources.limits[resource])
+  msg := sprintf("Container <%v> sets resource requests that do not match limits", [container.name])
 }
 
-kept(container, resource) {
-  quantities.nanos(container.resources.requests[resource]) <= quantities.nanos(container.resources.limits[resource])
+limited(container) {
+  container.resources.limits.cpu
+  container.resources.limits.memory
 }
-
-limit(container, resource) = value {
-  value := container.resources.limits[resource]
-  value != null
-} else = "not set"

@@ -118,7 +118,7 @@ def test_every_initiative_assigned_alone(catalogue: AzureState) -> None:
     assert Counter(map(form, found)) == {"template": 335, "Disabled": 49, "DefinitionMissing": 6}
     # Initiatives of 2020 pin no version: today's definitions have other parameters.
     notes = {note for each in found if isinstance(each, EffectivePolicy) for note in each.notes}
-    assert notes == {f"parameter '{name}' is not declared, its value is ignored" for name in ("minPort", "maxPort")}
+    assert notes == {f"parameter '{name}' is not declared, so its value is ignored" for name in ("minPort", "maxPort")}
     # The definitions of another mode, which are no part of the catalogue.
     missing = {each.member.definition_id[-36:] for each in found if isinstance(each, Unresolved)}
     assert missing == {"5dc99dae-cfb2-42cc-8762-9aae02b74e27", "a8eff44f-8c92-45c3-a3fb-9880802d67a7"}

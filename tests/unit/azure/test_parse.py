@@ -167,7 +167,7 @@ def test_without_a_type_the_id_tells_what_it_is(document: dict[str, Json], kind:
 
 
 def test_a_resource_of_another_type_is_none_of_ours() -> None:
-    assert parse({"id": GROUP, "type": "Microsoft.Resources/resourceGroups"}) is None
+    assert parse({"id": f"{GROUP}/providers/Microsoft.Storage/storageAccounts/one"}) is None
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_resource_of_another_type_is_none_of_ours() -> None:
             f"{CLUSTER_ID}/agentPools/one".replace("providers", "PROVIDERS"),
             "Microsoft.ContainerService/managedClusters/agentPools",
         ),
-        (GROUP, ""),
+        (GROUP, "Microsoft.Resources/resourceGroups"),
         ("", ""),
     ],
 )
@@ -267,7 +267,7 @@ def test_an_exemption_keeps_its_scope_its_members_and_its_end() -> None:
 BROKEN: dict[str, tuple[dict[str, Json], str]] = {
     "properties of another type": (make_assignment() | {"properties": []}, "properties must be an object, is a list"),
     "no definition": (make_assignment(of=""), "properties.policyDefinitionId is missing"),
-    "a definition that is none": (make_assignment(of=GROUP), "names no definition and no initiative"),
+    "a definition that is none": (make_assignment(of=GROUP), "names neither a definition nor an initiative"),
     "a scope that is none": (
         with_properties(make_assignment(), {"scope": "everywhere"}),
         "properties.scope must be a resource id",
@@ -299,14 +299,10 @@ BROKEN: dict[str, tuple[dict[str, Json], str]] = {
         make_definition(parameters={"x": make_parameter("String", allowedValues="a")}),
         "allowedValues must be a list",
     ),
-    "a member without reference id": (
-        make_initiative({"policyDefinitionId": definition_id()}),
-        "policyDefinitions[0].policyDefinitionReferenceId is missing",
-    ),
     "an exemption of nothing": (make_exemption(of=""), "properties.policyAssignmentId is missing"),
     "an expiry that is no date": (make_exemption(expiresOn="soon"), "expiresOn must be a date and time"),
     "half a surrogate pair": (make_assignment(effect="\ud83d"), "half a surrogate pair"),
-    "infinity": (make_assignment(parameters={"x": float("inf")}), "no JSON number"),
+    "infinity": (make_assignment(parameters={"x": float("inf")}), "not a JSON number"),
 }
 
 
@@ -342,6 +338,22 @@ def test_a_malformed_exemption_says_whom_it_concerns() -> None:
     assert found.concerns == assignment_id()
 
 
+def test_members_of_the_old_form_without_reference_ids_are_named_by_their_definitions() -> None:
+    found = parse(
+        make_initiative(
+            {"policyDefinitionId": definition_id("probes")},
+            {"policyDefinitionId": definition_id("images"), "policyDefinitionReferenceId": None},
+            {"policyDefinitionId": definition_id("Probes")},
+            make_reference("probes-2", of=definition_id("labels")),
+            {"policyDefinitionReferenceId": ""},
+        )
+    )
+
+    assert isinstance(found, Initiative)
+    assert [each.reference_id for each in found.references] == ["probes", "images", "Probes-3", "probes-2", "member"]
+    assert [bool(each.fault) for each in found.references] == [False, False, False, False, True]
+
+
 def test_a_malformed_member_leaves_the_others_readable() -> None:
     found = parse(
         make_initiative(
@@ -354,7 +366,7 @@ def test_a_malformed_member_leaves_the_others_readable() -> None:
 
     assert isinstance(found, Initiative)
     assert [bool(reference.fault) for reference in found.references] == [False, True, True, True]
-    assert "comes twice" in found.references[2].fault
+    assert "appears twice" in found.references[2].fault
 
 
 @pytest.mark.parametrize(
@@ -365,9 +377,9 @@ def test_a_malformed_member_leaves_the_others_readable() -> None:
         ({"id": 7}, "must be strings"),
         ({"type": f"{POLICY}/policyAssignments"}, "needs its full resource id"),
         ({"type": f"{POLICY}/policyAssignments", "id": "a"}, "needs its full resource id"),
-        ({"type": "Microsoft.ContainerService/managedClusters", "id": "/web"}, "is no cluster's id"),
+        ({"type": "Microsoft.ContainerService/managedClusters", "id": "/web"}, "is not a cluster's id"),
     ],
-    ids=["nothing", "an error", "a number", "no id", "a name", "no cluster's id"],
+    ids=["nothing", "an error", "a number", "no id", "a name", "not a cluster's id"],
 )
 def test_what_cannot_be_told_apart_is_an_error_that_names_its_place(document: dict[str, Json], reason: str) -> None:
     with pytest.raises(InputError, match=r"^a\.json: ") as caught:
@@ -435,7 +447,7 @@ def test_the_same_document_twice_is_one() -> None:
     ids=["assignment", "definition of one version", "cluster", "in another case"],
 )
 def test_different_content_under_one_id_names_both_places(one: dict[str, Json], other: dict[str, Json]) -> None:
-    with pytest.raises(InputError, match=r"#0 and #1 both hold .* with different content"):
+    with pytest.raises(InputError, match=r"#0 and #1 both contain .* with different content"):
         make_state(one, other)
 
 
@@ -477,7 +489,7 @@ def test_no_cluster_asks_for_its_id() -> None:
     ["web", GROUP, f"{CLUSTER_ID}/agentPools/one", f"{GROUP}/providers/Microsoft.Compute/virtualMachines/web", "/"],
 )
 def test_an_id_that_is_no_clusters_is_refused(cluster_id: str) -> None:
-    with pytest.raises(InputError, match="is no cluster's id"):
+    with pytest.raises(InputError, match="is not a cluster's id"):
         make_state(cluster_id=cluster_id)
 
 

@@ -90,18 +90,18 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "truncated": (b'[{"id": "/a"', r"a\.json: line 1"),
     "empty": (b"", r"a\.json: is empty"),
     "blank": (b" \n", r"a\.json: is empty"),
-    "a string": (b'"x"', r"a\.json: must hold an ARM resource"),
-    "a number": (b"7", r"a\.json: must hold an ARM resource"),
-    "null": (b"null", r"a\.json: must hold an ARM resource"),
+    "a string": (b'"x"', r"a\.json: must contain an ARM resource"),
+    "a number": (b"7", r"a\.json: must contain an ARM resource"),
+    "null": (b"null", r"a\.json: must contain an ARM resource"),
     "an array of numbers": (b"[1]", r"a\.json\[0\]: must be an ARM resource"),
     "a list response without a list": (b'{"value": {}}', r"a\.json: 'value' must be a list"),
-    "no resource": (b"{}", r"a\.json: this is no ARM resource"),
+    "no resource": (b"{}", r"a\.json: this is not an ARM resource"),
     "Latin-1": (b'{\n"id": "\xe4"}', r"a\.json: line 2: not UTF-8"),
     "UTF-16": ('{"id": "/a"}'.encode("utf-16"), r"a\.json: line 1: not UTF-8"),
     "too deep": (b"[" * 100_000, r"a\.json: is nested too deeply"),
-    "a key twice": (b'{"id": "/a", "id": "/b"}', r"a\.json: the key 'id' comes twice"),
-    "not a number": (b'{"id": NaN}', r"a\.json: NaN is no JSON number"),
-    "a number beyond measure": (b'{"id": ' + b"9" * 10_000 + b"}", r"a\.json: holds a number with too many digits"),
+    "a key twice": (b'{"id": "/a", "id": "/b"}', r"a\.json: the key 'id' appears twice"),
+    "not a number": (b'{"id": NaN}', r"a\.json: NaN is not a JSON number"),
+    "a number beyond measure": (b'{"id": ' + b"9" * 10_000 + b"}", r"a\.json: contains a number with too many digits"),
     "null bytes": (b"\0\0\0\0", r"a\.json: line 1"),
 }
 
@@ -142,7 +142,7 @@ def test_a_file_too_large_is_refused_unread(tmp_path: Path) -> None:
 def test_a_page_of_a_longer_list_is_no_snapshot(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", {"value": DOCUMENTS, "nextLink": "https://management.azure.com/next"})
 
-    with pytest.raises(SourceError, match="one page of several"):
+    with pytest.raises(SourceError, match="one page of a list"):
         read_snapshot(path, None)
 
 
@@ -170,7 +170,7 @@ def test_differing_documents_of_one_id_name_both_files(tmp_path: Path) -> None:
     write(tmp_path / "a.json", make_assignment(effect="Deny"))
     write(tmp_path / "b.json", [make_cluster(), make_assignment(effect="Audit")])
 
-    with pytest.raises(InputError, match=r"a\.json and .*b\.json\[1\] both hold"):
+    with pytest.raises(InputError, match=r"a\.json and .*b\.json\[1\] both contain"):
         read_snapshot(tmp_path, None)
 
 

@@ -154,7 +154,7 @@ def test_a_gator_that_is_not_there_is_an_error_that_says_how_to_get_it(world: Wo
     ended = world.check(gator="no-such-gator")
 
     assert ended.code == 2
-    assert "no-such-gator is not to be found" in ended.err
+    assert "no-such-gator was not found" in ended.err
     assert "--gator" in ended.err
 
 
@@ -168,6 +168,58 @@ def test_a_gator_that_fails_is_an_error_and_never_a_pass(world: World, tmp_path:
 
     assert ended.code == 2
     assert "cannot judge: out of order" in ended.err
+
+
+def test_a_template_with_an_error_in_its_rego_is_named_and_the_others_are_judged(world: World) -> None:
+    url = world.bundle.write("broken/v1", "K8sBroken", 'violation[{"msg": msg}] { nowhere }\n')
+    world.snapshot.assign("broken", world.snapshot.define("broken", url))
+    world.write(pod())
+
+    ended = world.found()
+
+    assert ended.code == 2
+    assert ended.told() == [("deny", 1, "Pod/web")]
+    assert "policy Definition broken: Gatekeeper does not take it: unable to compile modules" in ended.err
+    assert len(json.loads(ended.out)["errors"]) == 1
+
+
+def test_a_constraint_that_gatekeeper_refuses_is_named_and_the_others_are_judged(world: World) -> None:
+    world.snapshot.assign("odd", world.snapshot.define("odd", world.url, namespaces=["Not_A_Name"]))
+    world.write(pod())
+
+    ended = world.found()
+
+    assert ended.code == 2
+    assert ended.told() == [("deny", 1, "Pod/web")]
+    assert "spec.match.namespaces[0]" in ended.err
+
+
+def test_no_rule_can_see_that_a_checker_has_numbered_the_objects(world: World) -> None:
+    rule = """violation[{"msg": msg}] {
+      keys := {key | input.review.object.metadata[key]} - {"name", "namespace", "labels"}
+      count(keys) > 0
+      msg := sprintf("marked: %v", [keys])
+    }
+    """
+    url = world.bundle.write("marks/v1", "K8sMarks", rule)
+    world.snapshot.assign("marks", world.snapshot.define("marks", url))
+    world.write(pod(label="fine"))
+
+    assert world.found().findings == []
+
+
+def test_the_same_object_in_two_files_is_found_in_both(world: World) -> None:
+    world.write(pod(), name="a.yaml")
+    world.write(pod(), name="b.yaml")
+
+    assert len(world.found().findings) == 2
+
+
+@pytest.mark.parametrize("number", [1.0, 1e21, 12345678901234567890, -0.5, 0.1])
+def test_a_finding_comes_home_whatever_numbers_an_object_has(world: World, number: float) -> None:
+    world.write({**pod(), "status": {"odd": number}})
+
+    assert len(world.found().findings) == 1
 
 
 def test_a_policy_that_asks_an_external_provider_is_told_and_harms_no_other(world: World) -> None:
@@ -235,6 +287,15 @@ def test_a_pod_of_a_workload_has_an_owner(world: World) -> None:
     world.write(pod(), workload("apps/v1", "Deployment"))
 
     assert world.found().told() == [("deny", 1, "Pod/web")]
+
+
+def test_a_manifest_is_judged_as_one_that_no_api_server_has_seen(world: World) -> None:
+    """The bundle's rule about tokens tells by the uid whether the API server would still mount one."""
+    rule = 'violation[{"msg": "it has a uid"}] { input.review.object.metadata.uid }\n'
+    world.bundle.write("check-label/v1", KIND, rule)
+    world.write(pod(), workload("apps/v1", "Deployment"))
+
+    assert world.found().told() == []
 
 
 def test_objects_without_a_namespace_are_in_the_one_that_is_given(world: World) -> None:

@@ -73,7 +73,7 @@ def test_what_is_no_kubernetes_object_is_passed_over_in_a_folder_and_an_error_in
     reading = read_manifests([str(tmp_path)])
 
     assert (len(reading.manifests), [str(p) for p in reading.passed_over]) == (1, [f"{tmp_path}/values.yaml:1"])
-    with pytest.raises(InputError, match=r"values.yaml:1: it is no Kubernetes object"):
+    with pytest.raises(InputError, match=r"values.yaml:1: it is not a Kubernetes object"):
         read_manifests([str(tmp_path / "values.yaml")])
 
 

@@ -7,9 +7,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from controller.cluster.apply import NUDGED, REJECTED_DIGEST, Action, Applier, ChangeSet, Result
-from controller.cluster.changes import Create, Delete, DeleteReason, Invalid, Keep, NeedsDryRun, Plan, Rejected, Retain
+from controller.cluster.changes import (
+    Create,
+    Delete,
+    DeleteReason,
+    Invalid,
+    Keep,
+    NeedsDryRun,
+    Plan,
+    Rejected,
+    Replace,
+    Retain,
+)
 from controller.cluster.dry_run import DryRunCache
-from controller.cluster.kinds import kind_of
+from controller.cluster.kinds import LiveObject, kind_of
 from controller.cluster.plan import decide, target_for
 from tests.unit.cluster_builders import CLUSTER_ID, MARKS, constraint, foreign, live, member, mutator, template
 from tests.unit.fake_api import BAD_REGO, FakeApi, status
@@ -17,7 +28,6 @@ from tests.unit.fake_api import BAD_REGO, FakeApi, status
 if TYPE_CHECKING:
     from controller.cluster.changes import Change, Decision
     from controller.cluster.dry_run import DryRunAnswer
-    from controller.cluster.kinds import LiveObject
     from controller.gatekeeper.model import DesiredObject
 
 DENIED = 'admission webhook "validation.gatekeeper.sh" denied the request: no'
@@ -147,6 +157,38 @@ async def test_a_repair_does_not_write_over_what_is_being_deleted(api: FakeApi, 
     assert api.found(wanted.ref).manifest["spec"] == EDIT
 
 
+async def test_what_a_finalizer_keeps_from_going_is_let_go_and_made_again(api: FakeApi, cache: DryRunCache) -> None:
+    wanted = constraint()
+    api.put(live(template()))
+    entry = {"manager": "mallory", "operation": "Update", "fieldsV1": {"f:metadata": {"f:finalizers": {}}}}
+    kept = live(wanted, finalizers=["evil.example/hold"], deleting=True)
+    kept = LiveObject(kept.ref, {**kept.manifest, "metadata": {**kept.metadata, "managedFields": [entry]}})
+    found = api.put(kept)
+    change = decide(wanted, found, MARKS, cache.entries)
+    assert isinstance(change, Replace)
+
+    result = await one(api, cache, change)
+
+    assert (result.action, result.changed_by) == (Action.REPLACED, ("mallory",))
+    assert [each.path for each in result.differences] == ["finalizers"]
+    there = api.found(wanted.ref)
+    assert not there.deleting
+    assert "finalizers" not in there.metadata
+    assert there.uid != found.uid
+
+
+@pytest.mark.parametrize("hold", ["finalizers", "ownerReferences"])
+async def test_what_decides_over_the_end_of_our_objects_is_drift(api: FakeApi, cache: DryRunCache, hold: str) -> None:
+    wanted = mutator()
+    bound: Any = {hold: ["x"]}
+    found = api.put(live(wanted, **bound))
+    change = decide(wanted, found, MARKS, cache.entries)
+    assert isinstance(change, NeedsDryRun)
+
+    assert (await one(api, cache, change)).action is Action.REPLACED
+    assert hold not in api.found(wanted.ref).metadata
+
+
 async def test_what_was_created_by_another_copy_of_us_is_no_error(api: FakeApi, cache: DryRunCache) -> None:
     wanted = mutator()
     api.at("POST", "assign", act=lambda: api.put(live(wanted)))
@@ -178,6 +220,30 @@ async def test_a_repair_without_its_template_in_the_plan_builds_nothing_on_a_for
 
     assert (result.action, result.message) == (Action.BLOCKED, "its ConstraintTemplate is not ours")
     assert not api.has(constraint().ref)
+
+
+async def test_a_repair_of_a_constraint_builds_nothing_on_a_foreign_template_either(
+    api: FakeApi, cache: DryRunCache
+) -> None:
+    change = drifted(api, constraint())
+    api.put(foreign(template()))
+
+    result = await one(api, cache, change)
+
+    assert (result.action, result.message) == (Action.BLOCKED, "its ConstraintTemplate is not ours")
+
+
+async def test_a_loosened_constraint_is_repaired_while_a_gatekeeper_pod_lags_behind_its_template(
+    api: FakeApi, cache: DryRunCache
+) -> None:
+    found = api.put(live(template()))
+    api.merge(kind_of(found.ref).path(found.ref.name), {"status": {"byPod": [{"observedGeneration": 0}]}})
+    change = drifted(api, constraint())
+
+    outcome = await carry_out(api, cache, Keep(template(), found), change)
+
+    assert [result.action for result in outcome.results] == [Action.UNCHANGED, Action.REPLACED]
+    assert api.found(constraint().ref).manifest["spec"] == constraint().manifest["spec"]
 
 
 # --- the server says no ----------------------------------------------------------------------------------------------
@@ -286,7 +352,7 @@ async def test_a_template_that_does_not_compile_is_put_back_and_not_tried_again(
 
     assert (result.action, result.reason) == (Action.REJECTED, "TemplateRejected")
     assert result.message == (
-        "Gatekeeper does not take it: ingest_error: rego_parse_error (the last good one is back in place)"
+        "Gatekeeper rejects it: ingest_error: rego_parse_error(the last good one is back in place)"
     )
     assert api.found(BAD.ref).manifest["spec"] == good.manifest["spec"]
     assert REJECTED_DIGEST in api.found(BAD.ref).annotations

@@ -301,7 +301,7 @@ async def test_webhooks_that_were_taken_out_are_put_back_into_the_object_that_is
     await watchman.look()
 
     assert api.part(webhooks(HOOK)) == restorable(webhooks(HOOK, labels={**SYSTEM, "new": "label"}))
-    assert watchman.told == [(str(webhooks().ref), "its webhooks were taken out")]
+    assert watchman.told == [(str(webhooks().ref), "its webhooks were removed")]
 
 
 async def test_webhooks_come_back_once_somebody_answers_them(api: Cluster, caplog: pytest.LogCaptureFixture) -> None:
@@ -316,7 +316,7 @@ async def test_webhooks_come_back_once_somebody_answers_them(api: Cluster, caplo
 
     assert api.part(of_the_service) is None
     assert waits == [ANSWER_SECONDS] * 2
-    assert caplog.text.count("not brought back yet: service hook has no ready endpoint") == 1
+    assert caplog.text.count("not restored yet: service hook has no ready endpoint") == 1
     slices = "/apis/discovery.k8s.io/v1/namespaces/gatekeeper-system/endpointslices"
     ready = {"kind": "EndpointSlice", "metadata": {"name": "hook-1"}, "endpoints": [{"conditions": {"ready": True}}]}
     await api.request("POST", slices, body=ready)
@@ -408,7 +408,7 @@ async def test_while_it_must_not_write_it_tells_once_and_mends_it_later(
 
     assert api.written() == before
     assert [record.getMessage() for record in caplog.records] == [
-        f"{each.ref} of Gatekeeper was deleted or emptied; nothing is brought back now" for each in WHOLE[1:3]
+        f"{each.ref} of Gatekeeper was deleted or emptied; nothing is restored now" for each in WHOLE[1:3]
     ]
     watchman.writes = True
     await watchman.look()
@@ -475,7 +475,7 @@ async def test_what_cannot_be_used_is_told_and_written_anew(api: Cluster, caplog
 
     await Watchman(api).look()
 
-    assert "what was remembered of Gatekeeper is not used" in caplog.text
+    assert "the record of Gatekeeper is not used" in caplog.text
     assert load(api._objects[KEPT]["data"]["objects.json"]) == remembered(*WHOLE)
 
 
@@ -486,7 +486,7 @@ async def test_what_cannot_be_kept_is_mended_all_the_same_and_kept_later(api: Cl
     api.drop(path_of(service()))
     api.at("PUT", NAME, status(403, "configmaps is forbidden", "Forbidden"))
 
-    with pytest.raises(ClusterError, match="remembering Gatekeeper"):
+    with pytest.raises(ClusterError, match="recording Gatekeeper"):
         await watchman.look()
 
     assert api.part(service()) == restorable(service())

@@ -253,7 +253,7 @@ def test_an_object_that_is_no_constraint_is_not_taken_for_one(foreign: dict[str,
     document = to_json(STATE)
     document["objects"][2]["manifest"] |= foreign
 
-    with pytest.raises(UnusableStateError, match=f"{foreign['kind']}/.* is no constraint"):
+    with pytest.raises(UnusableStateError, match=f"{foreign['kind']}/.* is not a constraint"):
         of_document(document)
 
 
@@ -273,7 +273,7 @@ def test_an_object_that_is_no_manifest_is_an_error(broken: dict[str, Any]) -> No
     document = to_json(STATE)
     document["objects"][2]["manifest"] |= broken
 
-    with pytest.raises(UnusableStateError, match="stands where"):
+    with pytest.raises(UnusableStateError, match="should be"):
         of_document(document)
 
 
@@ -471,7 +471,7 @@ def set_bytes(head: dict[str, Any], data: bytes) -> None:
         (lambda head: set_bytes(head, packed(canonical(STATE))[0][:-9]), "cut off"),
         (lambda head: set_bytes(head, packed(canonical(another(9)))[0]), "digest differs"),
         (lambda head: set_bytes(head, gzip.compress(bytes(LARGEST + 1), 1)), "larger"),
-        (lambda head: set_text(head, b"no JSON"), "Expecting value"),
+        (lambda head: set_text(head, b"not JSON"), "Expecting value"),
         (lambda head: set_text(head, b"[" * 100_000), "no JSON"),
         (lambda head: set_text(head, b"[" * 1000 + b"]" * 1000), "nested too deeply"),
         (lambda head: set_text(head, b"[]"), "should"),
@@ -491,7 +491,7 @@ async def test_what_cannot_be_used_is_told_in_one_line_and_then_replaced(
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert says in record.message
-    assert "until Azure was read" in record.message
+    assert "until Azure has been read" in record.message
     await state.save(STATE)
     assert await loaded(server) == STATE
 

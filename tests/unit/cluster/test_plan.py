@@ -104,7 +104,7 @@ def test_a_template_that_nobody_marked_is_a_conflict() -> None:
     change = decision(template(), live(template(), labels={}, annotations={}, managers=("kubectl",)))
 
     assert isinstance(change, Conflict)
-    assert change.message.startswith("it was not made by azpolicy: ")
+    assert change.message.startswith("azpolicy did not create it: ")
 
 
 @pytest.mark.parametrize("wanted", ALL[1:], ids=IDS[1:])
@@ -116,7 +116,7 @@ def test_a_constraint_or_mutator_at_our_digits_is_taken_back_from_whoever_marks_
 def test_what_is_being_deleted_is_made_again_only_once_it_is_gone(wanted: DesiredObject) -> None:
     change = decision(wanted, live(wanted, deleting=True, spec=EDITED))
 
-    assert change == Blocked(wanted, "is being deleted; it is made again once it is gone")
+    assert change == Blocked(wanted, "is being deleted; it is created again when it is gone")
 
 
 @every_role
@@ -156,7 +156,7 @@ def test_without_an_answer_the_comparison_is_structural_and_says_so() -> None:
     change = decision(wanted, live(wanted, spec=EDITED), DryRunAnswer(None, unknown="no dry run for you"))
 
     assert isinstance(change, Replace)
-    assert change.note == "compared as written, defaults may show as differences: no dry run for you"
+    assert change.note == "compared as written; defaults may show as differences: no dry run for you"
 
 
 @every_role
@@ -232,7 +232,7 @@ def test_a_template_that_is_as_desired_and_does_not_compile_is_not_called_kept()
     status = {"byPod": [{"observedGeneration": 1, "templateUID": live(wanted).uid, "errors": errors}]}
     found = LiveObject(wanted.ref, {**live(wanted).manifest, "status": status})
 
-    assert decision(wanted, found) == Rejected(wanted, found, "Gatekeeper does not take it: ingest_error: no")
+    assert decision(wanted, found) == Rejected(wanted, found, "Gatekeeper rejects it: ingest_error: no")
 
 
 def test_a_label_of_ours_changed_under_our_own_entry_is_drift() -> None:
@@ -257,7 +257,7 @@ def test_others_metadata_stays_and_keys_of_ours_that_we_did_not_set_go() -> None
 
     assert target["metadata"]["labels"] == {"tier": "1", "managed-by": "azure-policy-sync"}
     assert target["metadata"]["annotations"] == {"team": "shop", **MARKS.member_annotations(member())}
-    assert target["metadata"]["finalizers"] == ["a/b"]
+    assert "finalizers" not in target["metadata"]
     assert target["metadata"]["uid"] == found.uid
     assert "managedFields" not in target["metadata"]
 
@@ -456,9 +456,7 @@ def test_a_template_stays_with_a_constraint_that_is_retained() -> None:
 def test_a_template_whose_definition_is_used_by_an_unresolved_member_stays() -> None:
     state = desired_state(outcomes=[unresolved(member("b", definition="D"))], listed=["b"])
 
-    assert only(state, live(template())) == Retain(
-        live(template()), "a policy that is not resolved uses its definition"
-    )
+    assert only(state, live(template())) == Retain(live(template()), "an unresolved policy uses its definition")
 
 
 @pytest.mark.parametrize(
@@ -507,8 +505,8 @@ def test_a_refusal_says_how_many_how_much_and_how_to_insist() -> None:
     change = next(change for change in going(6).values() if isinstance(change, Refuse))
 
     assert change.message == (
-        "6 of 15 managed objects would go and Azure does not prove it (limit 30 %); "
-        "if it is meant, run: azpolicy apply --force-prune"
+        "6 of 15 managed objects would be deleted, and Azure does not prove that (limit 30 %); "
+        "if that is intended, run: azpolicy apply --force-prune"
     )
 
 

@@ -67,7 +67,7 @@ def test_a_template_is_ready_when_every_pod_and_its_crd_have_its_generation() ->
     ],
 )
 def test_created_alone_does_not_make_a_template_ready(by_pod: Any) -> None:
-    assert template_verdict(made_template(by_pod), crd()) == Pending("Gatekeeper has not taken up the template yet")
+    assert template_verdict(made_template(by_pod), crd()) == Pending("Gatekeeper has not accepted the template yet")
 
 
 def test_a_template_without_a_status_is_not_ready() -> None:
@@ -99,18 +99,18 @@ def test_a_mere_warning_is_no_error() -> None:
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        pytest.param(None, "is not there yet", id="missing"),
+        pytest.param(None, "does not exist yet", id="missing"),
         pytest.param(crd(Established="False"), "is not established yet", id="not established"),
         pytest.param(crd(Terminating="True"), "is being deleted", id="terminating"),
         pytest.param(
             {**crd(), "metadata": {"deletionTimestamp": "2026-03-01T12:00:00Z"}}, "is being deleted", id="deleted"
         ),
         pytest.param({**crd(), "status": {}}, "is not established yet", id="without conditions"),
-        pytest.param(crd(schema={"properties": {}}), "has the old schema still", id="old schema"),
-        pytest.param(crd(served=False), "has the old schema still", id="version not served"),
+        pytest.param(crd(schema={"properties": {}}), "still has the old schema", id="old schema"),
+        pytest.param(crd(served=False), "still has the old schema", id="version not served"),
         pytest.param(
             crd(schema={"properties": {"labels": {"items": {"properties": {}}}, "limit": {}}}),
-            "has the old schema still",
+            "still has the old schema",
             id="old schema inside a list",
         ),
     ],
@@ -154,7 +154,7 @@ def test_a_constraint_is_ready_when_every_pod_enforces_its_generation() -> None:
     ],
 )
 def test_a_constraint_that_a_pod_has_not_seen_is_not_enforced(entries: tuple[dict[str, Any], ...]) -> None:
-    assert constraint_verdict(made_constraint(*entries)) == Pending("Gatekeeper has not taken up the constraint yet")
+    assert constraint_verdict(made_constraint(*entries)) == Pending("Gatekeeper has not accepted the constraint yet")
 
 
 def test_a_constraint_that_one_pod_does_not_enforce_is_not_enforced() -> None:

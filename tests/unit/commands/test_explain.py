@@ -149,7 +149,7 @@ def test_a_member_that_does_not_apply_tells_the_rule_and_what_would_change_it(az
 
     assert (member["outcome"], member["applies"], member["reason"]) == ("NotApplied", False, "NotScopes")
     assert member["message"] == f"notScopes excludes {GROUP}"
-    assert "take the scope out" in member["advice"]
+    assert "remove the scope" in member["advice"]
     assert (member["effect"], member["template"], member["objects"]) == (None, None, [])
 
 
@@ -159,7 +159,7 @@ def test_a_member_that_is_not_known_tells_why_and_what_to_do(azure: Azure) -> No
     member = azure.member()
 
     assert (member["outcome"], member["applies"], member["reason"]) == ("Unresolved", None, "DefinitionMissing")
-    assert "nowhere is not there" in member["message"]
+    assert "nowhere is missing" in member["message"]
     assert "azpolicy export" in member["advice"]
 
 

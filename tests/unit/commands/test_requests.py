@@ -66,7 +66,7 @@ async def test_refused_deletions_are_forced_by_the_digest_that_names_them(api: F
 
 
 @pytest.mark.parametrize(
-    ("refused", "words"), [({"count": 3, "digest": "9f3a"}, "those that wait are 9f3a"), (None, "there are none")]
+    ("refused", "words"), [({"count": 3, "digest": "9f3a"}, "the waiting ones have 9f3a"), (None, "there are none")]
 )
 async def test_another_digest_is_refused_before_anything_is_asked(
     api: FakeApi, refused: Mapping[str, Any] | None, words: str
@@ -91,7 +91,7 @@ async def test_a_suspension_takes_the_place_of_an_earlier_one(api: FakeApi) -> N
 
 
 async def test_where_there_is_nothing_to_ask_the_error_says_what_is_missing() -> None:
-    with pytest.raises(ClusterError, match="no PolicySync default: the operator makes it"):
+    with pytest.raises(ClusterError, match="no PolicySync default: the operator creates it"):
         await request_sync(FakeApi(), NOW)
 
     without_kinds = FakeApi()
@@ -153,7 +153,7 @@ async def test_the_answer_is_waited_for(api: FakeApi) -> None:
 async def test_an_answer_that_does_not_come_is_an_error(api: FakeApi) -> None:
     asked = await request_sync(api, NOW)
 
-    with pytest.raises(ClusterError, match=r"not answered within 0\.2 s: azpolicy status tells"):
+    with pytest.raises(ClusterError, match=r"no answer within 0\.2 s: azpolicy status shows"):
         await wait_for(api, is_answered(asked), 0.2)
 
 
@@ -176,14 +176,14 @@ def test_a_suspension_ends_at_a_time_or_after_a_duration(until: str | None, dura
     [
         (None, None, "either --until TIME or --for DURATION"),
         ("2026-03-01T18:00:00Z", "1h", "either --until TIME or --for DURATION"),
-        ("2026-03-01T11:59:59Z", None, "2026-03-01T11:59:59Z is past"),
-        (None, "0s", "is past"),
+        ("2026-03-01T11:59:59Z", None, "2026-03-01T11:59:59Z is in the past"),
+        (None, "0s", "is in the past"),
         ("2026-03-01T18:00:00", None, "with its zone"),
         ("tomorrow", None, "with its zone"),
         ("0001-01-01T00:00:00+14:00", None, "with its zone"),
-        (None, "1 hour", "is no duration"),
-        (None, "-1h", "is no duration"),
-        (None, "999999999999999h", "longer than time"),
+        (None, "1 hour", "is not a duration"),
+        (None, "-1h", "is not a duration"),
+        (None, "999999999999999h", "too long"),
     ],
 )
 def test_a_suspension_needs_an_end_that_is_to_come(until: str | None, duration: str | None, words: str) -> None:

@@ -38,7 +38,7 @@ Mode       Suspended until 2026-03-01T18:00:00Z: node upgrade
 Operator   azpolicy-0 in gatekeeper-system
 Counts     2 assignments, 3 enforced, 1 not applied, 0 unresolved, 5 objects, 0 conflicts, 1 problems
 Policies   1 Enforced, 1 NotApplied, 1 Unresolved, 1 Failed; 4 violations
-Refused    4 deletions that Azure does not prove; if they are meant: azpolicy sync --force-prune 9f3ac2
+Refused    4 deletions that Azure does not prove; if they are intended: azpolicy sync --force-prune 9f3ac2
 
 The base one [Baseline] {assignments}/base
   POLICY          EFFECT  ACTION  OUTCOME     REASON                  VIOLATIONS
@@ -206,7 +206,7 @@ def test_a_policysync_without_a_status_says_that_nothing_is_reported() -> None:
 def test_settings_that_the_operator_has_not_taken_up_are_told() -> None:
     sync = policy_sync(generation=3, observedGeneration=2)
 
-    assert "generation 3 are not taken up yet, the status is of 2" in facts(status(sync=sync))["Settings"]
+    assert "generation 3 are not in use yet; the status is of 2" in facts(status(sync=sync))["Settings"]
     assert "Settings" not in facts(status(sync=policy_sync(generation=3)))
 
 
@@ -229,12 +229,12 @@ def test_the_mode_tells_until_when_it_is_suspended(mode: str, until: str | None,
 @pytest.mark.parametrize(
     ("leases", "expected"),
     [
-        (None, "not known: its Lease may not be read by this account"),
+        (None, "not known: this account may not read its Lease"),
         ((lease(renewed=JUST_NOW),), "azpolicy-0 in gatekeeper-system"),
-        ((lease("", renewed=JUST_NOW),), "nobody holds the Lease in gatekeeper-system: none is at work"),
+        ((lease("", renewed=JUST_NOW),), "nobody holds the Lease in gatekeeper-system: none leads"),
         (
             (lease(renewed="2026-03-01T09:00:00Z"),),
-            "azpolicy-0 in gatekeeper-system last renewed its Lease 3h ago: it is not at work",
+            "azpolicy-0 in gatekeeper-system last renewed its Lease 3h ago: it does not lead",
         ),
     ],
 )

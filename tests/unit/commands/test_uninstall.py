@@ -198,7 +198,7 @@ async def test_objects_that_come_back_tell_of_an_operator_without_a_lease() -> N
     found = await job.survey()
     api.at("GET", "/constrainttemplates", act=lambda: api.put(live(template())))
 
-    with pytest.raises(Refused, match=r"ConstraintTemplate/k8sthing came back: an operator is at work"):
+    with pytest.raises(Refused, match=r"ConstraintTemplate/k8sthing came back: an operator without a Lease runs"):
         await job.remove(found, lambda _: None)
 
     assert api.paths >= set(ours[3:])
@@ -212,7 +212,7 @@ async def test_what_finalizers_hold_is_told_and_not_deleted_again() -> None:
 
     held = constraint(by=member("held")).ref
     assert found.held == (held,)
-    assert f"! wait {held}: it is being deleted already, and finalizers hold it" in list(as_text(found))
+    assert f"! wait {held}: it is already being deleted, and finalizers hold it" in list(as_text(found))
 
 
 async def test_the_plan_names_where_it_is_about_and_every_object() -> None:
@@ -241,7 +241,7 @@ async def test_a_lease_that_is_renewed_refuses_and_names_its_holder() -> None:
     api.at("GET", "/leases/azure-policy-sync")
     api.at("GET", "/leases/azure-policy-sync", act=lambda: api.merge(ours[-1], renewed))
 
-    with pytest.raises(Refused, match=rf"the operator azpolicy-0 in {NAMESPACE} is at work .*helm uninstall"):
+    with pytest.raises(Refused, match=rf"the operator azpolicy-0 in {NAMESPACE} runs .*helm uninstall"):
         await Uninstall(api, MARKS, None).refuse_beside_operator()
 
 
@@ -250,7 +250,7 @@ async def test_a_lease_that_is_taken_meanwhile_refuses() -> None:
     api.at("GET", "/leases/azure-policy-sync")
     api.at("GET", "/leases/azure-policy-sync", act=lambda: api.merge(ours[-1], {"metadata": {"namespace": "other"}}))
 
-    with pytest.raises(Refused, match="azpolicy-0 in other is at work"):
+    with pytest.raises(Refused, match="azpolicy-0 in other runs"):
         await Uninstall(api, MARKS, None).refuse_beside_operator()
 
 
@@ -276,7 +276,7 @@ async def test_leases_that_may_not_be_read_are_an_error() -> None:
     api, _ = await installed()
     api.at("GET", "/leases/azure-policy-sync", status(403, "forbidden", "Forbidden"), times=2)
 
-    with pytest.raises(ClusterError, match="Lease may not be read"):
+    with pytest.raises(ClusterError, match="no right to read the operator's Lease"):
         await Uninstall(api, MARKS, None).refuse_beside_operator()
 
 

@@ -221,7 +221,7 @@ def assert_of_one_generation(snapshot: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "code"),
     [("{", [], 2), ("[]", [], 0), ("[{}]", [], 2), (UNREADABLE, [], 0), (UNREADABLE, ["--strict"], 2)],
-    ids=["no JSON", "nothing", "no resource", "unreadable", "unreadable, strictly"],
+    ids=["not JSON", "nothing", "no resource", "unreadable", "unreadable, strictly"],
 )
 def test_the_command_says_so_in_one_line_and_prints_all_the_rest(
     world: Path, content: str, options: list[str], code: int, capsys: pytest.CaptureFixture[str]
@@ -251,7 +251,7 @@ def test_a_pipe_among_the_templates_is_not_waited_for(world: Path) -> None:
         check=True,
     )
 
-    assert "template.yaml is no file" in done.stderr
+    assert "template.yaml is not a file" in done.stderr
     assert "K8sHealthy" in done.stdout
 
 

@@ -97,7 +97,7 @@ def test_a_file_s_own_match_stands_where_the_policy_says_nothing() -> None:
 
 
 def test_a_file_whose_exclusions_are_no_list_is_refused() -> None:
-    with pytest.raises(DocumentError, match="excludedNamespaces is no list of names"):
+    with pytest.raises(DocumentError, match="excludedNamespaces is not a list of names"):
         match_block(Match(), (), {"excludedNamespaces": {"a": 1}})
 
 

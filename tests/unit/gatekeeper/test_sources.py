@@ -272,7 +272,7 @@ async def test_a_folder_in_place_of_a_file_is_unavailable(folder: Path) -> None:
 
 
 def test_a_template_folder_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no folder: name one"):
+    with pytest.raises(InputError, match=r"not a folder: name one"):
         make_provider(str(tmp_path / "nothing"))
 
 
@@ -288,7 +288,7 @@ async def test_a_definition_s_own_text_needs_no_place(folder: Path) -> None:
 async def test_text_that_is_no_base64_is_unavailable(folder: Path, content: str) -> None:
     refused = await reason(Folder(folder, Origin.BUNDLE), Wanted(Base64Content(content), DocumentKind.TEMPLATE))
 
-    assert refused.startswith("the base64 template in the definition: it is no base64 text")
+    assert refused.startswith("the base64 template in the definition: it is not base64 text")
 
 
 def test_base64_far_over_the_limit_is_refused_before_it_is_decoded() -> None:
@@ -349,7 +349,7 @@ async def test_a_failure_keeps_what_was_last_good(store: TemplateStore, fault: s
         ({"endless": True}, "larger than 1024 KiB"),
         ({"body": gzip.compress(template_text().encode()), "headers": {"Content-Encoding": "gzip"}}, "not UTF-8"),
         ({"location": "https://example.invalid/x"}, "host example.invalid is not allowed"),
-        ({"location": "http://127.0.0.1/x"}, "no plain https address"),
+        ({"location": "http://127.0.0.1/x"}, "not a plain https address"),
         ({"location": "again"}, "redirected too often"),
     ],
 )
@@ -420,7 +420,9 @@ async def test_nothing_anywhere_names_every_place_that_was_asked(store: Template
 
     refused = await reason([store.source(), Folder(folder, Origin.BUNDLE)], template(store.url))
 
-    assert refused == f"{store.url}: the server answers 500; the bundle holds only what is on Azure's template stores"
+    assert (
+        refused == f"{store.url}: the server answers 500; the bundle has only the templates of Azure's template stores"
+    )
 
 
 async def test_a_mirror_serves_the_paths_of_azure_s_stores(store: TemplateStore) -> None:
@@ -440,7 +442,7 @@ async def test_a_mirror_serves_the_paths_of_azure_s_stores(store: TemplateStore)
     "base", ["http://mirror.example.com", "https://[broken", "https://", "ftp://x", "https://user:pw@x"]
 )
 def test_a_mirror_that_is_no_https_address_is_refused(base: str) -> None:
-    with pytest.raises(InputError, match="no plain https address"):
+    with pytest.raises(InputError, match="not a plain https address"):
         make_provider(base)
 
 

@@ -461,9 +461,9 @@ class TestConstraintFiles:
         ("text", "complaint"),
         [
             (file_text(kind="K8sOther"), "is of kind 'K8sOther'"),
-            (file_text(group="example.com"), "no constraint"),
+            (file_text(group="example.com"), "not a constraint"),
             (file_text(parameters="{{ .Values.absent }}"), "{{ .Values.absent }}"),
-            (file_text(parameters="[1]"), "spec.parameters is no mapping"),
+            (file_text(parameters="[1]"), "spec.parameters is not a mapping"),
             (file_text(parameters="{{ .Values.breaks }}"), "line"),
         ],
     )

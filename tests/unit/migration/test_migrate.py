@@ -22,6 +22,7 @@ from controller.cluster.planner import Planner
 from controller.cluster.prune import PruneLimit
 from controller.commands.session import Session
 from controller.errors import InputError, Refused
+from controller.gatekeeper.deviations import Change, Deviations, Newly
 from controller.gatekeeper.model import ObjectRef, Role
 from controller.gatekeeper.naming import ADDON, OwnershipMarks
 from controller.migration.migrate import Check, Direction, MigrationStep, Relation, Step, _prepare, check, compare
@@ -296,7 +297,7 @@ def test_templates_are_compared_by_their_rules_and_not_by_what_the_server_adds()
 @pytest.mark.parametrize(
     ("desired", "why"),
     [
-        (desired_state(), "no assignment that was read brings it"),
+        (desired_state(), "no assignment that was read contains it"),
         (desired_state(outcomes=[not_applied(member(reference="ONE"))]), "for azpolicy it is NotApplied (Disabled)"),
         (desired_state(outcomes=[unresolved(member(whole=True))]), "for azpolicy it is Unresolved (Expression)"),
     ],
@@ -320,7 +321,7 @@ def test_the_text_shows_what_differs_from_the_addons_to_ours_and_both_audits() -
     assert as_text(answer).splitlines() == [
         f"! differs {KIND}/{OTHERS}",
         "    /assignments/a",
-        "    parameters differ from the other's: which is stricter cannot be told",
+        "    parameters differ from the other's: it is not known which is stricter",
         '    spec.parameters: {"cpu": "1"} -> none',
         "    violations at the last audits: 3 by the add-on's, 3 by azpolicy's",
         "compare: 0 same, 0 covers, 1 differs, 0 only-addon, 0 only-azpolicy",
@@ -333,6 +334,41 @@ def test_rules_are_too_long_for_a_line_and_only_said_to_differ() -> None:
     told = as_text(compare(desired_state(template()), by_owner(addons(template(), targets=other))))
 
     assert "    targets[0].rego changed\n" in told
+
+
+def bundled(folder: str) -> DesiredObject:
+    """A template of the bundle, by its place there."""
+    manifest = json.loads(json.dumps(template().manifest))
+    url = f"https://store.policy.core.windows.net/kubernetes/{folder}/template.yaml"
+    manifest["metadata"]["annotations"] |= {"constraint-template": url}
+    return replace(template(), manifest=manifest)
+
+
+DEVIATIONS = Deviations({"thing/v1": (Change("D4", Newly.DENIED, "a wildcard"),)}, frozenset({"thing/v2"}))
+
+
+def test_a_template_that_decides_otherwise_than_azures_says_what_would_change() -> None:
+    wanted = bundled("thing/v1")
+
+    answer = compare(desired_state(wanted), by_owner(addons(wanted)), DEVIATIONS)
+
+    assert "    newly denied (D4): a wildcard\n" in as_text(answer)
+    [found] = json.loads(as_json(answer))["objects"]
+    assert found["changes"] == [{"id": "D4", "newly": "denied", "what": "a wildcard"}]
+
+
+def test_a_template_that_azure_never_published_is_said_to_be_not_verified() -> None:
+    wanted = bundled("thing/v2")
+
+    told = as_text(compare(desired_state(wanted), by_owner(addons(wanted)), DEVIATIONS))
+
+    assert "whether it decides as azpolicy's is not verified" in told
+
+
+def test_where_the_addon_has_no_such_template_nothing_changes() -> None:
+    told = as_text(compare(desired_state(bundled("thing/v1")), by_owner(), DEVIATIONS))
+
+    assert "newly" not in told
 
 
 def test_the_json_of_a_comparison_names_both_objects_and_the_member() -> None:
@@ -370,11 +406,11 @@ def test_the_addon_can_be_switched_off_when_ours_are_enforced_on_a_template_of_o
 @pytest.mark.parametrize(
     ("ours", "unready", "told"),
     [
-        ([], {}, "azpolicy has not made it yet"),
+        ([], {}, "azpolicy has not created it yet"),
         ([BESIDE[0], enforced(BESIDE[1], by=False)], {}, "it is not enforced: Gatekeeper does not enforce it yet"),
-        ([BESIDE[1]], {}, "its template is not of azpolicy: whoever made that may delete it"),
+        ([BESIDE[1]], {}, "its template does not belong to azpolicy: somebody else may delete it"),
         (BESIDE, {f"{KIND.lower()}parallel": "no CRD"}, "its template is not ready: no CRD"),
-        ([enforced(live(constraint()))], {}, "its template is not of azpolicy: whoever made that may delete it"),
+        ([enforced(live(constraint()))], {}, "its template does not belong to azpolicy: somebody else may delete it"),
         ([enforced(live(x)) for x in in_dry_run(desired_state(*moved(*ALL))).objects], {}, "enforcementAction is"),
     ],
 )
@@ -411,7 +447,7 @@ def test_another_text_of_the_template_is_a_note_and_others_constraints_are_named
     assert answer.good
     assert as_text(answer).splitlines()[1:4] == [
         "    its template has another text: compare the audits of both",
-        f"note: {KIND}/handmade is of neither: it goes if the add-on's template is deleted",
+        f"note: {KIND}/handmade belongs to neither: it is deleted if the add-on's template is deleted",
         "note: the add-on's deployment azure-policy is in the cluster",
     ]
 
@@ -434,7 +470,7 @@ def test_a_cluster_without_the_addon_has_nothing_to_be_covered() -> None:
     answer = checked(*BESIDE, foreign(constraint(), name="handmade"))
 
     assert answer.good
-    assert as_text(answer) == "check: nothing in the cluster is of the add-on\n"
+    assert as_text(answer) == "check: the cluster has no objects of the add-on\n"
 
 
 def test_the_json_of_a_check_names_what_covers_and_what_is_missing() -> None:
@@ -443,7 +479,7 @@ def test_the_json_of_a_check_names_what_covers_and_what_is_missing() -> None:
     [found] = document["objects"]
     assert (document["step"], document["direction"], document["good"]) == ("check", "from-addon", False)
     assert (found["object"]["name"], found["by"]) == (OTHERS, None)
-    assert found["missing"] == ["azpolicy has not made it yet"]
+    assert found["missing"] == ["azpolicy has not created it yet"]
 
 
 # --- in a cluster ----------------------------------------------------------------------------------------------------
@@ -484,7 +520,7 @@ async def test_that_the_lease_may_not_be_read_is_a_note(step: Step) -> None:
 
     ready = await _prepare(step, session, PruneLimit())
 
-    assert ready.notes[0] == "the operator's Lease may not be read: see to it that no operator is at work"
+    assert ready.notes[0] == "no right to read the operator's Lease: make sure that no operator runs"
     assert ready.plan.writes
 
 

@@ -63,7 +63,7 @@ def test_azure_as_the_source_wins_over_a_snapshot_of_the_environment() -> None:
 
 @pytest.mark.parametrize("field", ["interval", "resync"])
 def test_a_setting_that_is_no_duration_is_named_with_its_field(field: str) -> None:
-    with pytest.raises(InputError, match=rf"PolicySync default: spec\.{field} 'soon' is no duration"):
+    with pytest.raises(InputError, match=rf"PolicySync default: spec\.{field} 'soon' is not a duration"):
         settings_of(policy_sync({field: "soon"}), BASE)
 
 

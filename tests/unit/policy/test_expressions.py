@@ -130,7 +130,9 @@ def test_text_is_evaluated(text: str, expected: Json) -> None:
         pytest.param(
             "[parameters('ranges').ranges['0']]", "an array has no property '0'", 29, id="a name into an array"
         ),
-        pytest.param("[add(1, nope('x'))]", "nope(): is no function that azpolicy knows", 9, id="an unknown function"),
+        pytest.param(
+            "[add(1, nope('x'))]", "nope(): is not a function that azpolicy knows", 9, id="an unknown function"
+        ),
         pytest.param("[if(true(), 1, nope())]", "nope()", 16, id="an unknown function in the branch not taken"),
         pytest.param("[add(1)]", "add(): takes 2 arguments, has 1", 2, id="too few arguments"),
         pytest.param("[add(1, 2, 3)]", "add(): takes 2 arguments, has 3", 2, id="too many arguments"),
@@ -177,12 +179,12 @@ def test_a_function_that_policy_rules_may_not_use_is_refused_by_name(name: str) 
     ("call", "reason"),
     [
         ("map(createArray(1), 2)", r"map\(\): needs lambda\(\)"),
-        ("uniqueString('a')", r"uniqueString\(\): can be evaluated by Azure only"),
-        ("guid('a')", r"guid\(\): can be evaluated by Azure only"),
+        ("uniqueString('a')", r"uniqueString\(\): can only be evaluated by Azure"),
+        ("guid('a')", r"guid\(\): can only be evaluated by Azure"),
         ("field('location')", r"field\(\): has no resource here"),
-        ("current()", r"current\(\): belongs into the 'where' of a count"),
-        ("requestContext().apiVersion", r"requestContext\(\): cannot be answered here"),
-        ("policy().assignmentId", r"policy\(\): cannot be answered here"),
+        ("current()", r"current\(\): belongs in the 'where' of a count"),
+        ("requestContext().apiVersion", r"requestContext\(\): can only be evaluated in Azure"),
+        ("policy().assignmentId", r"policy\(\): can only be evaluated in Azure"),
     ],
 )
 def test_what_cannot_be_known_here_is_an_error_not_a_guess(call: str, reason: str) -> None:
@@ -255,8 +257,8 @@ def test_an_error_names_the_place_in_the_document(value: Json, path: str) -> Non
     ("value", "reason"),
     [
         pytest.param({"[add(1, 1)]": 1}, "a key must be a string, is an integer", id="a key that is no string"),
-        pytest.param({"[concat('a')]": 1, "a": 2}, "the key 'a' comes twice", id="a key already written"),
-        pytest.param({"[concat('a')]": 1, "[trim('a')]": 2}, "the key 'a' comes twice", id="a key evaluated twice"),
+        pytest.param({"[concat('a')]": 1, "a": 2}, "the key 'a' appears twice", id="a key already written"),
+        pytest.param({"[concat('a')]": 1, "[trim('a')]": 2}, "the key 'a' appears twice", id="a key evaluated twice"),
     ],
 )
 def test_an_evaluated_key_must_be_one_string(value: Json, reason: str) -> None:

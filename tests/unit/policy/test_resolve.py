@@ -200,6 +200,43 @@ def test_resource_selectors(selectors: list[Json], expected: str) -> None:
     assert outcome(found) == expected
 
 
+def rollout(progress: Json) -> list[Json]:
+    return [{"name": "SDPRollout", "selectors": [{"kind": "resourceRolloutPercentage", "progress": progress}]}]
+
+
+@pytest.mark.parametrize(
+    ("progress", "expected"),
+    [
+        (0, "ResourceSelector"),
+        (100, "audit"),
+        (100.0, "audit"),
+        (80, "SelectorUnknown"),
+        (-1, "SelectorUnknown"),
+        (101, "SelectorUnknown"),
+        (None, "SelectorUnknown"),
+        ("100", "Unreadable"),
+        (True, "Unreadable"),
+    ],
+)
+def test_a_rollout_that_has_not_begun_or_has_ended_is_decided_and_any_other_is_not(
+    progress: Json, expected: str
+) -> None:
+    assert outcome(resolve_one(make_assignment(resourceSelectors=rollout(progress)), make_definition())) == expected
+
+
+@pytest.mark.parametrize(("progress", "expected"), [(0, "audit"), (100, "Exempt"), (80, "SelectorUnknown")])
+def test_a_rollout_of_an_exemption_is_decided_alike(progress: int, expected: str) -> None:
+    exemption = make_exemption(resourceSelectors=rollout(progress))
+
+    assert outcome(resolve_one(make_assignment(), make_definition(), exemption)) == expected
+
+
+def test_a_rollout_that_is_not_decided_says_why() -> None:
+    found = resolve_one(make_assignment(resourceSelectors=rollout(80)), make_definition())
+
+    assert "the rollout has reached 80 % of the resources, and Azure alone knows which" in message(found)
+
+
 def test_a_location_that_is_not_known_leaves_the_assignment_unresolved() -> None:
     selectors = select("resourceLocation", within=["westeurope"])
 
@@ -846,7 +883,7 @@ def test_an_allowed_value_in_another_case_needs_no_note() -> None:
 def test_a_parameter_that_is_not_declared_is_noted_and_ignored() -> None:
     found = effective(make_assignment(parameters={"y": 1}), make_definition())
 
-    assert found.notes == ("parameter 'y' is not declared, its value is ignored",)
+    assert found.notes == ("parameter 'y' is not declared, so its value is ignored",)
 
 
 def test_what_a_parameter_holds_is_not_evaluated_again() -> None:

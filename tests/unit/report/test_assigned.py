@@ -13,8 +13,8 @@ import pytest
 from controller.cluster.apply import Action, Result
 from controller.cluster.readiness import Pending, Ready
 from controller.gatekeeper.model import DesiredState, Rendered, Role
-from controller.policy.model import Member
-from controller.report.assigned import Knowledge, assigned_name, assigned_policies, code_of
+from controller.policy.model import Member, NotApplied, NotAppliedReason
+from controller.report.assigned import Knowledge, adds_nothing, assigned_name, assigned_policies, code_of
 from controller.report.health import Health, Violation, health_of
 from tests.unit.azure_builders import INVISIBLE
 from tests.unit.cluster_builders import (
@@ -33,7 +33,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TEMPLATE, CONSTRAINT, MUTATOR = template(), constraint(), mutator()
 LONG_AGO, LATELY = NOW - timedelta(hours=2), NOW - timedelta(minutes=5)
 TAKEN = Health(Ready(), violations=0, audited=LATELY, created=LONG_AGO)
-NOT_YET = Pending("Gatekeeper has not taken up the constraint yet")
+NOT_YET = Pending("Gatekeeper has not accepted the constraint yet")
 
 
 def state(*outcomes: Any) -> DesiredState:
@@ -200,3 +200,21 @@ def test_of_a_constraint_the_time_of_the_audit_alone_makes_no_other_health() -> 
     assert first == audited("2026-03-01T12:01:00Z", "b", "a")
     assert first != audited("2026-03-01T12:01:00Z", "a")
     assert first.violations == 2
+
+
+@pytest.mark.parametrize(
+    ("there", "presumed", "kept"),
+    [
+        ({"status": {"outcome": "NotApplied", "reason": "OtherMode"}}, True, True),
+        ({"status": {"outcome": "NotApplied", "reason": "OtherMode"}}, False, False),
+        ({"status": {"outcome": "Enforced"}}, True, False),
+        ({"status": {"outcome": "NotApplied", "reason": "Disabled"}}, True, False),
+        ({}, True, False),
+    ],
+)
+def test_a_report_on_another_mode_is_not_rewritten_while_that_is_only_presumed(
+    there: dict[str, Any], *, presumed: bool, kept: bool
+) -> None:
+    outcome = NotApplied(member(), NotAppliedReason.MODE, "another mode", presumed=presumed)
+
+    assert adds_nothing(outcome, there) is kept
