@@ -117,6 +117,19 @@ def test_what_cannot_be_read_is_an_error_that_names_the_file(tmp_path: Path, con
     assert "\n" not in str(caught.value)
 
 
+def test_one_document_nested_without_end_is_unreadable_and_its_neighbours_are_read(tmp_path: Path) -> None:
+    deep = make_assignment("deep", parameters={"x": {"value": "DEEP"}})
+    text = json.dumps([make_cluster(), deep, make_assignment("good"), make_definition()])
+    (tmp_path / "all.json").write_text(text.replace('"DEEP"', "[" * 5000 + "]" * 5000))
+
+    state = read_snapshot(tmp_path, None)
+
+    [found] = state.unreadable.values()
+    assert found.id == deep["id"]
+    assert "nested deeper" in found.reason
+    assert [each.name for each in state.assignments] == ["good"]
+
+
 def test_a_file_too_large_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     with path.open("wb") as file:

@@ -1,0 +1,51 @@
+"""What a reading of Azure is told of the cluster: the assignments of objects that could be pruned, and no others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from controller.cluster.apply import Applier
+from controller.cluster.dry_run import DryRunCache
+from controller.cluster.planner import Planner
+from tests.unit.cluster_builders import MARKS, constraint, foreign, live, member, mutator, template
+from tests.unit.fake_api import FakeApi
+
+if TYPE_CHECKING:
+    from controller.cluster.kinds import LiveObject
+
+OURS = constraint(by=member("one"))
+POISONED: dict[str, Any] = {"annotations": {"azure-policy-assignment-id": "/poisoned"}}
+
+
+async def named(*objects: LiveObject) -> frozenset[str]:
+    api, cache = FakeApi(), DryRunCache()
+    for each in (live(template()), live(OURS), live(mutator()), *objects):
+        api.put(each)
+    return await Planner(api, Applier(api, MARKS, cache), cache, MARKS).assignment_ids()
+
+
+async def test_constraints_and_mutators_of_ours_name_theirs() -> None:
+    assert await named() == {"/assignments/one", "/assignments/m"}
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        pytest.param(live(OURS, name="merely-labelled", **POISONED), id="a name that azpolicy does not make"),
+        pytest.param(live(constraint(by=member("x")), deleting=True, **POISONED), id="on its way out"),
+        pytest.param(foreign(constraint(by=member("x"))), id="somebody else's"),
+        pytest.param(live(template("K8sOther"), **POISONED), id="a template"),
+    ],
+)
+async def test_an_object_that_is_never_pruned_names_none(stranger: LiveObject) -> None:
+    assert await named(stranger) == {"/assignments/one", "/assignments/m"}
+
+
+async def test_an_annotation_that_is_no_text_names_none() -> None:
+    listed = live(constraint(by=member("x")))
+    metadata: Any = listed.manifest["metadata"]
+    metadata["annotations"] = {"azure-policy-assignment-id": ["/poisoned"]}
+
+    assert await named(listed) == {"/assignments/one", "/assignments/m"}
