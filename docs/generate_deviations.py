@@ -33,7 +33,7 @@ policies](policies.md) names them at each policy. **Newly denied** is an object 
 bundle denies, **newly admitted** the reverse.
 
 One decision concerns every policy: a request to delete an object breaks no rule here. Azure's templates judge the
-object that is to go. Gatekeeper asks about no deletion unless its webhook is told to.
+object that is to go. Gatekeeper asks about no deletion unless its webhook is configured to.
 """
 _OFFLINE: Final = "\nNo cluster sees this: the API server fills in what the object lacks before it asks.\n"
 

@@ -429,7 +429,7 @@ def _phrase(status: int) -> str:
 
 
 def _advice(path: str, status: int, code: str) -> str:
-    """What to do about a refusal: wait where it passes, and otherwise what has to be mended for it to end."""
+    """What to do about a refusal: wait where it passes, and otherwise what somebody has to change."""
     scope, kind = _scope_and_type(path)
     if code.casefold() in _API_VERSION_CODES:
         name = _API_VERSION_NAMES.get(kind.rpartition("/")[2].casefold(), "NAME")

@@ -555,7 +555,7 @@ class _Shelf:
     def put(self, place: str, resource: Resource) -> None:
         """Keeps the resource; the same again is fine, another of the same id and version is an InputError."""
         version = getattr(resource, "version", None)
-        # A subscription is told twice: by itself, and with the management groups above it.
+        # A subscription appears twice: by itself, and with the management groups above it.
         key = (type(resource), fold(resource.id), "" if version is None else str(version))
         known = self.places.setdefault(key, (place, resource))
         if known[1] != resource:
@@ -573,7 +573,7 @@ def build_state(
     """Everything read, as one state for one cluster. Each resource comes with its place, for messages.
 
     `asked` is the cluster or its id; without it the cluster is the only one among the resources. InputError on doubles
-    that differ, and where no cluster is told. `gone` holds folded ids of assignments proven deleted.
+    that differ, and where no cluster is named. `gone` holds folded ids of assignments proven deleted.
     """
     shelf, unreadable = _Shelf(), dict[str, Unreadable]()
     for place, resource in resources:

@@ -154,7 +154,7 @@ class Watcher:
 
 
 def _safely(told: Callable[[ObjectRef, LiveObject | None], None], ref: ObjectRef, live: LiveObject | None) -> None:
-    """Tells of an object; a fault in what follows must not keep others from being told of theirs."""
+    """Passes an object on; a fault in what follows must not keep back other objects."""
     try:
         told(ref, live)
     except Exception:

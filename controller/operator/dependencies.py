@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What the loops work with, bound once; `good_at` is told the time of every good sync."""
+    """What the loops work with, bound once; `good_at` gets the time of every good sync."""
 
     client: KubeClient
     planner: Planner

@@ -34,7 +34,7 @@ _STOP_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
-    """All that `azpolicy run` is told; `listen` is HOST:PORT of probes and metrics.
+    """The settings of `azpolicy run`; `listen` is HOST:PORT of probes and metrics.
 
     `base` is what a PolicySync can change; `namespace` is the operator's own; `identity` tells replicas apart.
     """

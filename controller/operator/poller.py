@@ -31,7 +31,7 @@ _PATIENCE_SECONDS: Final = 15.0
 class Poller:
     """Reads one source; `sync` is called where the last good state must be enforced before a slow source answers.
 
-    `cluster_failed` is told when it is the cluster that cannot be read.
+    `cluster_failed` gets the error when the cluster cannot be read.
     """
 
     def __init__(

@@ -122,7 +122,7 @@ class Enforcement:
 
 
 def enforcement_of(assignment: Assignment, state: AzureState) -> Enforcement:
-    """The assignment's enforcement mode as it is in force here; a Problem where that cannot be told."""
+    """The assignment's enforcement mode as it is in force here; a Problem where that is not known."""
     stated = _enforcement_mode(assignment)
     if stated is not EnforcementMode.ENROLL:
         return Enforcement(stated, stated)

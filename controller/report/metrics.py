@@ -116,7 +116,7 @@ class Metrics:
         """What the last reading of the source cost: `requests` sent, and what ARM still allows, by bucket.
 
         A bucket is named as the end of ARM's header says, such as `subscription-global-reads`. One that the last
-        reading took nothing from is not told: what it held before says nothing of now.
+        reading took nothing from is left out: what it held before may no longer be true.
         """
         for gauge in self._remaining.values():
             gauge.clear()

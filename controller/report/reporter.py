@@ -135,7 +135,7 @@ class Reporter:
             self._dirty.set()
 
     def _tell_unreadable(self, live: LiveObject) -> None:
-        """An Event about an object, ours or not, of which a part is nested too deeply to be read; one for each."""
+        """One Event about each object, ours or not, that has a part which is nested too deeply to be read."""
         if not live.cut or live.uid in self._unreadable:
             return
         if len(self._unreadable) >= _EVENTS_KEPT:
