@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 from controller.azure.client import ArmRefusal
 from controller.azure.model import Assignment, fold, stands_above
-from controller.azure.parse import type_of
 from controller.errors import SourceError
 
 if TYPE_CHECKING:
     from controller.azure.client import ArmClient
 
-_ASSIGNMENT: Final = "microsoft.authorization/policyassignments"
 # A name that Azure takes and nobody gives: a malformed one would be answered with 400, whatever the rights are.
 _NOBODYS: Final = "azpolicy-may-this-be-read"
 # On an assignment's code rests a deletion, so it is one code. Of other things it says that they may be read.
@@ -36,11 +34,6 @@ class Fate(StrEnum):
     MOVED = "no longer assigned to the cluster"
     APPLIES = "still applies to the cluster"
     UNPROVEN = "unproven"
-
-
-def is_assignment_id(text: str) -> bool:
-    """Whether a text is an assignment's id: what an object in the cluster bears, anybody may have written there."""
-    return text.startswith("/") and type_of(text).casefold() == _ASSIGNMENT and text.isprintable()
 
 
 def fate_by_refusal(refusal: ArmRefusal) -> Fate:

@@ -51,7 +51,7 @@ class CostBudget:
         if missing > self.reserve.left:
             raise ExpressionError(
                 f"takes more work than its own {MEMBER_SHARE:,} characters and elements, and other members have used "
-                f"up the {READING_RESERVE:,} that all share: simplify those that do `takes more work`"
+                f"up the {READING_RESERVE:,} that all share: simplify the expressions that read or make most"
             )
         self.reserve.left -= missing
         self.granted = self.spent

@@ -23,7 +23,7 @@ async def named(*objects: LiveObject) -> frozenset[str]:
     api, cache = FakeApi(), DryRunCache()
     for each in (live(template()), live(OURS), live(mutator()), *objects):
         api.put(each)
-    return await Planner(api, Applier(api, MARKS, cache), cache, MARKS).assignment_ids()
+    return (await Planner(api, Applier(api, MARKS, cache), cache, MARKS).in_use()).assignments
 
 
 async def test_constraints_and_mutators_of_ours_name_theirs() -> None:
