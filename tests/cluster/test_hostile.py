@@ -93,7 +93,7 @@ def test_an_edit_nested_without_end_is_drift_and_repaired(azpolicy: Azpolicy) ->
     before = cluster.get(TEMPLATE)["spec"]
     schema = f'{{"type": "object", "x-kubernetes-preserve-unknown-fields": true, "default": {DEEP}}}'
     names = f'{{"spec": {{"crd": {{"spec": {{"validation": {{"openAPIV3Schema": {schema}}}}}}}}}}}'
-    with azpolicy.operating() as operator:
+    with azpolicy.operating("--resync", "1") as operator:
         cluster.kubectl("patch", "constrainttemplate", KIND.lower(), "--type=merge", "-p", names)
 
         operator.wait_log(f"ConstraintTemplate/{KIND.lower()} {UNREADABLE}")
