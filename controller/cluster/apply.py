@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from controller.gatekeeper.naming import OwnershipMarks
 
 READY_TIMEOUT: Final = 90.0
+NUDGE_SECONDS: Final = 30.0
 REJECTED_DIGEST: Final = "azpolicy.dev/rejected-digest"
 NUDGED: Final = "azpolicy.dev/asked-again"
 PREVENTION: Final = "azpolicy manages this object"  # how the chart's admission policy begins a denial
@@ -178,26 +179,11 @@ class Applier:
         return await run.carry_out(done)
 
     async def nudge(self, desired: DesiredObject) -> bool:
-        """Makes Gatekeeper look again at an object of ours without a status; whether that was needed and done.
+        """Makes Gatekeeper look again at an object of ours that it says nothing of; whether that was needed and done.
 
-        An annotation comes and goes at once, which changes nothing that is enforced; one that a killed process left
-        there is drift. ClusterError where nobody answers.
+        ClusterError where nobody answers.
         """
-        kind = _kind_for(desired)
-        live = await self._client.get_live(kind, desired.ref.name)
-        if live is None or live.cut or not is_status_stale(live) or ownership(live, self._marks) is not Ownership.OURS:
-            return False
-        if not (await self._client.replace(kind, _annotated(live, {**live.annotations, NUDGED: "true"}))).ok:
-            return False
-        # Gatekeeper's answer, its write of the status, may come in between.
-        for _ in range(_ROUNDS):
-            live = await self._client.get_live(kind, desired.ref.name)
-            if live is None or live.cut or NUDGED not in live.annotations:
-                break
-            rest = {key: value for key, value in live.annotations.items() if key != NUDGED}
-            if (await self._client.replace(kind, _annotated(live, rest))).status != HTTPStatus.CONFLICT:
-                break
-        return True
+        return await _nudge(self._client, self._marks, _kind_for(desired), desired.ref.name)
 
 
 @dataclass
@@ -407,6 +393,7 @@ class _Run:
     async def _ready(self, ref: ObjectRef, stored: LiveObject | None) -> None:
         deadline = loop_time() + self.ready_timeout
         passing_since: float | None = None
+        nudge_at = loop_time() + NUDGE_SECONDS
         delay = 0.05
         kind = _kind_at(ref, stored)
         while True:
@@ -417,6 +404,10 @@ class _Run:
             now = loop_time()
             if isinstance(verdict, Ready):
                 return
+            if now > nudge_at:
+                # Gatekeeper can lose a status for good when the API server restarts (seen with 3.23.1).
+                nudge_at = float("inf")
+                await _nudge(self.client, self.marks, kind, ref.name)
             passing_since = (passing_since or now) if isinstance(verdict, Pending) and verdict.passing else None
             lasting = passing_since is not None and now - passing_since > PASSING_ERROR_SECONDS
             if isinstance(verdict, Broken) or lasting:
@@ -598,6 +589,28 @@ def _crd_kind(crd: Mapping[str, Any] | None) -> str:
 def _kind_at(ref: ObjectRef, stored: LiveObject | None) -> Kind:
     kind = kind_of(ref)
     return kind.at(str(stored.manifest["apiVersion"])) if stored else kind
+
+
+async def _nudge(client: KubeClient, marks: OwnershipMarks, kind: Kind, name: str) -> bool:
+    """Changes an object of ours whose status is stale, and takes the change back; whether that was needed and done.
+
+    An annotation comes and goes at once, which changes nothing that is enforced; one that a killed process left there
+    is drift.
+    """
+    live = await client.get_live(kind, name)
+    if live is None or not is_status_stale(live) or ownership(live, marks) is not Ownership.OURS:
+        return False
+    if not (await client.replace(kind, _annotated(live, {**live.annotations, NUDGED: "true"}))).ok:
+        return False
+    # Gatekeeper's answer, its write of the status, may come in between.
+    for _ in range(_ROUNDS):
+        live = await client.get_live(kind, name)
+        if live is None or NUDGED not in live.annotations:
+            break
+        rest = {key: value for key, value in live.annotations.items() if key != NUDGED}
+        if (await client.replace(kind, _annotated(live, rest))).status != HTTPStatus.CONFLICT:
+            break
+    return True
 
 
 def _annotated(live: LiveObject, annotations: Mapping[str, str]) -> dict[str, Any]:

@@ -362,14 +362,19 @@ def wipe(cluster: TestCluster) -> None:
     for path, live in all_constraints(cluster).items():
         if "finalizers" in live["metadata"]:
             cluster.request("PATCH", path, {"metadata": {"finalizers": None}})
-    # A template takes its kind and its constraints along.
-    for collection in (TEMPLATES, *OTHER_KINDS):
-        cluster.request("DELETE", collection)
-    eventually(lambda: not managed(cluster), timeout=60, what="every managed object to go")
+    eventually(lambda: _emptied(cluster), timeout=60, what="every managed object to go")
     eventually(lambda: not _constraint_crds(cluster), timeout=60, what="every constraint kind to go")
     eventually(lambda: not known & _taken_up(cluster), timeout=90, what="Gatekeeper to hear that all is gone")
     cluster.request("DELETE", EVENTS)
     cluster.forget_kinds()
+
+
+def _emptied(cluster: TestCluster) -> bool:
+    """Deletes all and says whether all is gone; a prevention that has just been removed refuses for a moment more."""
+    # A template takes its kind and its constraints along.
+    for collection in (TEMPLATES, *OTHER_KINDS):
+        cluster.request("DELETE", collection)
+    return not managed(cluster)
 
 
 def _uids(cluster: TestCluster) -> set[str]:

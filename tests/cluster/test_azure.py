@@ -85,6 +85,9 @@ def _pod(**changes: Any) -> dict[str, Any]:
     capability = changes.pop("adds", "")
     if capability:
         made["spec"]["containers"][0]["securityContext"] = {"capabilities": {"add": [capability]}}
+    if "volumes" in changes:
+        mounts = [{"name": volume["name"], "mountPath": "/host"} for volume in changes["volumes"]]
+        made["spec"]["containers"][0]["volumeMounts"] = mounts
     made["spec"] |= changes
     return made
 

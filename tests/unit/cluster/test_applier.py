@@ -24,6 +24,7 @@ from controller.cluster.kinds import LiveObject, kind_of
 from controller.cluster.plan import decide, target_for
 from tests.unit.cluster_builders import CLUSTER_ID, MARKS, constraint, foreign, live, member, mutator, template
 from tests.unit.fake_api import BAD_REGO, FakeApi, status
+from tests.unit.virtual_time import in_virtual_time
 
 if TYPE_CHECKING:
     from controller.cluster.changes import Change, Decision
@@ -509,6 +510,17 @@ async def test_a_template_that_never_gets_ready_blocks_its_constraints_alone(api
         (Action.CREATED, ""),
         (Action.CREATED, ""),
     ]
+
+
+@in_virtual_time
+async def test_a_template_whose_status_gatekeeper_lost_is_nudged_and_its_constraint_is_made() -> None:
+    api, cache = FakeApi(), DryRunCache()
+    silent(api, api.put(live(template())))
+
+    outcome = await carry_out(api, cache, Create(constraint()), ready_timeout=90)
+
+    assert [result.action for result in outcome.results] == [Action.CREATED]
+    assert NUDGED not in api.found(template().ref).annotations
 
 
 # --- deletes ---------------------------------------------------------------------------------------------------------
