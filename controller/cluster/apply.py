@@ -139,12 +139,20 @@ class Applier:
     """Carries out plans against one cluster. Safe to call concurrently: every write names the version it replaces."""
 
     def __init__(
-        self, client: KubeClient, marks: OwnershipMarks, cache: DryRunCache, *, ready_timeout: float = READY_TIMEOUT
+        self,
+        client: KubeClient,
+        marks: OwnershipMarks,
+        cache: DryRunCache,
+        *,
+        ready_timeout: float = READY_TIMEOUT,
+        nudges: bool = False,
     ) -> None:
+        """With `nudges`, waiting for a template nudges Gatekeeper; the operator has a loop of its own for that."""
         self._client = client
         self._marks = marks
         self._cache = cache
         self._ready_timeout = ready_timeout
+        self._nudges = nudges
 
     async def answer(self, change: NeedsDryRun | Create) -> DryRunAnswer:
         """Asks the server by a dry run what it would store, which absorbs its defaulting."""
@@ -175,7 +183,7 @@ class Applier:
 
     async def apply(self, plan: Plan, done: Callable[[Result], None] = lambda _: None) -> ChangeSet:
         """Carries out every change at once, each waiting for what it needs; calls `done` as each one ends."""
-        run = _Run(self._client, self._marks, self._cache, self._ready_timeout, plan)
+        run = _Run(self._client, self._marks, self._cache, self._ready_timeout, self._nudges, plan)
         return await run.carry_out(done)
 
     async def nudge(self, desired: DesiredObject) -> bool:
@@ -194,6 +202,7 @@ class _Run:
     marks: OwnershipMarks
     cache: DryRunCache
     ready_timeout: float
+    nudges: bool
     plan: Plan
 
     def __post_init__(self) -> None:
@@ -393,7 +402,7 @@ class _Run:
     async def _ready(self, ref: ObjectRef, stored: LiveObject | None) -> None:
         deadline = loop_time() + self.ready_timeout
         passing_since: float | None = None
-        nudge_at = loop_time() + NUDGE_SECONDS
+        nudge_at = loop_time() + NUDGE_SECONDS if self.nudges else float("inf")
         delay = 0.05
         kind = _kind_at(ref, stored)
         while True:

@@ -58,7 +58,7 @@ async def open_session(source: SourceOptions, cluster: ClusterOptions) -> AsyncI
     """Reads the source and opens the cluster; Refused when the cluster is recorded as another one."""
     async with connect(cluster) as client:
         cache = DryRunCache()
-        applier = Applier(client, source.marks, cache)
+        applier = Applier(client, source.marks, cache, nudges=True)
         planner = Planner(client, applier, cache, source.marks)
         cluster_record = ClusterRecord(client, source.marks)
         async with open_source(source) as opened:

@@ -49,7 +49,7 @@ def cache() -> DryRunCache:
 
 
 async def carry_out(api: FakeApi, cache: DryRunCache, *changes: Change, ready_timeout: float = 0.2) -> ChangeSet:
-    applier = Applier(api, MARKS, cache, ready_timeout=ready_timeout)
+    applier = Applier(api, MARKS, cache, ready_timeout=ready_timeout, nudges=True)
     return await applier.apply(Plan(CLUSTER_ID, changes))
 
 
