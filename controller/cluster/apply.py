@@ -191,7 +191,7 @@ class Applier:
 
         ClusterError where nobody answers.
         """
-        return await _nudge(self._client, self._marks, _kind_for(desired), desired.ref.name)
+        return await _nudge(self._client, self._marks, self._cache, _kind_for(desired), desired.ref.name)
 
 
 @dataclass
@@ -271,18 +271,21 @@ class _Run:
 
     async def _decide_again(self, desired: DesiredObject) -> Decision:
         live = await self.client.get_live(_kind_for(desired), desired.ref.name)
-        return decide(desired, live, self.marks, self.cache.entries)
+        return decide(desired, live, self.marks, self.cache.entries, written=self.cache.written.uids)
 
     async def _written(
         self, change: Create | Replace | NeedsDryRun, stored: LiveObject, released: Replace | None
     ) -> Result:
         """The result of a write that was made; `released` is the object that finalizers kept in place before it."""
         desired = change.desired
+        if desired.role is Role.TEMPLATE and not isinstance(change, Create):
+            self.cache.written.met(change.live)
+        self.cache.written.wrote(stored)
         dropped = missing(desired.manifest.get("spec"), stored.manifest.get("spec"))
         self.cache.remember_equal(stored, desired, dropped)
         if desired.role is Role.TEMPLATE:
             await self._verdict(change, stored)
-            self.cache.good_templates.pop(stored.uid, None)
+            self.cache.written.accepted(desired)
         note = (Reason.FIELDS_DROPPED, _dropped(dropped)) if dropped else ("", "")
         if released is not None:
             editors = changed_by(released.live, released.differences)
@@ -313,7 +316,10 @@ class _Run:
         # Who saw it vanish may have made it again by now.
         if not response.ok and response.status != HTTPStatus.CONFLICT:
             raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
+        if response.ok:
+            self.cache.written.wrote(LiveObject.of(kind, response.body))
         await self._ready(desired.ref, None)
+        self.cache.written.accepted(desired)
         return Result(desired.ref, Action.REPLACED, Reason.KIND_SPELLED, change.message, change.differences)
 
     async def _same_kind(self, change: Replace | NeedsDryRun) -> None:
@@ -360,8 +366,12 @@ class _Run:
 
     async def _template_ours(self, ref: ObjectRef) -> None:
         live = await self.client.get_live(kind_of(ref), ref.name)
-        if live is not None and ownership(live, self.marks) is Ownership.FOREIGN:
+        if live is not None and not self._template_is_ours(live):
             raise _Stopped(Reason.BLOCKED, _NOT_OURS, Action.BLOCKED)
+
+    def _template_is_ours(self, live: LiveObject) -> bool:
+        """Whose a template is that something of the plan needs."""
+        return ownership(live, self.marks, desired=True, written=self.cache.written.uids) is Ownership.OURS
 
     async def _await_template(self, ref: ObjectRef) -> None:
         change = self._changes.get(ref)
@@ -395,7 +405,7 @@ class _Run:
             if stop.reason != Reason.TEMPLATE_REJECTED:
                 raise
             message = f"{stop}(the last good one is back in place)"
-            if isinstance(change, Create) or not await self._put_back(change):
+            if not await self._put_back(change.desired, stored):
                 raise
             raise _Stopped(Reason.TEMPLATE_REJECTED, message, Action.REJECTED) from stop
 
@@ -407,7 +417,7 @@ class _Run:
         kind = _kind_at(ref, stored)
         while True:
             live = await self.client.get_live(kind, ref.name)
-            if live and ownership(live, self.marks) is Ownership.FOREIGN:
+            if live and not self._template_is_ours(live):
                 raise _Stopped(Reason.BLOCKED, _NOT_OURS, Action.BLOCKED)
             verdict = await self._judge(live) if live else Pending("the template is not there")
             now = loop_time()
@@ -416,7 +426,7 @@ class _Run:
             if now > nudge_at:
                 # Gatekeeper can lose a status for good when the API server restarts (seen with 3.23.1).
                 nudge_at = float("inf")
-                await _nudge(self.client, self.marks, kind, ref.name)
+                await _nudge(self.client, self.marks, self.cache, kind, ref.name)
             passing_since = (passing_since or now) if isinstance(verdict, Pending) and verdict.passing else None
             lasting = passing_since is not None and now - passing_since > PASSING_ERROR_SECONDS
             if isinstance(verdict, Broken) or lasting:
@@ -437,25 +447,25 @@ class _Run:
         response = await self.client.request("GET", constraint_kind(kind).path(), query={"limit": "1"})
         return verdict if response.ok else Pending(f"the API server does not serve {kind} yet")
 
-    async def _put_back(self, change: Replace | NeedsDryRun) -> bool:
-        """Puts the last good spec back and remembers what failed, so that it is not tried again.
+    async def _put_back(self, rejected: DesiredObject, written: LiveObject) -> bool:
+        """Puts the last good version back over the one just written, and remembers what failed, to not try it again.
 
-        The first spec that was restored stays the good one: a later edit by somebody else must not replace it.
+        Good is what we remember that Gatekeeper accepted. What was live before may be somebody's edit.
         """
-        kind = _kind_for(change.desired)
-        before = self.cache.good_templates.setdefault(change.live.uid, change.live)
+        good = self.cache.written.templates.get(rejected.ref)
+        if good is None:
+            return False
+        kind = _kind_for(good)
         for _ in range(_ROUNDS):
-            live = await self.client.get_live(kind, change.desired.ref.name)
-            if live is None or before.cut:
+            live = await self.client.get_live(kind, rejected.ref.name)
+            if live is None or live.uid != written.uid:
                 return False
-            good = {k: v for k, v in before.manifest.items() if k != "status"}
-            annotations = {**before.annotations, REJECTED_DIGEST: spec_digest(change.desired)}
-            metadata = {k: v for k, v in before.metadata.items() if k != "managedFields"}
-            metadata |= {"annotations": annotations, "resourceVersion": live.metadata["resourceVersion"]}
-            response = await self.client.replace(kind, {**good, "metadata": metadata})
+            target = target_for(good, live)
+            target["metadata"].setdefault("annotations", {})[REJECTED_DIGEST] = spec_digest(rejected)
+            response = await self.client.replace(kind, target)
             if response.ok:
                 stored = LiveObject.of(kind, response.body)
-                self.cache.entries[stored.uid] = Rejection(spec_digest(stored), spec_digest(change.desired))
+                self.cache.entries[stored.uid] = Rejection(spec_digest(stored), spec_digest(rejected))
             if response.status != HTTPStatus.CONFLICT:
                 return response.ok
         return False
@@ -467,9 +477,11 @@ class _Run:
         await self._free_to_delete(change)
         if any(successor.group == TEMPLATE_GROUP for successor in change.successors):
             # It went with its template; what has its name by now is of the kind as it is spelled now.
+            self.cache.written.deleted(ref)
             return Result(ref, Action.DELETED, change.reason, change.message, uid=change.live.uid)
         response = await self.client.delete(kind_of(ref), change.live)
         if response.ok or response.status == HTTPStatus.NOT_FOUND:
+            self.cache.written.deleted(ref)
             return Result(ref, Action.DELETED, change.reason, change.message, uid=change.live.uid)
         if response.status == HTTPStatus.CONFLICT:
             raise _Stopped(
@@ -600,14 +612,16 @@ def _kind_at(ref: ObjectRef, stored: LiveObject | None) -> Kind:
     return kind.at(str(stored.manifest["apiVersion"])) if stored else kind
 
 
-async def _nudge(client: KubeClient, marks: OwnershipMarks, kind: Kind, name: str) -> bool:
+async def _nudge(client: KubeClient, marks: OwnershipMarks, cache: DryRunCache, kind: Kind, name: str) -> bool:
     """Changes an object of ours whose status is stale, and takes the change back; whether that was needed and done.
 
     An annotation comes and goes at once, which changes nothing that is enforced; one that a killed process left there
     is drift.
     """
     live = await client.get_live(kind, name)
-    if live is None or not is_status_stale(live) or ownership(live, marks) is not Ownership.OURS:
+    if live is None or not is_status_stale(live):
+        return False
+    if ownership(live, marks, written=cache.written.uids) is not Ownership.OURS:
         return False
     if not (await client.replace(kind, _annotated(live, {**live.annotations, NUDGED: "true"}))).ok:
         return False

@@ -1,4 +1,4 @@
-"""What dry runs answered, and what is remembered of it between plans, so that no question is asked twice."""
+"""What one process remembers between plans: what dry runs answered, so that no question is asked twice, and more."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from controller.cluster.kinds import LiveObject
+from controller.cluster.written import Written
 from controller.gatekeeper.model import digest
 
 if TYPE_CHECKING:
@@ -50,10 +51,10 @@ CachedAnswer: TypeAlias = CachedEqual | Rejection
 
 @dataclass(slots=True)
 class DryRunCache:
-    """What one process remembers between plans: answers of dry runs, and templates as they last compiled."""
+    """What one process remembers between plans: answers of dry runs, and what was written."""
 
     entries: dict[str, CachedAnswer] = field(default_factory=dict)
-    good_templates: dict[str, LiveObject] = field(default_factory=dict)
+    written: Written = field(default_factory=Written)
     verbatim: set[str] = field(default_factory=set)
 
     def remember_equal(self, live: LiveObject, desired: DesiredObject, dropped: tuple[str, ...]) -> None:

@@ -1,4 +1,7 @@
-"""The last good desired state, kept in the cluster: a restart while Azure is away still repairs drift.
+"""What outlives a restart, kept in the cluster: the last good state, and what we remember of what we wrote.
+
+With it a restart while Azure is away still repairs drift, and no editor makes us forget which objects are ours, or
+which template was good: docs/decisions/011-what-we-remember-of-what-we-wrote.md.
 
 What is found here may be cut off, edited or of another version. It is used whole and verified, or not at all: half a
 state would look like deletions. It stands in ConfigMaps of the operator's own namespace; the first one (the head)
@@ -16,7 +19,7 @@ import json
 import logging
 import re
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from controller.azure.model import fold
@@ -24,6 +27,8 @@ from controller.bounded_json import read_bounded
 from controller.cluster.config_maps import ConfigMapStore
 from controller.cluster.foreign import text_at
 from controller.cluster.kinds import kind_of
+from controller.cluster.shared_values import share, written_out
+from controller.cluster.written import Kept
 from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef, Rendered, Role
 from controller.policy.model import Member, NotApplied, NotAppliedReason, Unresolved, UnresolvedReason
 
@@ -38,7 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 log = logging.getLogger("azpolicy")
-SCHEMA: Final = "azpolicy.dev/state/v1"
+SCHEMA: Final = "azpolicy.dev/state/v2"
 NAME: Final = "azure-policy-sync-state"
 DIGEST: Final = "azpolicy.dev/state-sha256"
 PARTS: Final = "azpolicy.dev/state-parts"
@@ -58,27 +63,68 @@ class UnusableStateError(ValueError):
 _TAGS: Final[Mapping[type, str]] = {Rendered: "rendered", NotApplied: "not-applied", Unresolved: "unresolved"}
 
 
-def to_document(desired: DesiredState) -> dict[str, Any]:
-    """The state as JSON: the same for equal states."""
+def to_document(kept: Kept) -> dict[str, Any]:
+    """All of it as JSON: the same for equal ones. What is one object there, such as a member, is one object here."""
+    members: dict[Member, dict[str, Any]] = {}
+    desired = kept.desired
+
+    def member(each: Member) -> dict[str, Any]:
+        if each not in members:
+            members[each] = asdict(each)
+        return members[each]
+
+    def written(each: DesiredObject) -> dict[str, Any]:
+        return {"role": each.role, "manifest": each.manifest, "members": [member(user) for user in each.members]}
+
+    def told(outcome: Outcome) -> dict[str, Any]:
+        own = {each.name: getattr(outcome, each.name) for each in fields(outcome)}
+        if isinstance(outcome, Rendered):
+            own["objects"] = [asdict(ref) for ref in outcome.objects]
+        return {"outcome": _TAGS[type(outcome)], **own, "member": member(outcome.member)}
+
     return {
-        "schema": SCHEMA,
         "cluster_id": desired.cluster_id,
-        "objects": [
-            {"role": wanted.role, "manifest": wanted.manifest, "members": [asdict(member) for member in wanted.members]}
-            for wanted in desired.objects
-        ],
-        "outcomes": [{"outcome": _TAGS[type(outcome)], **asdict(outcome)} for outcome in desired.outcomes],
+        "objects": list(map(written, desired.objects)),
+        "outcomes": list(map(told, desired.outcomes)),
         "listed": sorted(desired.listed),
         "gone": sorted(desired.gone),
+        "written": [{**asdict(ref), "uid": uid} for ref, uid in sorted(kept.uids.items())],
+        "templates": [written(each) for _, each in sorted(kept.templates.items())],
     }
 
 
-def of_document(document: object) -> DesiredState:
-    """The state that `to_document` was given; UnusableStateError for anything else."""
-    fields = dict(_mapping(document))
-    if (schema := fields.pop("schema", None)) != SCHEMA:
-        raise UnusableStateError(f"its schema is {schema!r}, this version reads {SCHEMA}")
-    return _built(DesiredState, fields, objects=_tuple(_object), outcomes=_tuple(_outcome), listed=_ids, gone=_ids)
+def of_document(document: object) -> Kept:
+    """What `to_document` was given; UnusableStateError for anything else."""
+    state = dict(_mapping(document))
+    uids = _tuple(_written)(state.pop("written", None))
+    templates = _tuple(_template)(state.pop("templates", None))
+    desired = _built(DesiredState, state, objects=_tuple(_object), outcomes=_tuple(_outcome), listed=_ids, gone=_ids)
+    return Kept(desired, dict(uids), {each.ref: each for each in templates})
+
+
+def _written(node: object) -> tuple[ObjectRef, str]:
+    """An object that we wrote: of a kind that is ours to write, or nothing here is used."""
+    named = dict(_mapping(node))
+    uid = _text(named.pop("uid", None))
+    ref = _ref(named)
+    if _role_of(ref) is None:
+        raise UnusableStateError(f"{ref} of group {ref.group!r} is of no kind that azpolicy writes")
+    return ref, uid
+
+
+def _template(node: object) -> DesiredObject:
+    template = _object(node)
+    if template.role is not Role.TEMPLATE:
+        raise UnusableStateError(f"{template.ref} is not a template")
+    return template
+
+
+def _role_of(ref: ObjectRef) -> Role | None:
+    """The role of the kind that a ref names, None for a kind that is not ours to write."""
+    try:
+        return kind_of(ref).role
+    except KeyError:
+        return None
 
 
 def _object(node: object) -> DesiredObject:
@@ -94,24 +140,20 @@ def _checked_object(*, role: Role, manifest: Mapping[str, Json], members: tuple[
         for value in _mapping(metadata.get(key, {})).values():
             _text(value)
     wanted = DesiredObject.of(role, manifest, members)
-    try:
-        expected = kind_of(wanted.ref).role
-    except KeyError:
-        expected = None
-    if role is not expected:
+    if role is not _role_of(wanted.ref):
         raise UnusableStateError(f"{wanted.ref} of group {wanted.ref.group!r} is not a {role}")
     return wanted
 
 
 def _outcome(node: object) -> Outcome:
-    fields = dict(_mapping(node))
-    match fields.pop("outcome", None):
+    told = dict(_mapping(node))
+    match told.pop("outcome", None):
         case "rendered":
-            return _built(Rendered, fields, member=_member, objects=_tuple(_ref), notes=_tuple(_text))
+            return _built(Rendered, told, member=_member, objects=_tuple(_ref), notes=_tuple(_text))
         case "not-applied":
-            return _built(NotApplied, fields, member=_member, reason=NotAppliedReason, presumed=_flag)
+            return _built(NotApplied, told, member=_member, reason=NotAppliedReason, presumed=_flag)
         case "unresolved":
-            return _built(Unresolved, fields, member=_member, reason=UnresolvedReason)
+            return _built(Unresolved, told, member=_member, reason=UnresolvedReason)
         case other:
             raise UnusableStateError(f"{other!r} is not an outcome that this version knows")
 
@@ -142,34 +184,45 @@ def _ids(node: object) -> frozenset[str]:
 
 def _mapping(node: object) -> Mapping[str, Any]:
     if not isinstance(node, dict):
-        raise UnusableStateError(f"a {type(node).__name__}where an object should be")
+        raise UnusableStateError(f"a {type(node).__name__} where an object should be")
     return node
 
 
 def _list(node: object) -> Sequence[object]:
     if not isinstance(node, list):
-        raise UnusableStateError(f"a {type(node).__name__}where a list should be")
+        raise UnusableStateError(f"a {type(node).__name__} where a list should be")
     return node
 
 
 def _text(node: object) -> str:
     if not isinstance(node, str):
-        raise UnusableStateError(f"a {type(node).__name__}where a text should be")
+        raise UnusableStateError(f"a {type(node).__name__} where a text should be")
     return node
 
 
 def _flag(node: object) -> bool:
     if not isinstance(node, bool):
-        raise UnusableStateError(f"a {type(node).__name__}where true or false should be")
+        raise UnusableStateError(f"a {type(node).__name__} where true or false should be")
     return node
 
 
 # --- the bytes -------------------------------------------------------------------------------------------------------
 
 
-def canonical(desired: DesiredState) -> bytes:
-    """The state's document as text, the same text for the same state."""
-    return json.dumps(to_document(desired), sort_keys=True, separators=(",", ":")).encode()
+def canonical(kept: Kept) -> bytes:
+    """The document as text, the same text for the same one."""
+    whole = {"schema": SCHEMA, "values": share(to_document(kept))}
+    return json.dumps(whole, separators=(",", ":")).encode()
+
+
+def of_canonical(text: bytes) -> Kept:
+    """What `canonical` was given; ValueError for anything else."""
+    document, cut = read_bounded(text)
+    if cut:
+        raise UnusableStateError("it is nested too deeply")
+    if (schema := _mapping(document).get("schema")) != SCHEMA:
+        raise UnusableStateError(f"its schema is {schema!r}, this version reads {SCHEMA}")
+    return of_document(written_out(document.get("values")))
 
 
 def packed(text: bytes) -> tuple[bytes, ...]:
@@ -206,76 +259,74 @@ class LastState:
         self._maps = ConfigMapStore(client, namespace, marks)
         self._head: Mapping[str, Any] | None = None
         self._digest = ""
+        self._saved: Kept | None = None
 
-    async def load(self, cluster_id: str | None) -> DesiredState | None:
-        """The state that is kept, if it is of this cluster (None: of any) and can be used; else one line says why not.
+    async def load(self, cluster_id: str | None) -> Kept | None:
+        """What is kept, if it is of this cluster (None: of any) and can be used; else one line says why not.
 
         ClusterError only where the API server does not answer or refuses.
         """
         try:
-            desired = await self._look()
-            if desired is None:
+            kept = await self._look()
+            if kept is None:
                 log.info("no last good state is kept yet configmap=%s/%s", self._namespace, NAME)
-            elif cluster_id is not None and fold(desired.cluster_id) != fold(cluster_id):
-                raise UnusableStateError(f"it is of cluster {desired.cluster_id}")
+            elif cluster_id is not None and fold(kept.desired.cluster_id) != fold(cluster_id):
+                raise UnusableStateError(f"it is of cluster {kept.desired.cluster_id}")
         except (ValueError, RecursionError) as error:
             log.warning(
-                "the last good state is not used; nothing is repaired until Azure has been read, which writes it again "
-                "configmap=%s/%s reason=%r",
+                "the last good state is not used; until Azure has been read, which writes it again, nothing is "
+                "repaired, and objects are known as ours by their marks alone configmap=%s/%s reason=%r",
                 self._namespace,
                 NAME,
                 str(error),
             )
             return None
-        return desired
+        return kept
 
-    async def _look(self) -> DesiredState | None:
+    async def _look(self) -> Kept | None:
         """Reads what is kept, and remembers which state that is and what a write would replace."""
         self._digest = ""
         self._head = await self._maps.read(NAME)
         if self._head is None:
             return None
-        self._digest, desired = await self._state(self._head)
-        return desired
+        self._digest, kept = await self._state(self._head)
+        return kept
 
-    async def _state(self, head: Mapping[str, Any]) -> tuple[str, DesiredState]:
+    async def _state(self, head: Mapping[str, Any]) -> tuple[str, Kept]:
         parts = [_data(head)]
         for name in _part_names(head):
             part = await self._maps.read(name)
             if part is None:
                 raise UnusableStateError(f"configmap {name} is missing")
             parts.append(_data(part))
-        text = unpacked(parts)
-        digest = hashlib.sha256(text).hexdigest()
-        if digest != _annotation(head, DIGEST):
-            raise UnusableStateError("its content was changed: the digest differs")
-        document, cut = read_bounded(text)
-        if cut:
-            raise UnusableStateError("it is nested too deeply")
-        return digest, of_document(document)
+        # In a thread, as in `save`: a large state takes a second, in which the lease and the repairs go on.
+        return await asyncio.to_thread(_read, parts, _annotation(head, DIGEST))
 
-    async def save(self, desired: DesiredState) -> None:
-        """Keeps a state; writes nothing when it is the one that is kept, and once that is known asks nothing either.
+    async def save(self, kept: Kept) -> None:
+        """Keeps it; writes nothing when it is what is kept, and once that is known asks nothing either.
 
-        ClusterError leaves the state before it, or this one: the next call tries again.
+        ClusterError leaves what was kept before, or this: the next call tries again. UnusableStateError where it could
+        not be read back; what was kept before stays.
         """
-        # In a thread: a large state takes a third of a second, in which the lease and the repairs go on.
-        text = await asyncio.to_thread(canonical, desired)
+        if self._head is not None and kept == self._saved:
+            return
+        text = await asyncio.to_thread(canonical, kept)
         digest = hashlib.sha256(text).hexdigest()
         if self._head is None:
             with contextlib.suppress(ValueError, RecursionError):
                 await self._look()
         if digest == self._digest:
+            self._saved = kept
             return
+        first, *others = await asyncio.to_thread(_readable, text, kept)
         # Unless this is answered nothing is known: it may have been written all the same.
         head, self._head = self._head, None
-        first, *others = await asyncio.to_thread(packed, text)
         before = _part_names(head)
         names = _names_beside(before, len(others))
         for name, part in zip(names, others, strict=True):
             await self._write(await self._maps.read(name), name, part, {})
         self._head = await self._write(head, NAME, first, {DIGEST: digest, PARTS: " ".join(names)})
-        self._digest = digest
+        self._digest, self._saved = digest, kept
         for name in before:
             await self._maps.delete(name)
 
@@ -285,6 +336,28 @@ class LastState:
         content = {"binaryData": {_KEY: base64.b64encode(data).decode()}}
         purpose = "keeping the last good state"
         return await self._maps.write(name, content, before, purpose=purpose, annotations=annotations)
+
+
+def _read(parts: Sequence[bytes], expected: str) -> tuple[str, Kept]:
+    text = unpacked(parts)
+    digest = hashlib.sha256(text).hexdigest()
+    if digest != expected:
+        raise UnusableStateError("its content was changed: the digest differs")
+    return digest, of_canonical(text)
+
+
+def _readable(text: bytes, kept: Kept) -> tuple[bytes, ...]:
+    """The text packed; UnusableStateError unless a reader gets the same out of it, by the limits that a reader has."""
+    parts = packed(text)
+    if len(parts) > _MOST_PARTS:
+        raise UnusableStateError(f"it is larger than {_MOST_PARTS} ConfigMaps")
+    try:
+        same = of_canonical(unpacked(parts)) == kept
+    except (ValueError, RecursionError) as error:
+        raise UnusableStateError(str(error)) from error
+    if not same:
+        raise UnusableStateError("it does not come back as it was")
+    return parts
 
 
 def _data(config_map: Mapping[str, Any]) -> bytes:

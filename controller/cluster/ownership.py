@@ -6,7 +6,8 @@ docs/design.md (Ownership) says why.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 from controller.cluster.kinds import kind_of
 from controller.gatekeeper.model import Role
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from controller.cluster.kinds import LiveObject
+    from controller.gatekeeper.model import ObjectRef
     from controller.gatekeeper.naming import OwnershipMarks
+
+NOTHING: Final[Mapping[ObjectRef, str]] = MappingProxyType({})
 
 
 class Ownership(StrEnum):
@@ -34,8 +38,19 @@ class Ownership(StrEnum):
     FOREIGN = "foreign"
 
 
-def ownership(live: LiveObject, marks: OwnershipMarks, *, desired: bool = False) -> Ownership:
-    """Whose a live object is; `desired` when a desired object has its name.
+def ownership(
+    live: LiveObject, marks: OwnershipMarks, *, desired: bool = False, written: Mapping[ObjectRef, str] = NOTHING
+) -> Ownership:
+    """Whose a live object is; `desired` when a desired object has its name, `written` are the uids that we wrote.
+
+    What we remember counts first, because it is not in the object, where an editor could take it away:
+
+    | `written` has             | desired | whose                 |
+    |---------------------------|---------|-----------------------|
+    | its uid                   | any     | ours                  |
+    | its name with another uid | yes     | ours: made by another |
+    | its name with another uid | no      | as below              |
+    | nothing                   | any     | as below              |
 
     | entry of our field manager | managed-by  | installed-by ours | desired constraint, mutator | whose   |
     |----------------------------|-------------|-------------------|-----------------------------|---------|
@@ -46,6 +61,9 @@ def ownership(live: LiveObject, marks: OwnershipMarks, *, desired: bool = False)
     | no                         | none        | yes               | no                          | ours    |
     | no                         | none        | no                | no                          | foreign |
     """
+    known = written.get(live.ref)
+    if known is not None and (desired or known == live.uid):
+        return Ownership.OURS
     if FIELD_MANAGER in live.managers:
         return Ownership.OURS
     if desired and kind_of(live.ref).role in (Role.CONSTRAINT, Role.MUTATOR):

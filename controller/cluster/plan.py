@@ -44,9 +44,10 @@ from controller.cluster.changes import (
 from controller.cluster.diff import differences, missing, same
 from controller.cluster.dry_run import CachedAnswer, CachedEqual, DryRunAnswer, Rejection, spec_digest
 from controller.cluster.kinds import HOLDS, LiveObject, template_kind
-from controller.cluster.ownership import Ownership, ownership
+from controller.cluster.ownership import NOTHING, Ownership, ownership
 from controller.cluster.prune import DEFAULT_LIMIT, PruneLimit, data_that_stays, judge_syncset, prune
 from controller.cluster.readiness import Broken, template_verdict
+from controller.cluster.written import Written
 from controller.gatekeeper.model import ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP, owned_key
 from controller.gatekeeper.syncset import SYNCSET_REF, kinds_of, syncset
@@ -70,18 +71,26 @@ def make_plan(
     limit: PruneLimit = DEFAULT_LIMIT,
     cached: Mapping[str, CachedAnswer] | None = None,
     answers: Mapping[ObjectRef, DryRunAnswer] | None = None,
+    written: Written | None = None,
 ) -> Plan:
     """The plan for everything; NeedsDryRun changes in it ask for a dry run, whose answer goes into a second call."""
-    pruned = prune(desired, inventory, marks, limit)
+    written = written or Written()
+    pruned = prune(desired, inventory, marks, limit, written)
     data = data_that_stays(pruned)
     kept = [
-        decide(wanted, inventory.objects.get(wanted.ref), marks, cached or {}, (answers or {}).get(wanted.ref))
+        decide(
+            wanted,
+            inventory.objects.get(wanted.ref),
+            marks,
+            cached or {},
+            (answers or {}).get(wanted.ref),
+            written=written.uids,
+        )
         for wanted in (_widened(wanted, data, marks) for wanted in desired.objects)
     ]
     decided, pruned = _recreate(kept, pruned, inventory)
-    return Plan(
-        desired.cluster_id, (*_block(decided, inventory), *pruned, *judge_syncset(desired, inventory, marks, data))
-    )
+    sync = judge_syncset(desired, inventory, marks, data, written)
+    return Plan(desired.cluster_id, (*_block(decided, inventory), *pruned, *sync))
 
 
 def decide(
@@ -90,6 +99,8 @@ def decide(
     marks: OwnershipMarks,
     cached: Mapping[str, CachedAnswer],
     answer: DryRunAnswer | None = None,
+    *,
+    written: Mapping[ObjectRef, str] = NOTHING,
 ) -> Decision:
     """The change for one desired object; see the table above."""
     if answer is not None and answer.refusal:
@@ -97,7 +108,7 @@ def decide(
     if live is None:
         stored = answer.stored if answer else None
         return Create(desired, missing(desired.manifest.get("spec"), stored.manifest.get("spec")) if stored else ())
-    if ownership(live, marks, desired=True) is Ownership.FOREIGN:
+    if ownership(live, marks, desired=True, written=written) is Ownership.FOREIGN:
         return Conflict(desired, _conflict_message(live, marks))
     if live.deleting:
         return _deleting(desired, live)

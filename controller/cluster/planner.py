@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from controller.azure.model import InUse
 from controller.cluster.changes import Create, Keep, NeedsDryRun, Plan, ref_of
+from controller.cluster.foreign import text_map_at
 from controller.cluster.inventory import take_inventory
 from controller.cluster.kinds import TEMPLATE, Inventory, kind_of
 from controller.cluster.ownership import Ownership, ownership
@@ -48,13 +49,24 @@ class Planner:
         """Where our templates in the cluster came from, by name: what runs wins over a newcomer."""
         listed = await self.client.list_live(TEMPLATE)
         return {
-            live.ref.name: RunningTemplate.of(live.annotations)
+            live.ref.name: RunningTemplate.of(self._marks_of(live))
             for live in (listed[0] if listed else ())
-            if ownership(live, self.marks) is Ownership.OURS
+            if self._ours(live)
         }
 
+    def _marks_of(self, template: LiveObject) -> Mapping[str, str]:
+        """The annotations of the good version that we remember, else of the live one, which anybody may have edited."""
+        good = self.cache.written.templates.get(template.ref)
+        return text_map_at(good.manifest, "metadata", "annotations") if good else template.annotations
+
+    def _ours(self, live: LiveObject) -> bool:
+        return ownership(live, self.marks, written=self.cache.written.uids) is Ownership.OURS
+
     async def in_use(self) -> InUse:
-        """The assignments and definitions that our constraints and mutators name, as far as these could be pruned."""
+        """The assignments and definitions that our constraints and mutators name, as far as these could be pruned.
+
+        And those that we remember, because somebody may have taken the names off.
+        """
         inventory = await take_inventory(self.client, ())
         ours = [
             live.annotations
@@ -62,23 +74,40 @@ class Planner:
             if live.ref.group != TEMPLATE_GROUP
             and is_managed_name(live.ref.name)
             and not live.deleting
-            and ownership(live, self.marks) is Ownership.OURS
+            and self._ours(live)
         ]
-        named = (frozenset(each[key] for each in ours if each.get(key)) for key in (ASSIGNMENT_ID, DEFINITION_ID))
-        return InUse(*named)
+        assignments, definitions = (
+            frozenset(each[key] for each in ours if each.get(key)) for key in (ASSIGNMENT_ID, DEFINITION_ID)
+        )
+        last = self.cache.written.desired
+        members = {member for each in (last.objects if last else ()) for member in each.members}
+        return InUse(
+            assignments | {member.assignment_id for member in members},
+            definitions | {member.definition_id for member in members},
+        )
 
     async def full(
         self, desired: DesiredState, limit: PruneLimit, *, ask_creates: bool = False
     ) -> tuple[Plan, Inventory]:
         """A plan from a complete inventory; `ask_creates` asks the server about new objects too, for a preview."""
         inventory = await take_inventory(self.client, desired.objects)
-        first = make_plan(desired, inventory, self.marks, limit=limit, cached=self.cache.entries)
+        written = self.cache.written
+        first = make_plan(desired, inventory, self.marks, limit=limit, cached=self.cache.entries, written=written)
         answers = await self._ask(first, inventory, ask_creates=ask_creates)
         plan = first
         if answers:
-            plan = make_plan(desired, inventory, self.marks, limit=limit, cached=self.cache.entries, answers=answers)
+            plan = make_plan(
+                desired,
+                inventory,
+                self.marks,
+                limit=limit,
+                cached=self.cache.entries,
+                answers=answers,
+                written=written,
+            )
         self.cache.retain({live.uid for live in inventory.objects.values()}, {o.digest for o in desired.objects})
         self._remember(plan)
+        written.saw(plan, desired, inventory)
         return plan, inventory
 
     async def _ask(self, plan: Plan, inventory: Inventory, *, ask_creates: bool) -> dict[ObjectRef, DryRunAnswer]:
@@ -109,9 +138,10 @@ class Planner:
         if live is not None and live.manifest["apiVersion"] != desired.manifest["apiVersion"]:
             own = kind_of(desired.ref).at(str(desired.manifest["apiVersion"]))
             live = await self.client.get_live(own, live.ref.name)
-        change = decide(desired, live, self.marks, self.cache.entries)
+        uids = self.cache.written.uids
+        change = decide(desired, live, self.marks, self.cache.entries, written=uids)
         if isinstance(change, NeedsDryRun):
-            change = decide(desired, live, self.marks, self.cache.entries, await self._answer(change))
+            change = decide(desired, live, self.marks, self.cache.entries, await self._answer(change), written=uids)
             if isinstance(change, Keep):
                 self.cache.remember_equal(change.live, change.desired, change.dropped)
         return change

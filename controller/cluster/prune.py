@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from controller.cluster.changes import Plan
     from controller.cluster.kinds import Inventory, LiveObject
+    from controller.cluster.written import Written
     from controller.gatekeeper.model import DesiredState
     from controller.gatekeeper.naming import OwnershipMarks
     from controller.gatekeeper.syncset import DataKind
@@ -61,11 +62,16 @@ def refusal_digest(plan: Plan) -> str:
     return digest(uids)[:_DIGEST_SHOWN] if uids else ""
 
 
-def prune(desired: DesiredState, inventory: Inventory, marks: OwnershipMarks, limit: PruneLimit) -> tuple[Change, ...]:
+def prune(
+    desired: DesiredState, inventory: Inventory, marks: OwnershipMarks, limit: PruneLimit, written: Written
+) -> tuple[Change, ...]:
+    """What becomes of everything of ours that is not desired, the SyncSet apart; `written` is what we remember."""
     wanted = {o.ref for o in desired.objects}
-    ours = [live for live in inventory.objects.values() if ownership(live, marks) is Ownership.OURS]
+    ours = [
+        live for live in inventory.objects.values() if ownership(live, marks, written=written.uids) is Ownership.OURS
+    ]
     extra = sorted((live for live in ours if live.ref not in wanted and not live.deleting), key=lambda x: x.ref)
-    proofs = _Proofs(desired)
+    proofs = _Proofs(desired, written)
     prunable = [live for live in extra if live.ref.group != TEMPLATE_GROUP and is_managed_name(live.ref.name)]
     changes = [proofs.judge(live) for live in prunable]
     decided = {ref_of(change): change for change in changes}
@@ -79,8 +85,9 @@ def prune(desired: DesiredState, inventory: Inventory, marks: OwnershipMarks, li
 class _Proofs:
     """What the desired state proves about members that have live objects but want none."""
 
-    def __init__(self, desired: DesiredState) -> None:
+    def __init__(self, desired: DesiredState, written: Written) -> None:
         self._desired = desired
+        self._written = written
         self._unresolved = desired.unresolved_keys()
         self._definitions = {o.member.definition_id.casefold() for o in desired.outcomes if isinstance(o, Unresolved)}
         self._not_applied: dict[MemberKey, NotApplied] = {}
@@ -103,7 +110,7 @@ class _Proofs:
 
     def judge(self, live: LiveObject) -> Change:
         """Delete with its proof, Retain, or an unproven Delete."""
-        key = member_of(live.annotations)
+        key = self._written.member_of(live) or member_of(live.annotations)
         if key is None:
             return self._unmarked(live)
         whole = MemberKey(key.assignment_id, WHOLE)
@@ -173,12 +180,14 @@ def _live_data(template: LiveObject) -> frozenset[DataKind]:
 
 
 def judge_syncset(
-    desired: DesiredState, inventory: Inventory, marks: OwnershipMarks, data: frozenset[DataKind]
+    desired: DesiredState, inventory: Inventory, marks: OwnershipMarks, data: frozenset[DataKind], written: Written
 ) -> tuple[Change, ...]:
     """What becomes of our SyncSet when no policy needs data: it has no member, so only what stays speaks for it."""
     live = inventory.objects.get(SYNCSET_REF)
     wanted = any(o.ref == SYNCSET_REF for o in desired.objects)
-    if wanted or live is None or live.deleting or ownership(live, marks) is not Ownership.OURS:
+    if wanted or live is None or live.deleting:
+        return ()
+    if ownership(live, marks, written=written.uids) is not Ownership.OURS:
         return ()
     if data:
         return (Retain(live, "a template that stays needs the data"),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,19 +12,29 @@ from controller.cluster.apply import Applier, ChangeSet, Result
 from controller.cluster.client import Connection, KubeClient
 from controller.cluster.cluster_record import ClusterRecord, Recorded
 from controller.cluster.dry_run import DryRunCache
+from controller.cluster.foreign import text_at
 from controller.cluster.inventory import take_inventory
+from controller.cluster.last_state import LastState
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.planner import Planner
+from controller.cluster.resources import read_leases
 from controller.commands.compare import Comparison, audits_of, compare
+from controller.errors import ClusterError
+from controller.gatekeeper.carried import carry_forward
 from controller.source import open_azure, open_source
+from controller.times import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from controller.cluster.changes import Plan
     from controller.cluster.prune import PruneLimit
+    from controller.cluster.written import Written
     from controller.config import ClusterOptions, SourceOptions
     from controller.gatekeeper.model import DesiredState
+    from controller.gatekeeper.naming import OwnershipMarks
+
+log = logging.getLogger("azpolicy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +72,28 @@ async def open_session(source: SourceOptions, cluster: ClusterOptions) -> AsyncI
         applier = Applier(client, source.marks, cache, nudges=True)
         planner = Planner(client, applier, cache, source.marks)
         cluster_record = ClusterRecord(client, source.marks)
+        await recall(client, source.marks, cache.written, source.asked_id)
         async with open_source(source) as opened:
             desired = await opened.read(planner)
+        desired = carry_forward(desired, cache.written.desired, utc_now(), source.marks)
         recorded = await cluster_record.check(desired.cluster_id)
         yield Session(applier, planner, cluster_record, desired, recorded)
+
+
+async def recall(
+    client: KubeClient, marks: OwnershipMarks, written: Written, cluster_id: str | None, namespace: str | None = None
+) -> None:
+    """Takes over what the cluster's operator remembers of what it wrote, where there is one and this user may read it.
+
+    Without it a command knows the operator's objects by their marks alone.
+    """
+    try:
+        leases = await read_leases(client, namespace) or ()
+        for held_in in {text_at(each, "metadata", "namespace") for each in leases}:
+            if kept := await LastState(client, held_in, marks).load(cluster_id):
+                written.recall(kept)
+    except ClusterError as error:
+        log.debug("what the operator remembers cannot be read error=%r", str(error))
 
 
 async def compare_audits(source: SourceOptions, cluster: ClusterOptions) -> tuple[Comparison, ...]:
@@ -73,5 +102,8 @@ async def compare_audits(source: SourceOptions, cluster: ClusterOptions) -> tupl
         compliance = await read_compliance(reader)
     async with open_session(source, cluster) as opened:
         inventory = await take_inventory(opened.planner.client, opened.desired.objects)
-    ours = (live for live in inventory.objects.values() if ownership(live, source.marks) is Ownership.OURS)
+    uids = opened.planner.cache.written.uids
+    ours = (
+        live for live in inventory.objects.values() if ownership(live, source.marks, written=uids) is Ownership.OURS
+    )
     return compare(opened.desired, compliance, audits_of(ours))

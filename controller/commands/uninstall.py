@@ -6,7 +6,7 @@ plan and the Applier to say, as ever.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from controller.azure.declared import described
@@ -21,6 +21,8 @@ from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.planner import Planner
 from controller.cluster.prune import PruneLimit
 from controller.cluster.resources import leases_or_error, operator_at_work
+from controller.cluster.written import Written
+from controller.commands.session import recall
 from controller.errors import Refused
 from controller.gatekeeper.model import DesiredState
 from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE, RECORD_NAMESPACE
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from controller.cluster.apply import Result
     from controller.cluster.changes import Change
     from controller.cluster.client import KubeClient
+    from controller.cluster.kinds import LiveObject
     from controller.cluster.owned_state import OwnedObject
     from controller.gatekeeper.model import ObjectRef
     from controller.gatekeeper.naming import OwnershipMarks
@@ -65,6 +68,7 @@ class Uninstall:
     marks: OwnershipMarks
     namespace: str | None
     keep_kinds: bool = False
+    written: Written = field(default_factory=Written)
 
     async def refuse_beside_operator(self) -> None:
         """Refused while somebody renews the operator's Lease: everything would be restored."""
@@ -83,19 +87,23 @@ class Uninstall:
         named = {RECORD_NAMESPACE, GATEKEEPER_NAMESPACE, self.namespace, *held}
         namespaces = filter(None, named)
         owned = await find_owned_state(self.client, namespaces, leases, keep_kinds=self.keep_kinds)
+        await recall(self.client, self.marks, self.written, None, self.namespace)
         plan, leaving = await self._plan()
         return Found(self.client.server, recorded, plan, leaving, owned)
 
     async def _plan(self) -> tuple[Plan, tuple[ObjectRef, ...]]:
         """The plan, and what of ours is on its way out; a cluster without Gatekeeper has neither."""
-        cache = DryRunCache()
+        cache = DryRunCache(written=self.written)
         planner = Planner(self.client, Applier(self.client, self.marks, cache), cache, self.marks)
         try:
             plan, inventory = await planner.full(_NOTHING, _MEANT)
         except GatekeeperMissing:
             return Plan("", ()), ()
         leaving = (live for live in inventory.objects.values() if live.deleting)
-        return plan, tuple(sorted(x.ref for x in leaving if ownership(x, self.marks) is Ownership.OURS))
+        return plan, tuple(sorted(x.ref for x in leaving if self._ours(x)))
+
+    def _ours(self, live: LiveObject) -> bool:
+        return ownership(live, self.marks, written=self.written.uids) is Ownership.OURS
 
     async def remove(self, found: Found, done: Callable[[Result], None]) -> ChangeSet:
         """Deletes what was found; the rest stays while any of Gatekeeper's objects could not go.

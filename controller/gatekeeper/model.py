@@ -6,12 +6,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from controller.policy.model import MemberKey, NotApplied, Unresolved
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from controller.jsontypes import Json
     from controller.policy.model import Member
@@ -30,6 +30,9 @@ class Role(StrEnum):
     MUTATOR = "mutator"
     CONSTRAINT = "constraint"
     REPORT = "report"
+
+
+_ROLE_ORDER: Final = {role: position for position, role in enumerate(Role)}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -62,6 +65,11 @@ class DesiredObject:
         assert isinstance(metadata, dict)
         ref = ObjectRef(group, str(manifest["kind"]), str(metadata["name"]))
         return cls(ref, role, manifest, members, digest(manifest))
+
+
+def in_order(objects: Iterable[DesiredObject]) -> tuple[DesiredObject, ...]:
+    """The objects in the order of their creation, the same for the same ones."""
+    return tuple(sorted(objects, key=lambda each: (_ROLE_ORDER[each.role], each.ref.kind, each.ref.name)))
 
 
 @dataclass(frozen=True, slots=True)

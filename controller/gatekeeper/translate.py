@@ -31,7 +31,7 @@ from controller.gatekeeper.manifests import (
     template_manifest,
     without_nulls,
 )
-from controller.gatekeeper.model import DesiredObject, DesiredState, Rendered, Role
+from controller.gatekeeper.model import DesiredObject, DesiredState, Rendered, Role, in_order
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, OwnershipMarks, constraint_name
 from controller.gatekeeper.sources import Unavailable, Wanted
 from controller.gatekeeper.syncset import syncset
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from controller.jsontypes import Json
     from controller.policy.model import DocumentSource, Match, Resolution
 
-_ROLE_ORDER: Final = {role: position for position, role in enumerate(Role)}
 _ANY: Final = "*"
 _D = TypeVar("_D", ConstraintDocument, MutationDocument)
 
@@ -88,7 +87,7 @@ def translate(
     objects += translator.data(drafts)
     return DesiredState(
         cluster_id=cluster_id,
-        objects=tuple(sorted(objects, key=lambda o: (_ROLE_ORDER[o.role], o.ref.kind, o.ref.name))),
+        objects=in_order(objects),
         outcomes=tuple(draft.outcome() if isinstance(draft, _Draft) else draft for draft in drafts),
         listed=listed,
         gone=gone,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from controller.cluster.cluster_record import ClusterRecord
     from controller.cluster.last_state import LastState
     from controller.cluster.planner import Planner
+    from controller.cluster.written import Written
     from controller.gatekeeper.naming import OwnershipMarks
     from controller.report.metrics import Metrics
     from controller.report.reporter import Reporter
@@ -32,3 +33,8 @@ class Dependencies:
     metrics: Metrics
     reporter: Reporter
     good_at: Callable[[datetime], None] = lambda _: None
+
+    @property
+    def written(self) -> Written:
+        """What this process remembers of what it wrote, which its plans go by."""
+        return self.planner.cache.written

@@ -1,6 +1,7 @@
 """Polls the source: a whole reading becomes the desired state, and a failed one keeps the last good state.
 
-Where nothing is known yet, as after a restart while Azure is away, the last good state comes from the cluster.
+What an earlier process kept is read from the cluster first. It counts while Azure is away, and for members that Azure
+does not tell everything about.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import random
 from typing import TYPE_CHECKING, Final
 
 from controller.errors import AzpolicyError, ClusterError
+from controller.gatekeeper.carried import carry_forward
 from controller.times import loop_time
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class Poller:
         self._source = source
         self._sync = sync
         self._cluster_failed = cluster_failed
+        self._recalled = False
         self.due_at = 0.0
 
     @property
@@ -63,6 +66,7 @@ class Poller:
 
     async def _poll(self) -> float:
         """Seconds until the next poll."""
+        await self._recall()
         try:
             desired = await self._read()
         except ClusterError as error:
@@ -77,15 +81,29 @@ class Poller:
         self._state.update(source_error="")
         self._deps.metrics.polled(ok=True)
         self._deps.metrics.reading(self._source.reader.figures)
-        self._want(desired)
+        last = self._state.desired or self._deps.written.desired
+        self._want(carry_forward(desired, last, self._state.now(), self._deps.marks))
         return jittered(self._state.settings.pace.poll)
+
+    async def _recall(self) -> None:
+        """Reads what an earlier process kept, once: what it wrote, and the last good state."""
+        if self._recalled:
+            return
+        try:
+            kept = await self._deps.last_state.load(self._state.settings.source.asked_id)
+        except ClusterError as error:
+            log.warning("the last good state cannot be read from the cluster error=%r", str(error))
+            return
+        self._recalled = True
+        if kept is not None:
+            self._deps.written.recall(kept)
 
     async def _read(self) -> DesiredState:
         """One reading. While a slow source keeps a new session waiting, the last good state is enforced."""
         reading = asyncio.ensure_future(self._source.read(self._deps.planner))
         try:
             if self._state.desired is None and not (await asyncio.wait({reading}, timeout=_PATIENCE_SECONDS))[0]:
-                await self._fall_back("does not answer")
+                self._fall_back("does not answer")
                 if self._state.desired is not None:
                     await self._sync()
             return await reading
@@ -95,19 +113,15 @@ class Poller:
     async def _source_failed(self, error: AzpolicyError) -> None:
         self._deps.metrics.polled(ok=False)
         if self._state.desired is None:
-            await self._fall_back("cannot be read")
+            self._fall_back("cannot be read")
         kept = "the last good state is kept" if self._state.desired else "nothing is known yet"
         if str(error) != self._state.status.source_error:
             log.error("the source cannot be read, %s error=%r", kept, str(error))
         self._state.update(source_error=str(error))
 
-    async def _fall_back(self, why: str) -> None:
-        """Takes up the last good state from the cluster, where there is one."""
-        try:
-            stored = await self._deps.last_state.load(self._state.settings.source.asked_id)
-        except ClusterError as error:
-            log.warning("the last good state cannot be read from the cluster error=%r", str(error))
-            return
+    def _fall_back(self, why: str) -> None:
+        """Takes up the last good state that was kept, where there is one."""
+        stored = self._deps.written.desired
         if stored is None:
             return
         log.warning("the source %s: the last good state, kept in the cluster, is enforced", why)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from controller.cluster.apply import Action, ChangeSet, planned
 from controller.cluster.changes import Create, Keep, Refuse, Replace, ref_of
+from controller.cluster.last_state import UnusableStateError
 from controller.cluster.prune import refusal_digest
 from controller.errors import ClusterError, Refused
 from controller.gatekeeper.model import Role
@@ -164,10 +165,15 @@ class Reconciler:
         self._deps.good_at(self._state.now())
         if mode is not Mode.ENFORCE:
             return
+        written = self._deps.written
+        written.good(desired)
         try:
-            await self._deps.last_state.save(desired)
-        except ClusterError as error:
-            log.warning("the last good state is not saved error=%r", str(error))
+            await self._deps.last_state.save(written.to_keep(desired))
+        except (ClusterError, UnusableStateError) as error:
+            log.warning("the last good state is not saved, the one before stays error=%r", str(error))
+            self._state.update(unsaved=str(error))
+        else:
+            self._state.update(unsaved="")
 
 
 def _counts(desired: DesiredState, outcome: ChangeSet) -> Counts:

@@ -134,7 +134,9 @@ class Repairs:
         if wanted is not None:
             return live is None and wanted.role is Role.TEMPLATE
         prunable = kind_of(ref).role is Role.TEMPLATE or ref == SYNCSET_REF or is_managed_name(ref.name)
-        return live is not None and prunable and ownership(live, self._deps.marks) is Ownership.OURS
+        if live is None or not prunable:
+            return False
+        return ownership(live, self._deps.marks, written=self._deps.written.uids) is Ownership.OURS
 
     def _repaired(self, result: Result, batch: Batch) -> None:
         self._results.tell(result)

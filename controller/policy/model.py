@@ -184,11 +184,15 @@ class UnresolvedReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unresolved:
-    """What the member means here is not known; its live objects are kept and nothing new is made."""
+    """What the member means here is not known; its live objects are kept and nothing new is made.
+
+    `kept_since` is the moment since when they are enforced as last known; empty where nothing is known of them.
+    """
 
     member: Member
     reason: UnresolvedReason
     message: str
+    kept_since: str = ""
 
 
 Resolution = EffectivePolicy | NotApplied | Unresolved

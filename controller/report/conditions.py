@@ -15,6 +15,7 @@ Ready says whether the cluster is as Azure says; the first row that fits:
 | somebody keeps changing objects back; changes may wait     | False   | Contended                   |
 | Gatekeeper has not taken all objects yet                   | False   | Enforcing                   |
 | the source fails now; the last good state is kept          | False   | SourceUnreadable            |
+| the last good state could not be kept for a restart        | True    | InSyncButNotKept            |
 | some members are unresolved                                | True    | InSyncButUnresolved         |
 | otherwise                                                  | True    | InSync                      |
 """
@@ -90,6 +91,7 @@ class SyncState:
     refused_count: int = 0
     refused_digest: str = ""
     forced_prune: str = ""
+    unsaved: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,8 @@ def ready(state: SyncState, pending: int) -> Condition:
 def _ready(state: SyncState, pending: int) -> Iterator[tuple[str, str, str]]:
     yield from _hindered(state)
     yield from _behind(state, pending)
+    if state.unsaved:
+        yield "True", "InSyncButNotKept", f"in sync; after a restart the state before it counts: {state.unsaved}"
     if state.counts.unresolved:
         message = f"in sync; the meaning of {state.counts.unresolved} members here is not known"
         yield "True", "InSyncButUnresolved", message

@@ -17,6 +17,7 @@ import pytest
 from controller.cluster.client import Connection, KubeClient
 from controller.cluster.last_state import NAME, LastState
 from controller.cluster.lease import Leadership, LeaseSettings
+from controller.cluster.written import Kept
 from controller.errors import ClusterError
 from tests.cluster.harness import TestCluster, eventually
 from tests.unit.cluster_builders import CLUSTER_ID, MARKS, constraint, desired_state, member, template
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from controller.gatekeeper.model import DesiredState
 
 T = TypeVar("T")
 
@@ -338,12 +338,14 @@ def test_a_replica_that_does_not_lead_cannot_write(stage: Stage) -> None:
 # --- the kept state --------------------------------------------------------------------------------------------------
 
 
-def state_of(constraints: int, *, noise: int = 0) -> DesiredState:
+def state_of(constraints: int, *, noise: int = 0) -> Kept:
     """A state; with noise, which does not compress, as large as one wants."""
     rng = random.Random(constraints)
-    return desired_state(
-        template(),
-        *(constraint(by=member(f"a{n}"), noise=rng.randbytes(noise // 2).hex()) for n in range(constraints)),
+    return Kept(
+        desired_state(
+            template(),
+            *(constraint(by=member(f"a{n}"), noise=rng.randbytes(noise // 2).hex()) for n in range(constraints)),
+        )
     )
 
 
@@ -351,7 +353,7 @@ def test_a_state_is_kept_whatever_its_size_and_the_next_replica_reads_it(stage: 
     large, small = state_of(10, noise=320_000), state_of(3)
     user = "replica-keeper"
 
-    async def keep(state: DesiredState) -> DesiredState | None:
+    async def keep(state: Kept) -> Kept | None:
         async with KubeClient(stage.connection(user)) as client:
             kept = LastState(client, NAMESPACE, MARKS)
             await kept.load(CLUSTER_ID)

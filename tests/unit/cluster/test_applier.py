@@ -383,7 +383,7 @@ async def test_a_mended_version_is_tried_and_kept(api: FakeApi, cache: DryRunCac
 
     assert (await one(api, cache, change)).action is Action.REPLACED
     assert isinstance(again(api, cache, mended), Keep)
-    assert cache.good_templates == {}
+    assert cache.written.templates == {mended.ref: mended}
 
 
 async def test_putting_back_survives_writes_in_between(api: FakeApi, cache: DryRunCache) -> None:

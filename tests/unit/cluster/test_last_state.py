@@ -29,14 +29,16 @@ from controller.cluster.last_state import (
     LastState,
     UnusableStateError,
     canonical,
+    of_canonical,
     of_document,
     packed,
     to_document,
     unpacked,
 )
+from controller.cluster.written import Kept
 from controller.errors import ClusterError
 from controller.gatekeeper.desired import desired_state as read_desired
-from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef, Rendered
+from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef, Rendered, Role
 from controller.gatekeeper.providers import make_provider
 from controller.policy.model import Member, NotApplied, NotAppliedReason, Unresolved, UnresolvedReason
 from tests.unit.cluster_builders import (
@@ -61,12 +63,16 @@ ROOT: Final = Path(__file__).parents[3]
 NAMESPACE: Final = "azpolicy"
 COLLECTION: Final = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 HEAD: Final = f"{COLLECTION}/{NAME}"
-STATE: Final = desired_state(
-    template(),
-    mutator(),
-    constraint(limit=1),
-    outcomes=(not_applied(member("off")), unresolved(member("odd", whole=True))),
-    gone=("old",),
+STATE: Final = Kept(
+    desired_state(
+        template(),
+        mutator(),
+        constraint(limit=1),
+        outcomes=(not_applied(member("off")), replace(unresolved(member("odd", whole=True)), kept_since="noon")),
+        gone=("old",),
+    ),
+    {template().ref: "uid-1", mutator().ref: "uid-2", constraint().ref: "uid-3"},
+    {template().ref: template(rego="package before")},
 )
 
 
@@ -128,15 +134,15 @@ def kept(server: Server) -> LastState:
     return LastState(server, NAMESPACE, MARKS)
 
 
-async def loaded(server: Server, cluster_id: str | None = CLUSTER_ID) -> DesiredState | None:
+async def loaded(server: Server, cluster_id: str | None = CLUSTER_ID) -> Kept | None:
     """What another process reads."""
     return await kept(server).load(cluster_id)
 
 
-def another(number: int, *, constraints: int = 1) -> DesiredState:
+def another(number: int, *, constraints: int = 1) -> Kept:
     """A state that tells itself from others; the more constraints, the larger."""
     owners = [member(hashlib.sha256(f"{number} {n}".encode()).hexdigest()) for n in range(constraints)]
-    return desired_state(template(), *(constraint(by=owner, number=number) for owner in owners))
+    return Kept(desired_state(template(), *(constraint(by=owner, number=number) for owner in owners)))
 
 
 # --- the document ----------------------------------------------------------------------------------------------------
@@ -171,22 +177,29 @@ NOTES: Final = st.lists(TEXTS, max_size=2).map(tuple)
 OUTCOMES: Final = (
     st.builds(Rendered, MEMBERS, TEXTS, TEXTS, REFS, TEXTS, TEXTS, NOTES, TEXTS)
     | st.builds(NotApplied, MEMBERS, st.sampled_from(NotAppliedReason), TEXTS)
-    | st.builds(Unresolved, MEMBERS, st.sampled_from(UnresolvedReason), TEXTS)
+    | st.builds(Unresolved, MEMBERS, st.sampled_from(UnresolvedReason), TEXTS, TEXTS)
 )
 STATES: Final = st.builds(
-    DesiredState,
-    TEXTS,
-    st.lists(objects(), max_size=3).map(tuple),
-    st.lists(OUTCOMES, max_size=3).map(tuple),
-    st.frozensets(TEXTS, max_size=3),
-    st.frozensets(TEXTS, max_size=3),
+    Kept,
+    st.builds(
+        DesiredState,
+        TEXTS,
+        st.lists(objects(), max_size=3).map(tuple),
+        st.lists(OUTCOMES, max_size=3).map(tuple),
+        st.frozensets(TEXTS, max_size=3),
+        st.frozensets(TEXTS, max_size=3),
+    ),
+    st.dictionaries(objects().map(lambda each: each.ref), TEXTS, max_size=3),
+    st.lists(objects().filter(lambda each: each.role is Role.TEMPLATE), max_size=1).map(
+        lambda found: {each.ref: each for each in found}
+    ),
 )
 
 
 @settings(max_examples=40)
 @given(STATES)
-def test_every_state_comes_back_exactly(state: DesiredState) -> None:
-    assert of_document(json.loads(unpacked(packed(canonical(state))))) == state
+def test_every_state_comes_back_exactly(state: Kept) -> None:
+    assert of_canonical(unpacked(packed(canonical(state)))) == state
 
 
 def test_the_state_of_the_examples_comes_back_exactly() -> None:
@@ -200,14 +213,15 @@ def test_the_state_of_the_examples_comes_back_exactly() -> None:
     )
 
     assert len(desired.objects) > 10
-    assert of_document(json.loads(canonical(desired))) == desired
+    assert of_canonical(canonical(Kept(desired))) == Kept(desired)
 
 
 def test_equal_states_have_the_same_bytes_whatever_the_order_of_their_sets() -> None:
     ids = [f"/assignments/{number}" for number in range(50)]
 
-    forwards = replace(STATE, listed=frozenset(ids), gone=frozenset(ids))
-    backwards = replace(STATE, listed=frozenset(reversed(ids)), gone=frozenset(reversed(ids)))
+    state = STATE.desired
+    forwards = replace(STATE, desired=replace(state, listed=frozenset(ids), gone=frozenset(ids)))
+    backwards = replace(STATE, desired=replace(state, listed=frozenset(reversed(ids)), gone=frozenset(reversed(ids))))
 
     assert packed(canonical(forwards)) == packed(canonical(backwards))
     assert packed(canonical(forwards))[0][4:8] == bytes(4), "the time is in it"
@@ -216,7 +230,7 @@ def test_equal_states_have_the_same_bytes_whatever_the_order_of_their_sets() -> 
 @settings(max_examples=100)
 @given(st.data())
 def test_a_document_that_somebody_changed_is_a_state_or_an_error_that_says_so(data: st.DataObject) -> None:
-    document = json.loads(canonical(STATE))
+    document = to_json(STATE)
     node: Any = document
     while True:
         places = sorted(node) if isinstance(node, dict) else range(len(node))
@@ -236,7 +250,7 @@ def test_a_document_that_somebody_changed_is_a_state_or_an_error_that_says_so(da
     assert of_document(to_json(state)) == state
 
 
-def to_json(state: DesiredState) -> Any:
+def to_json(state: Kept) -> Any:
     return json.loads(json.dumps(to_document(state)))
 
 
@@ -275,6 +289,53 @@ def test_an_object_that_is_no_manifest_is_an_error(broken: dict[str, Any]) -> No
 
     with pytest.raises(UnusableStateError, match="should be"):
         of_document(document)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"group": "rbac.authorization.k8s.io", "kind": "ClusterRoleBinding", "name": "admin", "uid": "u"},
+        {"group": "", "kind": "Secret", "name": "token", "uid": "u"},
+    ],
+)
+def test_no_record_makes_an_object_ours_that_is_of_no_kind_of_gatekeepers(foreign: dict[str, str]) -> None:
+    document = to_json(STATE)
+    document["written"].append(foreign)
+
+    with pytest.raises(UnusableStateError, match="of no kind that azpolicy writes"):
+        of_document(document)
+
+
+def test_a_good_template_is_a_template() -> None:
+    document = to_json(STATE)
+    document["templates"] = [document["objects"][1]]
+
+    with pytest.raises(UnusableStateError, match="is not a template"):
+        of_document(document)
+
+
+async def test_what_could_not_be_read_back_is_not_written(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = kept(server)
+    await state.save(another(1))
+    monkeypatch.setattr(last_state, "LARGEST", 3000)
+
+    with pytest.raises(UnusableStateError, match="larger than 3000"):
+        await state.save(another(2, constraints=100))
+
+    assert await loaded(server) == another(1)
+    await state.save(another(3))
+    assert await loaded(server) == another(3)
+
+
+async def test_what_is_nested_too_deeply_to_be_read_back_is_not_written(server: Server) -> None:
+    deep: Any = "x"
+    for _ in range(150):
+        deep = [deep]
+
+    with pytest.raises(UnusableStateError, match="levels"):
+        await kept(server).save(Kept(desired_state(template(), constraint(deep=deep))))
+
+    assert server.names == set()
 
 
 def test_what_would_fill_the_memory_is_given_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -475,8 +536,10 @@ def set_bytes(head: dict[str, Any], data: bytes) -> None:
         (lambda head: set_text(head, b"[" * 100_000), "no JSON"),
         (lambda head: set_text(head, b"[" * 1000 + b"]" * 1000), "nested too deeply"),
         (lambda head: set_text(head, b"[]"), "should"),
-        (lambda head: set_text(head, b'{"schema":"azpolicy.dev/state/v2"}'), SCHEMA),
-        (lambda head: set_text(head, json.dumps({"schema": SCHEMA}).encode()), "other fields"),
+        (lambda head: set_text(head, b'{"schema":"azpolicy.dev/state/v1"}'), SCHEMA),
+        (lambda head: set_text(head, json.dumps({"schema": SCHEMA}).encode()), "no values"),
+        (lambda head: set_text(head, json.dumps({"schema": SCHEMA, "values": [[0]]}).encode()), "not there"),
+        (lambda head: set_text(head, json.dumps({"schema": SCHEMA, "values": [{}]}).encode()), "should"),
     ],
 )
 async def test_what_cannot_be_used_is_told_in_one_line_and_then_replaced(
