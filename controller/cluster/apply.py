@@ -360,7 +360,7 @@ class _Run:
 
     async def _template_ours(self, ref: ObjectRef) -> None:
         live = await self.client.get_live(kind_of(ref), ref.name)
-        if live is not None and ownership(live, self.marks) is Ownership.FOREIGN:
+        if live is not None and ownership(live, self.marks, desired=True) is Ownership.FOREIGN:
             raise _Stopped(Reason.BLOCKED, _NOT_OURS, Action.BLOCKED)
 
     async def _await_template(self, ref: ObjectRef) -> None:
@@ -407,7 +407,7 @@ class _Run:
         kind = _kind_at(ref, stored)
         while True:
             live = await self.client.get_live(kind, ref.name)
-            if live and ownership(live, self.marks) is Ownership.FOREIGN:
+            if live and ownership(live, self.marks, desired=True) is Ownership.FOREIGN:
                 raise _Stopped(Reason.BLOCKED, _NOT_OURS, Action.BLOCKED)
             verdict = await self._judge(live) if live else Pending("the template is not there")
             now = loop_time()

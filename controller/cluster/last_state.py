@@ -287,6 +287,11 @@ class LastState:
         return await self._maps.write(name, content, before, purpose=purpose, annotations=annotations)
 
 
+def names() -> tuple[str, ...]:
+    """Every ConfigMap that a state may stand in: the chart's Role names them, as it may change no others."""
+    return (NAME, *(f"{NAME}-{turn}{number}" for turn in "ab" for number in range(1, _MOST_PARTS + 1)))
+
+
 def _data(config_map: Mapping[str, Any]) -> bytes:
     return base64.b64decode(_text(_mapping(config_map.get("binaryData")).get(_KEY)), validate=True)
 

@@ -50,7 +50,7 @@ class Planner:
         return {
             live.ref.name: RunningTemplate.of(live.annotations)
             for live in (listed[0] if listed else ())
-            if ownership(live, self.marks) is Ownership.OURS
+            if ownership(live, self.marks, desired=True) is Ownership.OURS
         }
 
     async def in_use(self) -> InUse:

@@ -63,7 +63,11 @@ def refusal_digest(plan: Plan) -> str:
 
 def prune(desired: DesiredState, inventory: Inventory, marks: OwnershipMarks, limit: PruneLimit) -> tuple[Change, ...]:
     wanted = {o.ref for o in desired.objects}
-    ours = [live for live in inventory.objects.values() if ownership(live, marks) is Ownership.OURS]
+    ours = [
+        live
+        for ref, live in inventory.objects.items()
+        if ownership(live, marks, desired=ref in wanted) is Ownership.OURS
+    ]
     extra = sorted((live for live in ours if live.ref not in wanted and not live.deleting), key=lambda x: x.ref)
     proofs = _Proofs(desired)
     prunable = [live for live in extra if live.ref.group != TEMPLATE_GROUP and is_managed_name(live.ref.name)]

@@ -11,6 +11,7 @@ from controller.cluster.apply import Applier, ChangeSet, Result
 from controller.cluster.client import Connection, KubeClient
 from controller.cluster.cluster_record import ClusterRecord, Recorded
 from controller.cluster.dry_run import DryRunCache
+from controller.cluster.installation import Installation
 from controller.cluster.inventory import take_inventory
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.planner import Planner
@@ -55,12 +56,12 @@ def connect(cluster: ClusterOptions) -> KubeClient:
 
 @asynccontextmanager
 async def open_session(source: SourceOptions, cluster: ClusterOptions) -> AsyncIterator[Session]:
-    """Reads the source and opens the cluster; Refused when the cluster is recorded as another one."""
+    """Reads the source and opens the cluster; Refused when the cluster is recorded as another one or another's."""
     async with connect(cluster) as client:
         cache = DryRunCache()
         applier = Applier(client, source.marks, cache, nudges=True)
         planner = Planner(client, applier, cache, source.marks)
-        cluster_record = ClusterRecord(client, source.marks)
+        cluster_record = ClusterRecord(client, Installation(source.marks))
         async with open_source(source) as opened:
             desired = await opened.read(planner)
         recorded = await cluster_record.check(desired.cluster_id)
