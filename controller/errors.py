@@ -5,6 +5,7 @@
     ├── SourceError     what Azure (or a snapshot) says could not be read whole: the last good state stays
     ├── ClusterError    the Kubernetes API could not be reached or refused: try again later
     └── Refused         we could, but must not: another cluster's id, a prune over the limit
+        └── OtherInstallation   the cluster belongs to another azpolicy: its PolicySync is not ours to write, either
 
 Library exceptions are chained and do not leave their room. Messages are one line and say what to do.
 """
@@ -40,3 +41,7 @@ class ClusterError(AzpolicyError):
 
 class Refused(AzpolicyError):  # noqa: N818 - a refusal is a decision, not a fault
     """Deliberately not done; the message says how to force it."""
+
+
+class OtherInstallation(Refused):
+    """The cluster belongs to another azpolicy; nothing in it is ours to write, not even a status."""

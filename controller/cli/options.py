@@ -151,6 +151,15 @@ _SOURCE = (
     ),
     managed_by_option,
     click.option(
+        "--adopt",
+        "adopted",
+        metavar="VALUE",
+        multiple=True,
+        envvar="AZPOLICY_ADOPT",
+        help="Take over the cluster and its objects from an installation with this --managed-by value; stop that one "
+        "before. Can be repeated.",
+    ),
+    click.option(
         "--exclude-namespace",
         "excluded_namespaces",
         metavar="NAMESPACE",
@@ -245,7 +254,7 @@ def source_options(command: Command) -> Command:
     """Gives a command the argument `source`, a SourceOptions."""
 
     def gather(values: dict[str, Any]) -> SourceOptions:
-        marks = OwnershipMarks(values.pop("managed_by"))
+        marks = OwnershipMarks(values.pop("managed_by"), frozenset(values.pop("adopted")))
         azure = AzureOptions(**{each.name: values.pop(each.name) for each in fields(AzureOptions)})
         declared = DeclaredCluster(
             scope=values.pop("cluster_scope"),

@@ -72,6 +72,14 @@ if TYPE_CHECKING:
     envvar="AZPOLICY_IDENTITY",
     help="What tells this replica from the others: the pod's name.",
 )
+@click.option(
+    "--release",
+    metavar="NAME",
+    default="",
+    envvar="AZPOLICY_RELEASE",
+    help="The Helm release that the operator is of: with the namespace it tells installations apart, of which a "
+    "cluster has one.",
+)
 @click.option("--dry-run", is_flag=True, envvar="AZPOLICY_DRY_RUN", help="Poll, log and report, but enforce nothing.")
 @click.option(
     "--guard-gatekeeper",
@@ -97,6 +105,7 @@ def run(
     leader_elect: bool,
     namespace: str,
     identity: str,
+    release: str,
     dry_run: bool,
     guard_gatekeeper: bool,
     log_level: str,
@@ -114,6 +123,7 @@ def run(
         listen=listen,
         namespace=namespace,
         identity=identity,
+        release=release,
         leader_elect=leader_elect,
         dry_run=dry_run,
         guard_gatekeeper=guard_gatekeeper,

@@ -34,7 +34,7 @@ class Owner(StrEnum):
 
 
 def owner_of(live: LiveObject, marks: OwnershipMarks) -> Owner:
-    """Whose an object is; what our field manager has written is ours whatever it bears."""
+    """Whose an object is; of what our field manager has written, the label tells."""
     if ownership(live, marks) is Ownership.OURS:
         return Owner.AZPOLICY
     return Owner.ADDON if ownership(live, _MARKS) is Ownership.OURS else Owner.OTHER

@@ -23,6 +23,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from controller.cluster.foreign import mapping_at, text_at, text_map_at, whole_at
+from controller.cluster.installation import Installation
 from controller.errors import ClusterError
 from controller.gatekeeper.naming import FIELD_MANAGER
 from controller.times import parse_moment, write_moment
@@ -35,16 +36,22 @@ if TYPE_CHECKING:
 log = logging.getLogger("azpolicy")
 NAME: Final = "azure-policy-sync"
 LAST_GOOD: Final = "azpolicy.dev/last-good-sync"
+MANAGED_BY_KEY: Final = "azpolicy.dev/managed-by"
+INSTALLATION_KEY: Final = "azpolicy.dev/installation"
 DURATION: Final = 10.0
 _RELEASE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseSettings:
-    """Which lease, and how fast; `identity` must be of this process alone (a pod's name and something random)."""
+    """Which lease, and how fast; `identity` must be of this process alone (a pod's name and something random).
+
+    The lease says of which `installation` its holder is.
+    """
 
     namespace: str
     identity: str
+    installation: Installation = field(default_factory=Installation)
     name: str = NAME
     duration: float = DURATION
     renew_every: float = 2.0
@@ -81,6 +88,8 @@ class Lease:
     acquired: str
     transitions: int
     last_good: datetime | None
+    managed_by: str = ""
+    place: str = ""
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> Self:
@@ -93,6 +102,8 @@ class Lease:
             acquired=text_at(manifest, "spec", "acquireTime"),
             transitions=whole_at(manifest, "spec", "leaseTransitions"),
             last_good=parse_moment(text_at(manifest, "metadata", "annotations", LAST_GOOD)),
+            managed_by=text_at(manifest, "metadata", "annotations", MANAGED_BY_KEY),
+            place=text_at(manifest, "metadata", "annotations", INSTALLATION_KEY),
         )
 
 
@@ -136,11 +147,10 @@ def written(
     taken = lease is None or holder not in {"", lease.holder}
     old: Mapping[str, Any] = lease.manifest if lease else {"metadata": {"name": settings.name}}
     metadata = dict(mapping_at(old, "metadata"))
-    if last_good is not None:
-        metadata["annotations"] = {
-            **text_map_at(metadata, "annotations"),
-            LAST_GOOD: write_moment(last_good, "microseconds"),
-        }
+    noted = {} if last_good is None else {LAST_GOOD: write_moment(last_good, "microseconds")}
+    of = settings.installation
+    named = {MANAGED_BY_KEY: of.marks.managed_by, INSTALLATION_KEY: of.place}
+    metadata["annotations"] = {**text_map_at(metadata, "annotations"), **named, **noted}
     spec = {
         **mapping_at(old, "spec"),
         "holderIdentity": holder,
@@ -190,6 +200,19 @@ class Leadership:
     def holder(self) -> str:
         """The identity that was last seen on the lease; empty when nobody's, or nothing is known."""
         return self._lease.holder if self._lease else ""
+
+    @property
+    def held_by_another(self) -> str:
+        """Why this replica waits for ever: the holder is of another installation. Empty where it is of ours, or none.
+
+        Two installations in one namespace have one Lease, and only one of them may write.
+        """
+        lease = self._lease
+        installation = self._settings.installation
+        if lease is None or not lease.holder or not installation.is_other(lease.managed_by, lease.place):
+            return ""
+        why = installation.why_refused(lease.managed_by, lease.place)
+        return f"the Lease {self._settings.namespace}/{self._settings.name} is held by {lease.holder} of {why}"
 
     @property
     def last_good(self) -> datetime | None:
@@ -309,7 +332,10 @@ class Leadership:
         self._until = -math.inf
         self._known = False
         if self._stood_by_for != self.holder:
-            log.info("standing by holder=%s", self.holder)
+            if other := self.held_by_another:
+                log.error("standing by for another installation error=%r", other)
+            else:
+                log.info("standing by holder=%s", self.holder)
         self._stood_by_for = self.holder
 
     async def _put(self, holder: str) -> bool:

@@ -54,21 +54,26 @@ def ownership(
 
     | entry of our field manager | managed-by  | installed-by ours | desired constraint, mutator | whose   |
     |----------------------------|-------------|-------------------|-----------------------------|---------|
-    | yes                        | any         | any               | any                         | ours    |
+    | yes, and it is desired     | any         | any               | any                         | ours    |
+    | yes                        | ours, none  | any               | no                          | ours    |
+    | yes                        | another's   | any               | no                          | foreign |
     | no                         | any         | any               | yes: our digits make it     | ours    |
     | no                         | ours        | any               | no                          | ours    |
     | no                         | another's   | any               | no                          | foreign |
     | no                         | none        | yes               | no                          | ours    |
     | no                         | none        | no                | no                          | foreign |
+
+    All installations write as one field manager. So of what we do not want, another's label counts more than that: it
+    may be another installation's. On what we want, such a label is drift.
     """
     known = written.get(live.ref)
     if known is not None and (desired or known == live.uid):
         return Ownership.OURS
-    if FIELD_MANAGER in live.managers:
+    label = live.labels.get(MANAGED_BY_LABEL)
+    if FIELD_MANAGER in live.managers and (desired or label is None):
         return Ownership.OURS
     if desired and kind_of(live.ref).role in (Role.CONSTRAINT, Role.MUTATOR):
         return Ownership.OURS
-    label = live.labels.get(MANAGED_BY_LABEL)
     if label is not None:
         return Ownership.OURS if marks.known(label) else Ownership.FOREIGN
     installers = (live.annotations.get(CONSTRAINT_INSTALLED_BY), live.annotations.get(TEMPLATE_INSTALLED_BY))

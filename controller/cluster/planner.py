@@ -51,7 +51,7 @@ class Planner:
         return {
             live.ref.name: RunningTemplate.of(self._marks_of(live))
             for live in (listed[0] if listed else ())
-            if self._ours(live)
+            if self._ours(live, desired=True)
         }
 
     def _marks_of(self, template: LiveObject) -> Mapping[str, str]:
@@ -59,8 +59,8 @@ class Planner:
         good = self.cache.written.templates.get(template.ref)
         return text_map_at(good.manifest, "metadata", "annotations") if good else template.annotations
 
-    def _ours(self, live: LiveObject) -> bool:
-        return ownership(live, self.marks, written=self.cache.written.uids) is Ownership.OURS
+    def _ours(self, live: LiveObject, *, desired: bool = False) -> bool:
+        return ownership(live, self.marks, desired=desired, written=self.cache.written.uids) is Ownership.OURS
 
     async def in_use(self) -> InUse:
         """The assignments and definitions that our constraints and mutators name, as far as these could be pruned.

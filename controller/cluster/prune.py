@@ -68,7 +68,9 @@ def prune(
     """What becomes of everything of ours that is not desired, the SyncSet apart; `written` is what we remember."""
     wanted = {o.ref for o in desired.objects}
     ours = [
-        live for live in inventory.objects.values() if ownership(live, marks, written=written.uids) is Ownership.OURS
+        live
+        for ref, live in inventory.objects.items()
+        if ownership(live, marks, desired=ref in wanted, written=written.uids) is Ownership.OURS
     ]
     extra = sorted((live for live in ours if live.ref not in wanted and not live.deleting), key=lambda x: x.ref)
     proofs = _Proofs(desired, written)

@@ -13,6 +13,7 @@ from controller.cluster.client import Connection, KubeClient
 from controller.cluster.cluster_record import ClusterRecord, Recorded
 from controller.cluster.dry_run import DryRunCache
 from controller.cluster.foreign import text_at
+from controller.cluster.installation import Installation
 from controller.cluster.inventory import take_inventory
 from controller.cluster.last_state import LastState
 from controller.cluster.ownership import Ownership, ownership
@@ -66,12 +67,12 @@ def connect(cluster: ClusterOptions) -> KubeClient:
 
 @asynccontextmanager
 async def open_session(source: SourceOptions, cluster: ClusterOptions) -> AsyncIterator[Session]:
-    """Reads the source and opens the cluster; Refused when the cluster is recorded as another one."""
+    """Reads the source and opens the cluster; Refused when the cluster is recorded as another one or another's."""
     async with connect(cluster) as client:
         cache = DryRunCache()
         applier = Applier(client, source.marks, cache, nudges=True)
         planner = Planner(client, applier, cache, source.marks)
-        cluster_record = ClusterRecord(client, source.marks)
+        cluster_record = ClusterRecord(client, Installation(source.marks))
         await recall(client, source.marks, cache.written, source.asked_id)
         async with open_source(source) as opened:
             desired = await opened.read(planner)

@@ -15,6 +15,7 @@ from controller.cluster.changes import Delete, Plan, ref_of
 from controller.cluster.cluster_record import NAME, ClusterRecord, Recorded
 from controller.cluster.dry_run import DryRunCache
 from controller.cluster.foreign import text_at
+from controller.cluster.installation import Installation
 from controller.cluster.inventory import GatekeeperMissing
 from controller.cluster.owned_state import find_owned_state, remove_owned
 from controller.cluster.ownership import Ownership, ownership
@@ -79,9 +80,9 @@ class Uninstall:
             )
 
     async def survey(self) -> Found:
-        """What there is; Refused where --managed-by is the mark of another program in this cluster."""
+        """What there is; Refused where the cluster belongs to another program, or to another --managed-by."""
         recorded = Recorded.of(await self.client.get(_RECORD)).cluster_id
-        await ClusterRecord(self.client, self.marks).check(recorded)
+        await ClusterRecord(self.client, Installation(self.marks)).check(recorded)
         leases = await leases_or_error(self.client, self.namespace)
         held = (text_at(each, "metadata", "namespace") for each in leases)
         named = {RECORD_NAMESPACE, GATEKEEPER_NAMESPACE, self.namespace, *held}

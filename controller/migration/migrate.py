@@ -347,7 +347,7 @@ async def prepared(
 ) -> AsyncIterator[Prepared]:
     """The plan of a step that writes; Refused where it is not its time."""
     if step is Step.FINISH:
-        source = replace(source, marks=replace(source.marks, adopted=frozenset({ADDON})))
+        source = replace(source, marks=replace(source.marks, adopted=source.marks.adopted | {ADDON}))
     async with open_session(source, cluster) as session:
         yield await _prepare(step, session, limit)
 

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from controller.cluster.client import KubeClient
+    from controller.cluster.installation import Installation
     from controller.cluster.kinds import LiveObject
     from controller.gatekeeper.model import ObjectRef
-    from controller.gatekeeper.naming import OwnershipMarks
     from controller.operator.settings import Settings
     from controller.report.metrics import Metrics
 
@@ -55,7 +55,7 @@ class LeaderSession:
     def __init__(
         self,
         client: KubeClient,
-        marks: OwnershipMarks,
+        installation: Installation,
         metrics: Metrics,
         base: Settings,
         *,
@@ -65,10 +65,11 @@ class LeaderSession:
         dry_run: bool,
         guard: bool,
     ) -> None:
+        marks = installation.marks
         cache = DryRunCache()
         applier = Applier(client, marks, cache)
         self._client = client
-        self._record = ClusterRecord(client, marks)
+        self._record = ClusterRecord(client, installation)
         self._metrics = metrics
         self._base = base
         self._used = base
@@ -96,7 +97,14 @@ class LeaderSession:
         )
 
     async def run(self) -> None:
-        """Until it is cancelled; InputError where the base itself cannot be used."""
+        """Until it is cancelled; InputError where the base itself cannot be used.
+
+        OtherInstallation where the cluster belongs to another azpolicy, before anything is written: the PolicySync is
+        another's then, too.
+        """
+        # Without an answer each sync asks for the record again.
+        with contextlib.suppress(ClusterError):
+            await self._record.check_installation()
         # Without an answer the watcher brings it, as soon as there is one.
         with contextlib.suppress(ClusterError):
             self._live = await self._client.get_live(POLICY_SYNC, SYNC_REF.name)

@@ -18,6 +18,7 @@ import kopf
 from aiohttp import web
 
 from controller.cluster.client import KubeClient
+from controller.cluster.installation import Installation
 from controller.cluster.lease import Leadership, LeaseSettings
 from controller.errors import AzpolicyError, InputError
 from controller.operator.leader_session import LeaderSession
@@ -30,13 +31,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("azpolicy")
 _STOP_SECONDS: Final = 10.0
+_NO_INVENTORY: Final = "no complete inventory yet"
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
     """The settings of `azpolicy run`; `listen` is HOST:PORT of probes and metrics.
 
-    `base` is what a PolicySync can change; `namespace` is the operator's own; `identity` tells replicas apart.
+    `base` is what a PolicySync can change; `namespace` is the operator's own; `identity` tells replicas apart, and
+    `release` the installations in one namespace.
     """
 
     connection: Connection
@@ -45,9 +48,15 @@ class OperatorSettings:
     listen: str
     namespace: str
     identity: str
+    release: str = ""
     leader_elect: bool = False
     dry_run: bool = False
     guard_gatekeeper: bool = False
+
+    @property
+    def installation(self) -> Installation:
+        """Which of several installations this operator is of."""
+        return Installation(self.marks, "/".join(filter(None, (self.namespace, self.release))))
 
 
 async def operate(settings: OperatorSettings) -> None:
@@ -68,7 +77,9 @@ async def operate(settings: OperatorSettings) -> None:
 def _leadership(settings: OperatorSettings, client: KubeClient) -> Leadership:
     # A pod that starts again under its name must not take what it held before for its own.
     identity = f"{settings.identity}_{uuid.uuid4().hex[:8]}"
-    return Leadership(client, LeaseSettings(namespace=settings.namespace, identity=identity))
+    return Leadership(
+        client, LeaseSettings(namespace=settings.namespace, identity=identity, installation=settings.installation)
+    )
 
 
 class Replica:
@@ -94,7 +105,7 @@ class Replica:
             self.metrics.last_good(leadership.last_good.timestamp())
         self._session = LeaderSession(
             self._client,
-            settings.marks,
+            settings.installation,
             self.metrics,
             settings.base,
             namespace=settings.namespace,
@@ -116,10 +127,14 @@ class Replica:
         return self._session is None or self._session.loops.state.alive()
 
     @property
-    def ready(self) -> bool:
-        """Whether it stands by, or is at work and knows the cluster."""
-        standing_by = self._session is None and self._leadership is not None
-        return standing_by or (self._session is not None and self._session.loops.state.complete.is_set())
+    def unready(self) -> str:
+        """Why it is not ready, empty where it is: it is at work and knows the cluster, or stands by for one of its own.
+
+        A standby of another installation would wait for ever.
+        """
+        if self._session is not None:
+            return "" if self._session.loops.state.complete.is_set() else _NO_INVENTORY
+        return self._leadership.held_by_another if self._leadership is not None else _NO_INVENTORY
 
 
 async def _run_beside_kopf(settings: OperatorSettings, replica: Replica) -> None:
@@ -213,8 +228,8 @@ def _app(replica: Replica) -> web.Application:
         return web.Response(text="ok\n" if alive else "a loop does not advance\n", status=200 if alive else 500)
 
     async def readyz(_: web.Request) -> web.Response:
-        ready = replica.ready
-        return web.Response(text="ok\n" if ready else "no complete inventory yet\n", status=200 if ready else 503)
+        unready = replica.unready
+        return web.Response(text=f"{unready or 'ok'}\n", status=503 if unready else 200)
 
     async def metrics_text(_: web.Request) -> web.Response:
         return web.Response(

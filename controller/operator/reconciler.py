@@ -16,7 +16,7 @@ from controller.cluster.apply import Action, ChangeSet, planned
 from controller.cluster.changes import Create, Keep, Refuse, Replace, ref_of
 from controller.cluster.last_state import UnusableStateError
 from controller.cluster.prune import refusal_digest
-from controller.errors import ClusterError, Refused
+from controller.errors import ClusterError, OtherInstallation, Refused
 from controller.gatekeeper.model import Role
 from controller.operator.results import retry_soon
 from controller.policy.model import NotApplied, Unresolved
@@ -73,6 +73,8 @@ class Reconciler:
             log.error("sync failed error=%r", str(error))  # noqa: TRY400
             self._gatekeeper.cluster_failed(error)
             return False
+        except OtherInstallation:
+            raise  # the PolicySync is another's, too
         except Refused as error:
             self._state.update(refused=str(error))
             with contextlib.suppress(ClusterError):

@@ -33,13 +33,13 @@ EVER: Final = 1_000_000
 
 @dataclass(frozen=True, order=True)
 class Right:
-    """One verb on one resource; an empty namespace is the whole cluster, an empty name any object."""
+    """One verb on one resource; an empty namespace is the whole cluster, no names are any object."""
 
     group: str
     resource: str
     verb: str
     namespace: str = ""
-    name: str = ""
+    names: tuple[str, ...] = ()
 
     def covers(self, event: AuditEvent) -> bool:
         """Whether a request needs this right."""
@@ -49,7 +49,7 @@ class Right:
             and self.resource in ("*", resource)
             and self.verb == event.verb
             and self.namespace in ("", event.namespace)
-            and self.name in ("", event.name)
+            and (not self.names or event.name in self.names)
         )
 
 
@@ -73,8 +73,7 @@ def _rights(rule: dict[str, Any], namespace: str) -> Iterator[Right]:
     for group in rule["apiGroups"]:
         for resource in rule["resources"]:
             for verb in rule["verbs"]:
-                for name in rule.get("resourceNames") or [""]:
-                    yield Right(group, resource, verb, namespace, name)
+                yield Right(group, resource, verb, namespace, tuple(rule.get("resourceNames", ())))
 
 
 def mutation(deployed: Deployed, kind: str, version: str, spec: dict[str, Any]) -> str:

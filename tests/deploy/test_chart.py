@@ -10,17 +10,20 @@ import importlib.metadata
 import json
 import re
 import tarfile
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import pytest
 import yaml
 
+from controller.azure.access import ApiVersions
 from controller.azure.credentials import credential_settings
 from controller.cli.group import cli
+from controller.cluster import guard, last_state
 from tests.cluster.harness import tools
 from tests.deploy import manifests
-from tests.deploy.helm import CHART, KUBERNETES, NAMESPACE, ROOT, assemble, helm, load_all, template
+from tests.deploy.helm import CHART, KUBERNETES, NAME, NAMESPACE, ROOT, assemble, helm, load_all, template
 from tests.deploy.helm import render as helm_render
 from tests.deploy.kubelet import Pod, environ
 from tests.snapshots import CLUSTER_ID
@@ -77,6 +80,7 @@ SETS: Final[Mapping[str, dict[str, Any]]] = {
         "templatePins": {"https://one.example.com/a/v1/template.yaml": "a" * 64},
         "pruneLimit": 5,
         "managedBy": "someone",
+        "adopt": ["azure-policy-sync"],
         "excludeNamespaces": ["one", "two", NAMESPACE],
         "logLevel": "debug",
         "replicas": 3,
@@ -290,6 +294,17 @@ def test_a_dry_run_has_the_same_rights_without_those_to_write_what_is_gatekeeper
     assert dry < granted
 
 
+def test_of_the_config_maps_in_its_namespace_it_may_touch_those_that_the_code_names(chart: Path) -> None:
+    roles = of_kind(render(chart, azure()), "Role")
+    (own,) = [each for each in roles if each["metadata"]["namespace"] == NAMESPACE]
+    rules = [each for each in own["rules"] if each["resources"] == ["configmaps"]]
+    named = {verb: set(each.get("resourceNames", ())) for each in rules for verb in each["verbs"]}
+
+    kept = {*last_state.names(), guard.NAME}
+    # What is created cannot be restricted by name.
+    assert named == {"create": set(), "get": kept, "update": kept, "delete": kept}
+
+
 def test_people_who_plan_only_read_and_see_all_that_the_operator_compares(chart: Path) -> None:
     objects = render(chart, azure())
     (planner,) = [each for each in of_kind(objects, "ClusterRole") if each["metadata"]["name"].endswith("-planner")]
@@ -346,6 +361,35 @@ def test_another_secret_in_the_values_makes_other_pods(chart: Path) -> None:
     )
 
     assert one != two
+
+
+def test_a_second_value_of_managed_by_is_adopted_and_the_release_is_named(chart: Path) -> None:
+    made = environ_of(pod_of(chart, azure() | {"managedBy": "new", "adopt": ["old", "older"]}))
+
+    assert (made["AZPOLICY_MANAGED_BY"], made["AZPOLICY_ADOPT"], made["AZPOLICY_RELEASE"]) == ("new", "old older", NAME)
+
+
+def test_the_pods_are_spread_as_the_values_say(chart: Path) -> None:
+    by_default = pod_of(chart, azure())["topologySpreadConstraints"]
+    zones = {"topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
+    chosen = pod_of(chart, azure() | {"topologySpreadConstraints": [zones]})["topologySpreadConstraints"]
+    ours = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/instance": NAME}
+
+    assert [each["topologyKey"] for each in by_default] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    assert {each["whenUnsatisfiable"] for each in by_default} == {"ScheduleAnyway"}
+    assert [each["labelSelector"] for each in by_default] == [{"matchLabels": ours}] * 2
+    added = {"maxSkew": 1, "matchLabelKeys": ["pod-template-hash"], "labelSelector": {"matchLabels": ours}}
+    assert chosen == [zones | added]
+    assert "topologySpreadConstraints" not in pod_of(chart, azure() | {"topologySpreadConstraints": []})
+
+
+def test_where_the_pods_run_is_as_the_values_say(chart: Path) -> None:
+    pod = pod_of(chart, SETS["every other setting"])
+
+    assert pod["priorityClassName"] == "system-cluster-critical"
+    assert pod["tolerations"] == [{"operator": "Exists"}]
+    assert pod["affinity"] == {"nodeAffinity": {}}
+    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux"}
 
 
 def test_a_digest_wins_over_a_tag(chart: Path) -> None:
@@ -441,6 +485,9 @@ def test_gatekeeper_comes_along_where_it_is_wanted(chart: Path) -> None:
         ({"image": {"digest": "sha256:abc"}}, "/image/digest"),
         ({"networkPolicy": {"egressPorts": []}}, "/networkPolicy/egressPorts"),
         ({"replicas": 0}, "/replicas"),
+        ({"podDisruptionBudget": {"maxUnavailable": 0}}, "/podDisruptionBudget/maxUnavailable"),
+        ({"topologySpreadConstraints": [{"maxSkew": 1}]}, "/topologySpreadConstraints/0"),
+        ({"adopt": ["two words"]}, "/adopt/0"),
     ],
 )
 def test_the_schema_refuses_what_cannot_be_and_says_where(chart: Path, values: dict[str, Any], complaint: str) -> None:
@@ -483,6 +530,14 @@ def test_values_that_do_not_fit_together_are_refused_with_what_to_do(
     assert complaint in refused.stderr
 
 
+@pytest.mark.parametrize("namespace", ["kube-system", "kube-public", "kube-node-lease"])
+def test_a_namespace_of_kubernetes_own_is_refused(chart: Path, namespace: str) -> None:
+    refused = template(chart, azure(), namespace=namespace, check=False)
+
+    assert refused.returncode == 1
+    assert f"the namespace {namespace} is Kubernetes' own: give azpolicy one of its own" in refused.stderr
+
+
 def test_all_that_is_missing_is_said_at_once(chart: Path) -> None:
     said = template(chart, {}, check=False).stderr
 
@@ -504,6 +559,13 @@ def test_the_versions_are_the_packages_and_the_tested_gatekeepers() -> None:
 
     assert chart["appVersion"] == importlib.metadata.version("azure-policy-sync")
     assert gatekeeper["version"] == tested["version"]
+
+
+def test_the_schema_knows_every_api_version_that_the_program_does() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    known = schema["properties"]["azure"]["properties"]["apiVersions"]["properties"]
+
+    assert known.keys() == {each.name.replace("_", "-") for each in fields(ApiVersions)}
 
 
 def test_every_value_is_described_for_users_and_in_the_schema() -> None:

@@ -28,6 +28,8 @@
     (list "TEMPLATE_CACHE" "/var/cache/azpolicy")
     (list "PRUNE_LIMIT" .Values.pruneLimit)
     (list "MANAGED_BY" .Values.managedBy)
+    (list "ADOPT" (join " " .Values.adopt))
+    (list "RELEASE" .Release.Name)
     (list "DRY_RUN" .Values.dryRun)
     (list "GUARD_GATEKEEPER" (ternary true "" .Values.guard.enabled))
     (list "LOG_LEVEL" .Values.logLevel)

@@ -42,6 +42,17 @@ labels:
 {{- default (ternary (include "azpolicy.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name }}
 {{- end }}
 
+{{/* The ConfigMaps of its own namespace that the operator keeps something in, as a JSON list: tests/deploy compares them with
+the code. A new one is one more name here. */}}
+{{- define "azpolicy.keptNames" -}}
+{{- $names := list "azure-policy-sync-state" "azure-policy-sync-gatekeeper" }}
+{{- /* The parts of a last good state that does not fit into one, in two sets that alternate. */}}
+{{- range $set := list "a" "b" }}
+{{- range $part := untilStep 1 45 1 }}{{ $names = append $names (printf "azure-policy-sync-state-%s%d" $set $part) }}{{ end }}
+{{- end }}
+{{- toJson $names }}
+{{- end }}
+
 {{- define "azpolicy.image" -}}
 {{- if .Values.image.digest -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}

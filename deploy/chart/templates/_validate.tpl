@@ -69,6 +69,16 @@
 {{/* `lookup` finds nothing where helm has no cluster to ask: then nothing is said of it. */}}
 {{- define "azpolicy.problems.cluster" -}}
 {{- $problems := list }}
+{{- /* Many have rights there, and the operator's ServiceAccount would get some in it. */}}
+{{- if has .Release.Namespace (list "kube-system" "kube-public" "kube-node-lease") }}
+{{- $problems = append $problems (printf "the namespace %s is Kubernetes' own: give azpolicy one of its own, --namespace azpolicy-system --create-namespace" .Release.Namespace) }}
+{{- end }}
+{{- $annotations := (lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "policysyncs.azpolicy.dev").metadata | default dict | dig "annotations" dict }}
+{{- $release := get $annotations "meta.helm.sh/release-name" }}
+{{- $home := get $annotations "meta.helm.sh/release-namespace" }}
+{{- if and $release (or (ne $release .Release.Name) (ne $home .Release.Namespace)) }}
+{{- $problems = append $problems (printf "release %s in namespace %s has installed PolicySync here, and a cluster has one azpolicy: upgrade that release instead; if it was uninstalled and left its kinds, hand them over: kubectl annotate --overwrite customresourcedefinition policysyncs.azpolicy.dev assignedpolicies.azpolicy.dev meta.helm.sh/release-name=%s meta.helm.sh/release-namespace=%s" $release $home .Release.Name .Release.Namespace) }}
+{{- end }}
 {{- $namespace := include "azpolicy.gatekeeperNamespace" . }}
 {{- if .Values.gatekeeper.enabled }}
 {{- if ne .Release.Namespace $namespace }}

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from controller.cluster.client import REQUEST_TIMEOUT, Connection, KubeClient, Response
+from controller.cluster.installation import Installation
 from controller.cluster.lease import LAST_GOOD, Claim, Leadership, Lease, LeaseSettings, claim
 from controller.errors import ClusterError
+from controller.gatekeeper.naming import OwnershipMarks
 from tests.unit.fake_api import FakeApi, status
 from tests.unit.virtual_time import clock, in_virtual_time
 
@@ -550,7 +552,7 @@ async def test_the_time_of_the_last_good_sync_is_written_by_renewals_and_read_by
         await one.stop()
         await until(lambda: two.working)
 
-        assert noted == {LAST_GOOD: "2026-03-01T11:59:01.250000Z"}
+        assert noted[LAST_GOOD] == "2026-03-01T11:59:01.250000Z"
         assert two.leadership.last_good == good
         two.leadership.note(None)
         await asyncio.sleep(LATEST)
@@ -664,3 +666,70 @@ async def test_without_a_fence_all_is_written() -> None:
     line = Line(FakeApi())
 
     assert (await line.request("POST", CONFIG_MAPS, body=MANIFEST)).ok
+
+
+# --- two installations in one namespace ------------------------------------------------------------------------------
+
+
+FIRST: Final = Installation(OwnershipMarks(), f"{NAMESPACE}/first")
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (Installation(OwnershipMarks(), f"{NAMESPACE}/second"), f"of the installation in {NAMESPACE}/first, and"),
+        (Installation(OwnershipMarks("team-b"), f"{NAMESPACE}/second"), "with --managed-by azure-policy-sync in azp"),
+        (Installation(OwnershipMarks("team-b"), f"{NAMESPACE}/first"), "and this one has --managed-by team-b: use"),
+    ],
+    ids=["another release", "another release with another managed-by", "another managed-by"],
+)
+@in_virtual_time
+async def test_who_stands_by_for_another_installation_says_so(
+    second: Installation, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = FakeApi()
+    one, two = Replica(server, "one", installation=FIRST), Replica(server, "two", installation=second)
+
+    async with replicas(one, two):
+        await asyncio.sleep(60)
+
+        assert two.spells == []
+        assert said in two.leadership.held_by_another
+        assert f"the Lease {NAMESPACE}/azure-policy-sync is held by one of" in two.leadership.held_by_another
+        errors = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+        assert len(errors) == 1
+        assert said in errors[0]
+        assert one.leadership.held_by_another == ""
+
+
+@pytest.mark.parametrize(
+    "second",
+    [FIRST, Installation(OwnershipMarks("new", frozenset({FIRST.marks.managed_by})), FIRST.place)],
+    ids=["the same", "one that adopts the holder's"],
+)
+@in_virtual_time
+async def test_who_stands_by_for_its_own_installation_waits_quietly(second: Installation) -> None:
+    server = FakeApi()
+    one, two = Replica(server, "one", installation=FIRST), Replica(server, "two", installation=second)
+
+    async with replicas(one, two):
+        await asyncio.sleep(3)
+
+        assert two.leadership.holder == "one"
+        assert two.leadership.held_by_another == ""
+
+
+@in_virtual_time
+async def test_a_lease_of_an_older_version_names_no_installation_and_is_waited_for() -> None:
+    server = FakeApi()
+    held = {"holderIdentity": "old", "leaseDurationSeconds": 10, "renewTime": "2026-03-01T12:00:00.000000Z"}
+    server.place(SETTINGS.path, {"kind": "Lease", "metadata": {"name": "azure-policy-sync"}, "spec": held})
+    one = Replica(server, "one", installation=FIRST)
+
+    async with replicas(one):
+        await asyncio.sleep(1)
+
+        assert one.leadership.holder == "old"
+        assert one.leadership.held_by_another == ""
+        await until(lambda: one.working)
+        assert (await stored(server)).place == FIRST.place

@@ -23,13 +23,31 @@ def managers(*, entry: bool) -> tuple[str, ...]:
     return ("kubectl", FIELD_MANAGER) if entry else ("kubectl",)
 
 
-@pytest.mark.parametrize("desired", [True, False])
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("of", [template(), constraint(), mutator()], ids=["template", "constraint", "mutator"])
-def test_whatever_our_field_manager_has_written_is_ours(of: DesiredObject, label: str, *, desired: bool) -> None:
+def test_what_we_want_and_our_field_manager_has_written_is_ours(of: DesiredObject, label: str) -> None:
     found = live(of, labels=LABELS[label], annotations={}, managers=managers(entry=True))
 
-    assert ownership(found, MARKS, desired=desired) is OURS
+    assert ownership(found, MARKS, desired=True) is OURS
+
+
+@pytest.mark.parametrize("installed_by", ["ours", "another's"])
+@pytest.mark.parametrize(("label", "whose"), [("ours", OURS), ("none", OURS), ("another's", FOREIGN)])
+@pytest.mark.parametrize("of", [template(), constraint(), mutator()], ids=["template", "constraint", "mutator"])
+def test_what_we_do_not_want_is_not_ours_where_another_installation_has_labelled_it(
+    of: DesiredObject, label: str, installed_by: str, whose: Ownership
+) -> None:
+    by = {"ours": MARKS.managed_by, "another's": "somebody"}[installed_by]
+    annotations = dict.fromkeys(INSTALLERS, by)
+    found = live(of, labels=LABELS[label], annotations=annotations, managers=managers(entry=True))
+
+    assert ownership(found, MARKS) is whose
+
+
+def test_what_an_adopted_installation_has_labelled_is_ours() -> None:
+    found = live(constraint(), labels=LABELS["another's"], managers=managers(entry=True))
+
+    assert ownership(found, OwnershipMarks(MARKS.managed_by, frozenset({"somebody"}))) is OURS
 
 
 @pytest.mark.parametrize("label", LABELS)

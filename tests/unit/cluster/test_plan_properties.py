@@ -186,6 +186,8 @@ EVERYTHING: Final = Wish.of(dict.fromkeys(MADE, Fate.WANTED), lambda made: made[
 # --- what may be there -----------------------------------------------------------------------------------------------
 
 THEIRS: Final = "theirs"
+# Written by our field manager under the label of another: another installation's, or ours and drift where we want it.
+UNLESS_WANTED: Final = "unless-wanted"
 
 
 def defaulted(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,7 +237,7 @@ def variants(of: DesiredObject) -> Sequence[LiveObject | None]:
         stored(live(of, labels={}, annotations={}, managers=("kubectl",), uid=f"{THEIRS}-{of.ref}")),
         stored(live(of, labels={}, managers=("kubectl",))),
         live(of, labels=dict(labels), annotations={}, managers=()),
-        live(of, labels=relabelled, spec=edited),
+        live(of, labels=relabelled, spec=edited, uid=f"{UNLESS_WANTED}-{of.ref}"),
         live(of, labels=relabelled, spec=edited, managers=("flux",), uid=f"{THEIRS}-{of.ref}"),
         foreign(of, spec=edited, uid=f"{THEIRS}-{of.ref}"),
         live(of, deleting=True),
@@ -303,6 +305,8 @@ class Case:
 
     def theirs(self, ref: ObjectRef) -> bool:
         """Whether what is at a name is somebody else's; a wanted constraint or mutator of our digits is ours anyway."""
+        if self.objects[ref].uid.startswith(UNLESS_WANTED):
+            return ref not in self.wish.wanted
         ours_by_name = ref in self.wish.wanted and ref.kind != "ConstraintTemplate" and ref != SYNCSET_REF
         return self.objects[ref].uid.startswith(THEIRS) and not ours_by_name
 
@@ -447,7 +451,7 @@ def counts(case: Case, ref: ObjectRef) -> bool:
     """Whether an object is a part of what the limit is a share of: with our marks, and wanted or to be pruned."""
     found = case.objects[ref]
     prunable = ref.kind == "ConstraintTemplate" or is_managed_name(ref.name)
-    return not found.uid.startswith(THEIRS) and (ref in case.wish.wanted or (prunable and not found.deleting))
+    return not case.theirs(ref) and (ref in case.wish.wanted or (prunable and not found.deleting))
 
 
 def every_object_has_one_change_and_every_wanted_one_an_end(done: Done) -> None:

@@ -15,6 +15,7 @@ from controller.cluster.changes import Create, Delete, Keep, Replace
 from controller.cluster.client import Response
 from controller.cluster.cluster_record import ClusterRecord, Recorded
 from controller.cluster.dry_run import DryRunAnswer, DryRunCache
+from controller.cluster.installation import Installation
 from controller.cluster.kinds import LiveObject
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.plan import make_plan
@@ -158,12 +159,13 @@ def test_what_is_beside_the_addons_goes_once_the_usual_is_wanted_and_enforced() 
 # --- whose -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_bears_the_addons_mark_is_its_own_and_what_we_wrote_is_ours() -> None:
-    theirs = addons(constraint())
+@pytest.mark.parametrize("label", [{"managed-by": MARKS.managed_by}, {}], ids=["our label", "no label"])
+def test_what_bears_the_addons_mark_is_its_own_and_what_we_wrote_is_ours(label: dict[str, str]) -> None:
     relabelled = live(constraint(), labels={"managed-by": ADDON})
 
-    assert owner_of(theirs, MARKS) is Owner.ADDON
-    assert owner_of(relabelled, MARKS) is Owner.AZPOLICY
+    assert owner_of(addons(constraint()), MARKS) is Owner.ADDON
+    assert owner_of(relabelled, MARKS) is Owner.ADDON
+    assert owner_of(live(constraint(), labels=label), MARKS) is Owner.AZPOLICY
     assert owner_of(foreign(constraint()), MARKS) is Owner.OTHER
 
 
@@ -513,7 +515,7 @@ async def test_a_template_that_gatekeeper_does_not_take_is_not_ready() -> None:
 async def test_that_the_lease_may_not_be_read_is_a_note(step: Step) -> None:
     api, cache = FakeApi(), DryRunCache()
     api.at("GET", "/leases", status(403, "leases is forbidden", "Forbidden"), times=2)
-    applier, cluster_record = Applier(api, MARKS, cache), ClusterRecord(api, MARKS)
+    applier, cluster_record = Applier(api, MARKS, cache), ClusterRecord(api, Installation(MARKS))
     session = Session(
         applier, Planner(api, applier, cache, MARKS), cluster_record, desired_state(*ALL), Recorded.of(None)
     )
@@ -529,13 +531,13 @@ async def test_the_addons_own_mark_is_refused_while_its_deployment_is_there() ->
     api.at("GET", DEPLOYMENT, RUNNING, times=2)
 
     with pytest.raises(Refused, match="--managed-by azure-policy-addon is the add-on's own"):
-        await ClusterRecord(api, OwnershipMarks(ADDON)).check(CLUSTER_ID)
+        await ClusterRecord(api, Installation(OwnershipMarks(ADDON))).check(CLUSTER_ID)
 
-    assert (await ClusterRecord(api, MARKS).check(CLUSTER_ID)).cluster_id == ""
+    assert (await ClusterRecord(api, Installation(MARKS)).check(CLUSTER_ID)).cluster_id == ""
 
 
 async def test_the_addons_own_mark_is_taken_once_it_is_off() -> None:
-    assert (await ClusterRecord(FakeApi(), OwnershipMarks(ADDON)).check(CLUSTER_ID)).cluster_id == ""
+    assert (await ClusterRecord(FakeApi(), Installation(OwnershipMarks(ADDON))).check(CLUSTER_ID)).cluster_id == ""
 
 
 @pytest.mark.parametrize("step", [Step.SHADOW, Step.FINISH])

@@ -12,6 +12,7 @@ from controller.cluster.apply import Applier
 from controller.cluster.cluster_record import ClusterRecord
 from controller.cluster.dry_run import DryRunCache
 from controller.cluster.health import WEBHOOK_PATH
+from controller.cluster.installation import Installation
 from controller.cluster.kinds import kind_of
 from controller.cluster.last_state import LastState
 from controller.cluster.planner import Planner
@@ -110,7 +111,7 @@ class Operator:
                 client=api,
                 planner=Planner(api, applier, cache, MARKS),
                 applier=applier,
-                cluster_record=ClusterRecord(api, MARKS),
+                cluster_record=ClusterRecord(api, Installation(MARKS)),
                 last_state=LastState(api, NAMESPACE, MARKS),
                 marks=MARKS,
                 metrics=metrics,

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from controller.cluster.installation import Installation
 from controller.cluster.kinds import POLICY_SYNC
-from controller.errors import InputError
+from controller.errors import InputError, OtherInstallation
+from controller.gatekeeper.naming import OwnershipMarks
 from controller.operator import leader_session
 from controller.operator.leader_session import LeaderSession
 from controller.report.metrics import Metrics
@@ -61,11 +63,11 @@ def sources(monkeypatch: pytest.MonkeyPatch) -> Sources:
 
 
 @contextlib.asynccontextmanager
-async def leading(api: FakeApi) -> AsyncIterator[LeaderSession]:
+async def leading(api: FakeApi, marks: OwnershipMarks = MARKS) -> AsyncIterator[LeaderSession]:
     """A session at work until the block ends; an error of its own is the block's."""
     session = LeaderSession(
         api,
-        MARKS,
+        Installation(marks),
         Metrics(lambda: 0.0),
         SETTINGS,
         namespace=NAMESPACE,
@@ -208,3 +210,34 @@ async def refused(api: FakeApi) -> None:
         api.remove(ONE.ref)
         await until(lambda: restored(api, ONE), seconds=60)
     assert not api.has(TWO.ref)
+
+
+@pytest.mark.usefixtures("sources")
+@in_virtual_time
+async def test_in_a_cluster_of_another_installation_nothing_is_written_its_policy_sync_neither() -> None:
+    api = cluster()
+    async with leading(api):
+        await until(lambda: restored(api, ONE) and RECORD in api.paths and PATH in api.paths)
+        await until(lambda: condition(api, "Ready").get("reason") == "InSync", seconds=30)
+    before = len(api.calls)
+
+    with pytest.raises(OtherInstallation, match="--managed-by azure-policy-sync"):
+        async with leading(api, OwnershipMarks("team-b")):
+            await asyncio.sleep(60)
+
+    assert {call.method for call in api.calls[before:]} <= {"GET", "WATCH"}
+
+
+@pytest.mark.usefixtures("sources")
+@in_virtual_time
+async def test_who_loses_the_cluster_to_one_that_adopts_it_ends_at_the_next_sync_and_leaves_the_status_alone() -> None:
+    api = cluster()
+    with pytest.RaisesGroup(pytest.RaisesExc(OtherInstallation, match="--managed-by team-b"), flatten_subgroups=True):
+        async with leading(api):
+            await until(lambda: restored(api, ONE) and RECORD in api.paths)
+            await until(lambda: condition(api, "Ready").get("reason") == "InSync", seconds=30)
+            api.merge(RECORD, {"metadata": {"labels": {"managed-by": "team-b"}}})
+            statuses = sum(call.path == f"{PATH}/status" for call in api.calls)
+            await asyncio.sleep(2 * SETTINGS.pace.resync)
+
+    assert sum(call.path == f"{PATH}/status" for call in api.calls) == statuses
