@@ -6,7 +6,7 @@ The wrong context must not prune, and what the safety stop holds back must not s
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,44 +16,75 @@ from controller.bounded_json import read_json
 from controller.cluster.addon import NAMESPACE, running_deployments
 from controller.cluster.changes import Refuse
 from controller.cluster.config_maps import ConfigMapStore
-from controller.cluster.foreign import text_at, texts_at
+from controller.cluster.foreign import text_at, text_map_at, texts_at
+from controller.cluster.prune import lost_after, within_window
 from controller.errors import ClusterError, Refused
 from controller.gatekeeper.naming import ADDON, RECORD_NAMESPACE
+from controller.times import parse_moment, utc_now, write_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from controller.cluster.changes import Plan
     from controller.cluster.client import KubeClient
+    from controller.cluster.prune import PruneLimit
     from controller.gatekeeper.naming import OwnershipMarks
 
 NAME: Final = "azure-policy-sync"
 CLUSTER_ID: Final = "cluster-id"
 REFUSED: Final = "refused-deletions"
+LOST: Final = "unproven-deletions"
+_ROUNDS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the record says; all empty where there is none. `refused` are `Kind/name`."""
+    """What the record says; all empty where there is none. `refused` and the keys of `lost` are `Kind/name`."""
 
     cluster_id: str = ""
     refused: frozenset[str] = frozenset()
+    lost: Mapping[str, datetime] = field(default_factory=dict)
     manifest: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any] | None) -> Recorded:
-        """Reads the ConfigMap; a list of refused deletions that somebody broke counts as empty."""
-        try:
-            names = read_json(text_at(manifest, "data", REFUSED).encode())
-        except ValueError:
-            names = []
-        return cls(text_at(manifest, "data", CLUSTER_ID), frozenset(texts_at({"names": names}, "names")), manifest)
+        """Reads the ConfigMap; a list of deletions that somebody broke counts as empty."""
+        moments = {
+            name: parse_moment(said) for name, said in text_map_at({"of": _listed(manifest, LOST)}, "of").items()
+        }
+        return cls(
+            text_at(manifest, "data", CLUSTER_ID),
+            frozenset(texts_at({"of": _listed(manifest, REFUSED)}, "of")),
+            {name: moment for name, moment in moments.items() if moment is not None},
+            manifest,
+        )
+
+    def limiting(self, limit: PruneLimit, now: datetime) -> PruneLimit:
+        """The limit with what was refused and lost before."""
+        return replace(limit, refused=self.refused, lost=frozenset(within_window(self.lost, now)))
+
+
+def _listed(manifest: Mapping[str, Any] | None, key: str) -> object:
+    try:
+        return read_json(text_at(manifest, "data", key).encode())
+    except ValueError:
+        return None
 
 
 class ClusterRecord:
     """A ConfigMap in a namespace that every cluster has: every user of a cluster finds it there."""
 
-    def __init__(self, client: KubeClient, marks: OwnershipMarks, namespace: str = RECORD_NAMESPACE) -> None:
+    def __init__(
+        self,
+        client: KubeClient,
+        marks: OwnershipMarks,
+        namespace: str = RECORD_NAMESPACE,
+        *,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`now` is the wall clock, aware: losses are counted by it."""
+        self._now = now
         self._client = client
         self._marks = marks
         self._namespace = namespace
@@ -79,22 +110,41 @@ class ClusterRecord:
                 "switch the add-on off"
             )
 
-    async def make(self, plan: Plan) -> None:
-        """Records the plan's cluster and refused deletions, before its first write; nothing where nothing is new.
+    async def limit(self, cluster_id: str, limit: PruneLimit) -> PruneLimit:
+        """The limit with what the record remembers; Refused as `check` says."""
+        return (await self.check(cluster_id)).limiting(limit, self._now())
 
-        Refused when somebody has recorded another cluster since.
+    async def make(self, plan: Plan, *, forced: bool = False) -> None:
+        """Records the plan's cluster, and its refused and unproven deletions, before its first write.
+
+        Nothing where nothing is new. `forced` says that the plan's deletions are forced. Refused when somebody has
+        recorded another cluster since.
         """
-        recorded = await self.check(plan.cluster_id)
+        for left in reversed(range(_ROUNDS)):
+            recorded = await self.check(plan.cluster_id)
+            data = self._data(recorded, plan, forced=forced)
+            if data is None:
+                return
+            try:
+                await self._maps.write(NAME, {"data": data}, recorded.manifest, purpose="recording the cluster id")
+            except ClusterError as error:
+                # Where somebody else was faster, what they wrote is checked, and ours is written over it.
+                if error.status != HTTPStatus.CONFLICT or not left:
+                    raise
+            else:
+                return
+
+    def _data(self, recorded: Recorded, plan: Plan, *, forced: bool) -> dict[str, str] | None:
+        """The record once a plan is carried out, None where that is what it says: time alone is no reason to write."""
+        now = self._now()
         refused = frozenset(str(change.live.ref) for change in plan.of(Refuse) if isinstance(change, Refuse))
-        if (recorded.cluster_id or not plan.writes) and recorded.refused == refused:
-            return
-        data = {CLUSTER_ID: recorded.cluster_id or plan.cluster_id, REFUSED: json.dumps(sorted(refused))}
-        if not refused:
-            del data[REFUSED]
-        try:
-            await self._maps.write(NAME, {"data": data}, recorded.manifest, purpose="recording the cluster id")
-        except ClusterError as error:
-            if error.status != HTTPStatus.CONFLICT:
-                raise
-            # Somebody else was faster. What they wrote is checked, and ours is written next time.
-            await self.check(plan.cluster_id)
+        lost = lost_after(recorded.lost, plan, now, forced=forced)
+        same_losses = lost == within_window(recorded.lost, now)
+        if (recorded.cluster_id or not plan.writes) and recorded.refused == refused and same_losses:
+            return None
+        lists = {
+            REFUSED: sorted(refused),
+            LOST: {name: write_moment(moment) for name, moment in sorted(lost.items())},
+        }
+        written = {key: json.dumps(each) for key, each in lists.items() if each}
+        return {CLUSTER_ID: recorded.cluster_id or plan.cluster_id, **written}

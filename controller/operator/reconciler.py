@@ -93,8 +93,8 @@ class Reconciler:
         Deletions over the limit are forced where the PolicySync names exactly these and has not done so before.
         """
         deps, status = self._deps, self._state.status
-        recorded = await deps.cluster_record.check(desired.cluster_id)
-        limit = replace(self._state.settings.limit, forced=self._forced, refused=recorded.refused)
+        settings = replace(self._state.settings.limit, forced=self._forced)
+        limit = await deps.cluster_record.limit(desired.cluster_id, settings)
         plan, inventory = await deps.planner.full(desired, limit)
         refused, asked = refusal_digest(plan), self._state.requests.force_prune
         forcing = refused if refused == asked != status.forced_prune and mode is Mode.ENFORCE else ""
@@ -119,7 +119,7 @@ class Reconciler:
             for result in results:
                 self._results.tell(result)
             return ChangeSet(results)
-        await self._deps.cluster_record.make(plan)
+        await self._deps.cluster_record.make(plan, forced=self._forced or bool(forcing))
         self._state.update(working=bool(plan.writes))
         try:
             outcome = await self._deps.applier.apply(self._without_held(plan), self._results.tell)

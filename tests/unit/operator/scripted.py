@@ -110,7 +110,7 @@ class Operator:
                 client=api,
                 planner=Planner(api, applier, cache, MARKS),
                 applier=applier,
-                cluster_record=ClusterRecord(api, MARKS),
+                cluster_record=ClusterRecord(api, MARKS, now=self.state.now),
                 last_state=LastState(api, NAMESPACE, MARKS),
                 marks=MARKS,
                 metrics=metrics,
