@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from controller.cluster.apply import Action, ChangeSet, planned
+from controller.cluster.apply import Action, ChangeSet, Meanwhile, planned
 from controller.cluster.changes import Create, Keep, Refuse, Replace, ref_of
 from controller.cluster.prune import refusal_digest
 from controller.errors import ClusterError, Refused
@@ -122,7 +122,8 @@ class Reconciler:
         await self._deps.cluster_record.make(plan, forced=self._forced or bool(forcing))
         self._state.update(working=bool(plan.writes))
         try:
-            outcome = await self._deps.applier.apply(self._without_held(plan), self._results.tell)
+            meanwhile = Meanwhile(suspended=lambda: self._state.mode is not Mode.ENFORCE)
+            outcome = await self._deps.applier.apply(self._without_held(plan), self._results.tell, meanwhile=meanwhile)
         finally:
             self._state.update(working=False)
         self._forced = False
