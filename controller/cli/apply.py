@@ -37,7 +37,7 @@ def apply(*, source: SourceOptions, cluster: ClusterOptions, limit: PruneLimit, 
 async def _apply(source: SourceOptions, cluster: ClusterOptions, limit: PruneLimit, *, strict: bool) -> int:
     async with open_session(source, cluster) as session:
         made = await session.plan(limit, preview=False)
-        outcome = await session.apply(made, plan_view.Progress(len(made.writes)).done)
+        outcome = await session.apply(made, plan_view.Progress(len(made.writes)).done, forced=limit.forced)
     click.echo(plan_view.summary(outcome.results, session.desired, head="apply"))
     unresolved = report_unresolved(session.desired, strict=strict)
     return unresolved or (ERROR if outcome.problems else 0)

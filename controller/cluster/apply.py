@@ -135,6 +135,21 @@ class _Stopped(Exception):  # noqa: N818 - ends one change, not the plan
         self.action = action
 
 
+def _never(_: DesiredObject) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """What is asked anew before each write, as a plan may wait long for what it needs; by default nothing changes.
+
+    `suspended` is whether nothing may be written any more, `superseded` whether an object is desired otherwise by now.
+    """
+
+    suspended: Callable[[], bool] = lambda: False
+    superseded: Callable[[DesiredObject], bool] = _never
+
+
 class Applier:
     """Carries out plans against one cluster. Safe to call concurrently: every write names the version it replaces."""
 
@@ -181,9 +196,15 @@ class Applier:
                 return response
         raise AssertionError("unreachable")
 
-    async def apply(self, plan: Plan, done: Callable[[Result], None] = lambda _: None) -> ChangeSet:
+    async def apply(
+        self,
+        plan: Plan,
+        done: Callable[[Result], None] = lambda _: None,
+        *,
+        meanwhile: Meanwhile = Meanwhile(),
+    ) -> ChangeSet:
         """Carries out every change at once, each waiting for what it needs; calls `done` as each one ends."""
-        run = _Run(self._client, self._marks, self._cache, self._ready_timeout, self._nudges, plan)
+        run = _Run(self._client, self._marks, self._cache, self._ready_timeout, self._nudges, plan, meanwhile)
         return await run.carry_out(done)
 
     async def nudge(self, desired: DesiredObject) -> bool:
@@ -204,6 +225,7 @@ class _Run:
     ready_timeout: float
     nudges: bool
     plan: Plan
+    meanwhile: Meanwhile
 
     def __post_init__(self) -> None:
         self._tasks: dict[ObjectRef, asyncio.Task[Result]] = {}
@@ -240,6 +262,13 @@ class _Run:
 
     # --- writes --------------------------------------------------------------------------------------------------
 
+    def _still_meant(self, desired: DesiredObject | None = None) -> None:
+        """_Stopped where a write that was decided on is no longer to be made: what follows is decided anew."""
+        if desired is not None and self.meanwhile.superseded(desired):
+            raise _Stopped(Reason.SUPERSEDED, "it is desired otherwise by now", Action.BLOCKED)
+        if self.meanwhile.suspended():
+            raise _Stopped(Reason.SUPERSEDED, "nothing is written any more by now", Action.BLOCKED)
+
     async def _write(self, change: Create | Replace | NeedsDryRun) -> Result:
         desired = change.desired
         if desired.ref.group == CONSTRAINT_GROUP:
@@ -250,9 +279,11 @@ class _Run:
         for _ in range(_ROUNDS):
             match current:
                 case Create():
+                    self._still_meant(desired)
                     response = await self.client.create(_kind_for(desired), desired.manifest)
                 case Replace() | NeedsDryRun():
                     await self._same_kind(current)
+                    self._still_meant(desired)
                     response = await self.client.replace(_kind_for(desired), current.target)
                 case _:
                     return unwritten(current)
@@ -308,6 +339,7 @@ class _Run:
             # Discovery told of a kind that is gone.
             return await self._write(NeedsDryRun(desired, change.live, target_for(desired, change.live)))
         await self._no_others(desired.ref.name)
+        self._still_meant(desired)
         response = await self.client.delete(kind, change.live)
         if not response.ok and response.status != HTTPStatus.NOT_FOUND:
             raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
@@ -458,7 +490,8 @@ class _Run:
         kind = _kind_for(good)
         for _ in range(_ROUNDS):
             live = await self.client.get_live(kind, rejected.ref.name)
-            if live is None or live.uid != written.uid:
+            # A suspension does not keep a template broken that this run has written.
+            if live is None or live.uid != written.uid or self.meanwhile.superseded(rejected):
                 return False
             target = target_for(good, live)
             target["metadata"].setdefault("annotations", {})[REJECTED_DIGEST] = spec_digest(rejected)
@@ -479,6 +512,7 @@ class _Run:
             # It went with its template; what has its name by now is of the kind as it is spelled now.
             self.cache.written.deleted(ref)
             return Result(ref, Action.DELETED, change.reason, change.message, uid=change.live.uid)
+        self._still_meant()
         response = await self.client.delete(kind_of(ref), change.live)
         if response.ok or response.status == HTTPStatus.NOT_FOUND:
             self.cache.written.deleted(ref)

@@ -16,6 +16,7 @@ Azure proves most deletions; the others pass the safety stop: docs/design.md (Sa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from controller.cluster.changes import Change, Delete, DeleteReason, InUse, Refuse, Retain, ref_of
@@ -27,6 +28,7 @@ from controller.policy.model import MemberKey, NotApplied, Unresolved
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+    from datetime import datetime
 
     from controller.cluster.changes import Plan
     from controller.cluster.kinds import Inventory, LiveObject
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 
 WHOLE: Final = "*"
+WINDOW: Final = timedelta(hours=24)
 _DIGEST_SHOWN: Final = 12
 
 
@@ -44,13 +47,15 @@ _DIGEST_SHOWN: Final = 12
 class PruneLimit:
     """Unproven deletes beyond `percent` of at least `minimum` managed objects are refused, unless forced.
 
-    `refused` are those refused before, as `Kind/name`.
+    `refused` are those refused before, as `Kind/name`. `lost` are those deleted without proof within WINDOW: they still
+    count, as deleted and as managed, until they are there again. So many small losses are limited as one large one.
     """
 
     percent: int = 30
     minimum: int = 10
     forced: bool = False
     refused: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
 
 
 DEFAULT_LIMIT: Final = PruneLimit()
@@ -60,6 +65,22 @@ def refusal_digest(plan: Plan) -> str:
     """What names the refused deletions of a plan, empty where there are none: these objects and no others, once."""
     uids = sorted(change.live.uid for change in plan.changes if isinstance(change, Refuse))
     return digest(uids)[:_DIGEST_SHOWN] if uids else ""
+
+
+def lost_after(before: Mapping[str, datetime], plan: Plan, now: datetime, *, forced: bool) -> dict[str, datetime]:
+    """When objects were deleted without proof, by `Kind/name`, once a plan is carried out `now` (aware UTC).
+
+    Nothing is lost where the deletions were forced: somebody looked at what is left, and the count begins anew.
+    """
+    if forced:
+        return {}
+    going = {str(ref_of(change)): now for change in plan.changes if _is_unproven(change)}
+    return within_window(before, now) | going
+
+
+def within_window(lost: Mapping[str, datetime], now: datetime) -> dict[str, datetime]:
+    """The losses that still count; a moment that is far ahead was written by a clock that was wrong."""
+    return {name: moment for name, moment in lost.items() if abs(now - moment) < WINDOW}
 
 
 def prune(
@@ -81,7 +102,8 @@ def prune(
     changes += [_judge_template(live, inventory, decided, wanted, proofs) for live in templates]
     # Objects that merely bear our label, and are never pruned, must not stretch the limit.
     managed = len(changes) + sum(live.ref in wanted for live in ours)
-    return tuple(_limited(changes, desired, managed, limit))
+    back = {str(ref) for ref in (*inventory.objects, *wanted)}
+    return tuple(_limited(changes, desired, managed, len(limit.lost - back), limit))
 
 
 class _Proofs:
@@ -200,17 +222,23 @@ def _is_unproven(change: Change) -> bool:
     return isinstance(change, Delete) and change.reason is DeleteReason.UNLISTED
 
 
-def _limited(changes: list[Change], desired: DesiredState, managed: int, limit: PruneLimit) -> Iterable[Change]:
+def _limited(
+    changes: list[Change], desired: DesiredState, managed: int, lost: int, limit: PruneLimit
+) -> Iterable[Change]:
     """The changes with unproven deletes refused when they are too many, or when the source lists nothing at all.
 
-    What was refused once stays refused: objects made since must not make it a smaller part of all.
+    `lost` is how many of the window's losses are still gone. What was refused once stays refused: objects made since
+    must not make it a smaller part of all.
     """
     unproven = sum(_is_unproven(change) for change in changes)
-    too_many = not desired.listed or (managed >= limit.minimum and unproven * 100 > limit.percent * managed)
+    all_of_them = managed + lost
+    over = all_of_them >= limit.minimum and (unproven + lost) * 100 > limit.percent * all_of_them
+    too_many = not desired.listed or over
     if limit.forced or not unproven:
         return changes
+    after = f" after {lost} in the last {WINDOW // timedelta(hours=1)} hours" if lost else ""
     why = (
-        f"{unproven} of {managed} managed objects would be deleted, and Azure does not prove that "
+        f"{unproven} of {managed} managed objects would be deleted{after}, and Azure does not prove that "
         f"(limit {limit.percent} %); if that is intended, run: azpolicy apply --force-prune"
     )
     doomed = [ref_of(change) for change in changes if _is_unproven(change)]

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     KIND_SPELLED = "KindSpelled"
     PRUNE_LIMIT = "PruneLimit"
     SUCCESSOR_NOT_ENFORCED = "SuccessorNotEnforced"
+    SUPERSEDED = "Superseded"
     TEMPLATE_NOT_READY = "TemplateNotReady"
     TEMPLATE_REJECTED = "TemplateRejected"
     UNRESOLVED = "Unresolved"
@@ -47,6 +48,7 @@ PASSING: Final = frozenset(
         Reason.CONCURRENT_CHANGES,
         Reason.INTERNAL_ERROR,
         Reason.SERVICE_UNAVAILABLE,
+        Reason.SUPERSEDED,
         Reason.TEMPLATE_NOT_READY,
         Reason.TIMEOUT,
         Reason.TOO_MANY_REQUESTS,

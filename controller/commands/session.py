@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from controller.azure.compliance import read_compliance
@@ -50,13 +50,16 @@ class Session:
 
     async def plan(self, limit: PruneLimit, *, preview: bool) -> Plan:
         """The plan for the whole cluster; a preview asks the server about new objects too."""
-        limit = replace(limit, refused=self.recorded.refused)
-        plan, _ = await self.planner.full(self.desired, limit, ask_creates=preview)
+        remembered = self.recorded.limiting(limit, utc_now())
+        plan, _ = await self.planner.full(self.desired, remembered, ask_creates=preview)
         return plan
 
-    async def apply(self, plan: Plan, done: Callable[[Result], None]) -> ChangeSet:
-        """Carries the plan out; the cluster id is recorded before the first write."""
-        await self.cluster_record.make(plan)
+    async def apply(self, plan: Plan, done: Callable[[Result], None], *, forced: bool = False) -> ChangeSet:
+        """Carries the plan out; the cluster id is recorded before the first write, and what is deleted unproven.
+
+        `forced` says that the plan was made with a limit that forces deletions.
+        """
+        await self.cluster_record.make(plan, forced=forced)
         return await self.applier.apply(plan, done)
 
 

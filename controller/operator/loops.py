@@ -92,7 +92,7 @@ class ClusterLoops:
                 ok = await sync()
                 resync_at = loop_time() + (jittered(self.state.settings.pace.resync) if ok else RETRY_SECONDS)
             self.state.update(handled_request=asked or self.state.status.handled_request)
-            if await self._idle(source, min(poller.due_at, resync_at or poller.due_at, self._resumes_at())):
+            if await self._idle(source, min(poller.due_at, resync_at or poller.due_at, self._turns_at())):
                 poller.due_at = 0.0
 
     async def _idle(self, source: Source, until: float) -> bool:
@@ -112,8 +112,10 @@ class ClusterLoops:
                 return False
         return False
 
-    def _resumes_at(self) -> float:
-        """When a suspension ends, by the loop's clock; never where there is none."""
+    def _turns_at(self) -> float:
+        """When a suspension ends, by the loop's clock: now if that came during the last sync, never without one."""
+        if self.state.desired is not None and self.state.mode is not self.state.status.mode:
+            return loop_time()
         until = self.state.requests.suspended_until
         left = (until - self.state.now()).total_seconds() if until else 0.0
         return loop_time() + left if left > 0 else float("inf")

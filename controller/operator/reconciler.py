@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from controller.cluster.apply import Action, ChangeSet, planned
+from controller.cluster.apply import Action, ChangeSet, Meanwhile, planned
 from controller.cluster.changes import Create, Keep, Refuse, Replace, ref_of
 from controller.cluster.last_state import UnusableStateError
 from controller.cluster.prune import refusal_digest
@@ -96,8 +96,8 @@ class Reconciler:
         Deletions over the limit are forced where the PolicySync names exactly these and has not done so before.
         """
         deps, status = self._deps, self._state.status
-        recorded = await deps.cluster_record.check(desired.cluster_id)
-        limit = replace(self._state.settings.limit, forced=self._forced, refused=recorded.refused)
+        settings = replace(self._state.settings.limit, forced=self._forced)
+        limit = await deps.cluster_record.limit(desired.cluster_id, settings)
         plan, inventory = await deps.planner.full(desired, limit)
         refused, asked = refusal_digest(plan), self._state.requests.force_prune
         forcing = refused if refused == asked != status.forced_prune and mode is Mode.ENFORCE else ""
@@ -122,10 +122,11 @@ class Reconciler:
             for result in results:
                 self._results.tell(result)
             return ChangeSet(results)
-        await self._deps.cluster_record.make(plan)
+        await self._deps.cluster_record.make(plan, forced=self._forced or bool(forcing))
         self._state.update(working=bool(plan.writes))
         try:
-            outcome = await self._deps.applier.apply(self._without_held(plan), self._results.tell)
+            meanwhile = Meanwhile(suspended=lambda: self._state.mode is not Mode.ENFORCE)
+            outcome = await self._deps.applier.apply(self._without_held(plan), self._results.tell, meanwhile=meanwhile)
         finally:
             self._state.update(working=False)
         self._forced = False

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
-from controller.cluster.apply import WRITE_ACTIONS
+from controller.cluster.apply import WRITE_ACTIONS, Meanwhile
 from controller.cluster.kinds import kind_of
 from controller.cluster.ownership import Ownership, ownership
 from controller.errors import ClusterError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from controller.cluster.apply import Result
     from controller.cluster.kinds import LiveObject
+    from controller.gatekeeper.model import DesiredObject
     from controller.operator.dependencies import Dependencies
     from controller.operator.results import Results
     from controller.operator.state import OperatorState
@@ -51,6 +52,7 @@ class Repairs:
         self._repairing: set[ObjectRef] = set()
         self._held: dict[ObjectRef, asyncio.TimerHandle] = {}
         self._paused: set[ObjectRef] = set()
+        self._meanwhile = Meanwhile(lambda: state.mode is not Mode.ENFORCE, self._superseded)
 
     def changed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         """An object as a watch event shows it, None where it is gone; only the last one counts."""
@@ -81,7 +83,10 @@ class Repairs:
                         async with asyncio.timeout(_LOOK_SECONDS):
                             await self._news.wait()
                     self._news.clear()
-                    if self._state.mode is Mode.ENFORCE and (batch := self._take()):
+                    if self._state.mode is not Mode.ENFORCE:
+                        # The full sync at the end of a suspension compares everything.
+                        self._events.clear()
+                    elif batch := self._take():
                         group.create_task(self._repair(batch))
         finally:
             for timer in self._held.values():
@@ -112,11 +117,19 @@ class Repairs:
         wanted = [(index[ref], live) for ref, (live, _) in batch.items() if ref in index]
         if any(self._needs_full_sync(ref, live) for ref, (live, _) in batch.items()):
             self._state.sync_wanted.set()
-        refs = {each.ref for each, _ in wanted}
-        self._repairing |= refs
+        left = {each.ref for each, _ in wanted}
+        self._repairing |= left
+
+        def done(result: Result) -> None:
+            # At once: the others of the batch may wait long, and it may have been changed again.
+            left.discard(result.ref)
+            self._repairing.discard(result.ref)
+            self._news.set()
+            self._repaired(result, batch)
+
         try:
             plan = await self._deps.planner.some(desired.cluster_id, wanted)
-            outcome = await self._deps.applier.apply(plan, lambda result: self._repaired(result, batch))
+            outcome = await self._deps.applier.apply(plan, done, meanwhile=self._meanwhile)
         except ClusterError as error:
             log.warning("repair failed, the next sync tries again error=%r", str(error))
             self._state.sync_wanted.set()
@@ -125,8 +138,15 @@ class Repairs:
                 self._state.sync_wanted.set()
         finally:
             self._results.send()
-            self._repairing -= refs
+            self._repairing -= left
             self._news.set()
+            # A write that was under way then may have come after the sync of what is desired now.
+            if self._state.desired is not desired:
+                self._state.sync_wanted.set()
+
+    def _superseded(self, wanted: DesiredObject) -> bool:
+        now = self._state.index.get(wanted.ref)
+        return now is None or now.digest != wanted.digest
 
     def _needs_full_sync(self, ref: ObjectRef, live: LiveObject | None) -> bool:
         """An object of ours that nobody wants, or a template that went: only a full compare can tell what follows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from controller.cluster.fights import FightDetector
-from controller.cluster.reasons import PASSING
+from controller.cluster.reasons import PASSING, Reason
 from controller.operator.state import Loop
 from controller.report.journal import Journal
 from controller.times import loop_time
@@ -31,8 +31,10 @@ class Results:
         self._journal.want(self._state.index)
 
     def tell(self, result: Result) -> None:
-        """Takes in one result as it comes."""
+        """Takes in one result as it comes; of what was not written because it is decided anew, nobody needs to know."""
         self._state.beat(Loop.SYNC)
+        if result.reason == Reason.SUPERSEDED:
+            return
         if self._journal.tell(result, self._state.mode):
             self._fights.repaired(result.ref, loop_time())
 

@@ -111,7 +111,7 @@ class Operator:
                 client=api,
                 planner=Planner(api, applier, cache, MARKS),
                 applier=applier,
-                cluster_record=ClusterRecord(api, Installation(MARKS)),
+                cluster_record=ClusterRecord(api, Installation(MARKS), now=self.state.now),
                 last_state=LastState(api, NAMESPACE, MARKS),
                 marks=MARKS,
                 metrics=metrics,

@@ -146,6 +146,22 @@ async def test_a_forced_prune_that_half_fails_is_forced_again_under_a_new_digest
 
 
 @in_virtual_time
+async def test_a_slow_loss_stops_at_the_limit_although_the_operator_restarts() -> None:
+    api = cluster()
+    objects = [constraint(by=member(f"a{number}")) for number in range(100)]
+    async with Operator(api, ScriptedSource(desired_state(TEMPLATE, *objects))).running() as operator:
+        await operator.in_sync(TEMPLATE, objects[-1])
+    left = len(objects)
+    while left > 1:
+        left = left * 3 // 4
+        async with Operator(api, ScriptedSource(desired_state(TEMPLATE, *objects[:left]))).running() as operator:
+            await until(lambda op=operator: op.state.status.settled)  # type: ignore[misc]
+            await asyncio.sleep(900)
+
+    assert sum(api.has(each.ref) for each in objects) == 75
+
+
+@in_virtual_time
 async def test_a_replica_that_lost_its_lease_in_the_middle_of_an_apply_writes_nothing_more() -> None:
     api = cluster()
     objects = [constraint(by=member(f"a{number}")) for number in range(8)]
