@@ -33,7 +33,7 @@ from controller.gatekeeper.manifests import (
 )
 from controller.gatekeeper.model import DesiredObject, DesiredState, Rendered, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, OwnershipMarks, constraint_name
-from controller.gatekeeper.sources import Unavailable, Wanted
+from controller.gatekeeper.sources import Unavailable, Wanted, store_path
 from controller.gatekeeper.syncset import syncset
 from controller.gatekeeper.templates import Chosen, Refusal, choose_templates
 from controller.policy.assigned import not_applied, unresolved
@@ -187,8 +187,7 @@ class _Translator:
         chosen = self.chosen[by.template]
         if isinstance(chosen, Refusal):
             conflict = chosen.reason is UnresolvedReason.TEMPLATE_CONFLICT
-            reason = UnresolvedReason.LEGACY_FORM if by.legacy and not conflict else chosen.reason
-            raise Problem(reason, chosen.message)
+            raise Problem(chosen.reason if conflict else _unavailable(by.template, legacy=by.legacy), chosen.message)
         document, member = chosen.document, policy.member
         name = constraint_name(document.name, member.assignment_id, member.reference_id, member.definition_id)
         if by.constraint is None:
@@ -269,10 +268,15 @@ class _Translator:
     def _document(self, wanted: Wanted, expected: type[_D], *, legacy_form: bool = False) -> _D:
         document = self.documents[wanted]
         if isinstance(document, Unavailable):
-            reason = UnresolvedReason.LEGACY_FORM if legacy_form else UnresolvedReason.TEMPLATE
-            raise Problem(reason, document.reason)
+            raise Problem(_unavailable(wanted.source, legacy=legacy_form), document.reason)
         assert isinstance(document, expected)
         return document
+
+
+def _unavailable(source: DocumentSource, *, legacy: bool) -> UnresolvedReason:
+    """Why a document is not to be had. Azure's own of the legacy form are of the past: a newer version helps."""
+    azures = legacy and isinstance(source, PublicUrl) and store_path(source.url) is not None
+    return UnresolvedReason.LEGACY_FORM if azures else UnresolvedReason.TEMPLATE
 
 
 def _template_sources(resolutions: Iterable[Resolution]) -> frozenset[DocumentSource]:

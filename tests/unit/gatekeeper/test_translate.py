@@ -488,6 +488,18 @@ class TestConstraintFiles:
 
         assert reason_of(desired(policy, served=served).outcomes[0]) is reason
 
+    def test_an_old_form_whose_template_is_elsewhere_is_unavailable_and_names_its_url(self) -> None:
+        url = PublicUrl("https://raw.githubusercontent.com/contoso/policies/main/template.yaml")
+        policy = make_policy(match=Match(), policy=TemplatePolicy(url, {}, FILE_URL, legacy=True))
+        wanted = Wanted(url, DocumentKind.TEMPLATE)
+        served = {**documents(files={FILE_URL: file_text()}), wanted: Unavailable(f"{url.url}: not there")}
+
+        (outcome,) = desired(policy, served=served).outcomes
+
+        assert isinstance(outcome, Unresolved)
+        assert outcome.reason is UnresolvedReason.TEMPLATE
+        assert f"{url.url}: not there" in outcome.message
+
 
 def test_everything_that_policies_need_is_asked_for_once() -> None:
     policies: list[Resolution] = [
