@@ -125,8 +125,8 @@ _SOURCE = (
         show_default=True,
         envvar="AZPOLICY_TEMPLATES",
         help="Where templates come from: those that come with azpolicy; the URL that each definition names, with the "
-        "bundle behind it; a folder; or the base URL of a mirror. The latter two hold NAME/vN/template.yaml for Azure's "
-        "template stores, and HOST/PATH for other hosts.",
+        "bundle behind it; a folder; or the base URL of a mirror. The latter two hold NAME/vN/template.yaml for "
+        "Azure's template stores, and HOST/PATH for other hosts.",
     ),
     click.option(
         "--template-host",

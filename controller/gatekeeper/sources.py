@@ -48,7 +48,7 @@ _OLD_FOLDER: Final = "/Azure/azure-policy/master/built-in-references/Kubernetes/
 NOT_HELD: Final = "it has to be https://HOST/PATH without a user, a query, a fragment, an escape or dots as a part"
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._]*")
 _HTTPS_PORT: Final = 443
-# A host has a dot or a port, which the name of a template has not: no other host's folder can be taken for a template's.
+# A host has a dot or a port, which the name of a template has not: no folder of a host is taken for a template's.
 _HOST: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _PART: Final = re.compile(r"(?!\.{1,2}$)[-A-Za-z0-9._~@+]+")
 

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
 _ROLE_ORDER: Final = {role: position for position, role in enumerate(Role)}
 _ANY: Final = "*"
+_PARAMETERS: Final = "azpolicy.dev/parameters"
 _D = TypeVar("_D", ConstraintDocument, MutationDocument)
 
 
@@ -244,6 +245,8 @@ class _Translator:
         parameters = as_mapping(spec.get("parameters"), "spec.parameters")
         if not by.legacy:
             parameters = {**parameters, **by.values}
+        elif _takes_values(body):
+            parameters = {**parameters, **_declared(template, by.values)}
         match = match_block(policy.match, self.always_excluded, as_mapping(spec.get("match"), "spec.match"))
         return {"name": name, "labels": labels, "annotations": annotations}, match, without_nulls(parameters)
 
@@ -306,6 +309,24 @@ def _old_form_values(policy: EffectivePolicy, by: TemplatePolicy) -> dict[str, J
         "labelSelector": dict(match.label_selector or {}),
         **by.values,
     }
+
+
+def _takes_values(body: Mapping[str, Json]) -> bool:
+    """Whether a constraint file of the legacy form has what its definition passes as parameters, by their names.
+
+    Files of the bundle say so: they have to be YAML before the values are in them, too, which `{{ .Values.name }}` in
+    the place of a list is not.
+    """
+    metadata = as_mapping(body.get("metadata"), "metadata")
+    return as_mapping(metadata.get("annotations"), "metadata.annotations").get(_PARAMETERS) == "values"
+
+
+def _declared(template: TemplateDocument, values: Mapping[str, Json]) -> dict[str, Json]:
+    """Those values that the template's schema has a parameter for: some are only for the file's own places."""
+    schema: Json = template.manifest["spec"]
+    for key in ("crd", "spec", "validation", "openAPIV3Schema", "properties"):
+        schema = as_mapping(schema, key).get(key)
+    return {name: value for name, value in values.items() if name in as_mapping(schema, "properties")}
 
 
 def _constraint_body(text: str) -> dict[str, Json]:

@@ -2,10 +2,10 @@
 
 azpolicy explain --cluster-id ID -o json | python examples/mirror/fetch.py templates > pins.yaml
 
-`templates` then has each where a mirror has it: NAME/vN/template.yaml for those of Azure's template store, HOST/PATH for
-those of another host. Serve it over https, or mount it. pins.yaml has the SHA-256 of each, as a value of the chart: the
-cluster takes no other text, wherever it comes from. Templates of other hosts are named only once azpolicy has read them:
-azpolicy explain --templates url --template-host HOST.
+`templates` then has each where a mirror has it: NAME/vN/template.yaml for those of Azure's template store, HOST/PATH
+for those of another host. Serve it over https, or mount it. pins.yaml has the SHA-256 of each, as a value of the chart:
+the cluster takes no other text, wherever it comes from. Templates of other hosts are named only once azpolicy has read
+them: azpolicy explain --templates url --template-host HOST.
 
 It needs the Python that azpolicy is installed in.
 """
