@@ -160,6 +160,16 @@ _SOURCE = (
         help="A namespace that no policy looks at, besides kube-system, gatekeeper-system and azure-arc; "
         "the one that azpolicy itself runs in belongs here. Can be repeated.",
     ),
+    click.option(
+        "--inventory-kind",
+        "inventory_kinds",
+        metavar="found|GROUP/VERSION/KIND",
+        multiple=True,
+        envvar="AZPOLICY_INVENTORY_KINDS",
+        help="What Gatekeeper replicates for templates whose Rego looks objects up without asking for them: a kind "
+        "such as networking.k8s.io/v1/Ingress or v1/Service; found: each kind that the Rego names, but Secrets. "
+        "Whatever is replicated, messages of policies can show. Can be repeated.",
+    ),
 )
 _AZURE = (
     click.option(

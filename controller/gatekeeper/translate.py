@@ -34,7 +34,7 @@ from controller.gatekeeper.manifests import (
 from controller.gatekeeper.model import DesiredObject, DesiredState, Rendered, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, OwnershipMarks, constraint_name
 from controller.gatekeeper.sources import Unavailable, Wanted, store_path
-from controller.gatekeeper.syncset import syncset
+from controller.gatekeeper.syncset import InventoryKinds, blind_spots, syncset
 from controller.gatekeeper.templates import Chosen, Refusal, choose_templates
 from controller.policy.assigned import not_applied, unresolved
 from controller.policy.model import (
@@ -75,22 +75,25 @@ def translate(
     listed: frozenset[str] = frozenset(),
     gone: frozenset[str] = frozenset(),
     running: Mapping[str, RunningTemplate] | None = None,
+    inventory: InventoryKinds | None = None,
 ) -> DesiredState:
     """What the cluster should hold, and one outcome per resolution, in their order.
 
     `documents` answers for all of `wanted_documents(resolutions)`. `excluded_namespaces` are the operator's own,
     excluded besides the system's. `running` tells by template name which one the cluster has: it wins over a newcomer.
+    `inventory` is what is replicated for templates that do not ask for it; None is nothing.
     """
     chosen = choose_templates(_template_sources(resolutions), documents, running or {})
     translator = _Translator(documents, chosen, marks or OwnershipMarks(), (*SYSTEM_NAMESPACES, *excluded_namespaces))
     drafts = _without_collisions([translator.draft(resolution) for resolution in resolutions])
     objects = [draft.object for draft in drafts if isinstance(draft, _Draft)]
     objects += translator.templates(drafts)
-    objects += translator.data(drafts)
+    data = _data(drafts, inventory or InventoryKinds())
+    objects += [syncset(data, translator.marks)] if data else []
     return DesiredState(
         cluster_id=cluster_id,
         objects=tuple(sorted(objects, key=lambda o: (_ROLE_ORDER[o.role], o.ref.kind, o.ref.name))),
-        outcomes=tuple(draft.outcome() if isinstance(draft, _Draft) else draft for draft in drafts),
+        outcomes=tuple(draft.outcome(data) if isinstance(draft, _Draft) else draft for draft in drafts),
         listed=listed,
         gone=gone,
     )
@@ -106,9 +109,10 @@ class _Draft:
     document: TemplateDocument | MutationDocument
     template: Chosen | None = None
 
-    def outcome(self) -> Rendered:
-        """What the user sees of the member."""
+    def outcome(self, replicated: frozenset[DataKind]) -> Rendered:
+        """What the user sees of the member, where Gatekeeper replicates these kinds."""
         template = self.template
+        notes = (*template.notes, *blind_spots(template.document, replicated)) if template else ()
         own = (self.object.ref,)
         return Rendered(
             member=self.policy.member,
@@ -117,7 +121,7 @@ class _Draft:
             objects=(template.ref, *own) if template else own,
             template_source=self.document.origin.value,
             template_digest=self.document.digest,
-            notes=self.policy.notes + (template.notes if template else ()),
+            notes=self.policy.notes + notes,
             effect_from=self.policy.effect_from,
         )
 
@@ -161,14 +165,6 @@ class _Translator:
             if isinstance(draft, _Draft) and draft.template:
                 users.setdefault(draft.template.document.name, []).append(draft)
         return [self._template(using) for using in users.values()]
-
-    def data(self, drafts: Iterable[_Draft | NotApplied | Unresolved]) -> list[DesiredObject]:
-        """The SyncSet that feeds the templates that look at other objects; none where none does."""
-        kinds: set[DataKind] = set()
-        for draft in drafts:
-            if isinstance(draft, _Draft) and draft.template:
-                kinds |= draft.template.document.data
-        return [syncset(kinds, self.marks)] if kinds else []
 
     def _template(self, using: list[_Draft]) -> DesiredObject:
         chosen = using[0].template
@@ -280,6 +276,16 @@ def _unavailable(source: DocumentSource, *, legacy: bool) -> UnresolvedReason:
     """Why a document is not to be had. Azure's own of the legacy form are of the past: a newer version helps."""
     azures = legacy and isinstance(source, PublicUrl) and store_path(source.url) is not None
     return UnresolvedReason.LEGACY_FORM if azures else UnresolvedReason.TEMPLATE
+
+
+def _data(drafts: Iterable[_Draft | NotApplied | Unresolved], inventory: InventoryKinds) -> frozenset[DataKind]:
+    """The kinds that Gatekeeper has to replicate for these members' templates."""
+    kinds: set[DataKind] = set()
+    for draft in drafts:
+        if isinstance(draft, _Draft) and draft.template:
+            document = draft.template.document
+            kinds |= document.data | inventory.replicated(document.lookups)
+    return frozenset(kinds)
 
 
 def _template_sources(resolutions: Iterable[Resolution]) -> frozenset[DocumentSource]:
