@@ -83,6 +83,7 @@ class SourceOptions:
     marks: OwnershipMarks
     excluded_namespaces: tuple[str, ...]
     declared: DeclaredCluster | None = None
+    inventory_kinds: tuple[str, ...] = ()
 
     @property
     def asked_id(self) -> str | None:

@@ -14,6 +14,7 @@ from controller.azure.snapshot import fingerprint, read_snapshot
 from controller.errors import InputError
 from controller.gatekeeper.desired import desired_state
 from controller.gatekeeper.providers import make_provider
+from controller.gatekeeper.syncset import InventoryKinds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -118,6 +119,7 @@ class Source:
     reader: StateReader
     provider: TemplateProvider
     options: SourceOptions
+    inventory: InventoryKinds
 
     async def read(self, cluster: InCluster) -> DesiredState:
         """The desired state now; InputError or SourceError when the source cannot be read whole."""
@@ -129,6 +131,7 @@ class Source:
             marks=self.options.marks,
             excluded_namespaces=self.options.excluded_namespaces,
             running=await cluster.running_templates(),
+            inventory=self.inventory,
         )
 
     @property
@@ -147,11 +150,12 @@ async def open_source(options: SourceOptions) -> AsyncIterator[Source]:
     provider = make_provider(
         options.templates, hosts=options.template_hosts, pins=options.template_pins, cache=options.template_cache
     )
+    inventory = InventoryKinds.of(options.inventory_kinds)
     if options.snapshot is not None:
-        yield Source(SnapshotReader(options.snapshot, options.cluster()), provider, options)
+        yield Source(SnapshotReader(options.snapshot, options.cluster()), provider, options, inventory)
         return
     async with open_azure(options) as reader:
-        yield Source(AzureReader(reader), provider, options)
+        yield Source(AzureReader(reader), provider, options, inventory)
 
 
 async def read_desired_state(options: SourceOptions) -> DesiredState:

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from controller.errors import InputError
 from controller.gatekeeper.model import Role
-from controller.gatekeeper.syncset import SyncDataError, required_data
+from controller.gatekeeper.rego import seeing_only
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from controller.gatekeeper.model import DesiredObject
+    from controller.gatekeeper.syncset import DataKind
 
 # How gator names a template or constraint that it does not take; it then judges nothing at all.
 _REFUSED: Final = re.compile(r'adding (template|constraint) "([^"]+)": (.*)', re.DOTALL)
@@ -69,15 +70,22 @@ class _RefusedError(Exception):
         self.name = name
 
 
-def ask(gator: str, policies: Sequence[DesiredObject], documents: Sequence[Mapping[str, Any]]) -> Answer:
+def ask(
+    gator: str,
+    policies: Sequence[DesiredObject],
+    documents: Sequence[Mapping[str, Any]],
+    replicated: frozenset[DataKind] = frozenset(),
+) -> Answer:
     """gator's results for the documents, without the policies that it refuses: one bad policy costs only itself.
+
+    `replicated` are the kinds that rules can look up in the cluster. gator takes all that it is given for replicated.
 
     A result names the object as it was given (`violatingObject`), so documents carry nothing that a rule could see.
     """
     refusals: list[Refusal] = []
     while True:
         try:
-            return Answer(tuple(_judged(gator, policies, documents)), tuple(refusals))
+            return Answer(tuple(_judged(gator, policies, documents, replicated)), tuple(refusals))
         except _RefusedError as error:
             refused = [each for each in policies if (each.role, each.ref.name) == (error.role, error.name)]
             if not refused:
@@ -93,16 +101,22 @@ def _falls(policy: DesiredObject, refused: Sequence[DesiredObject]) -> bool:
 
 
 def _judged(
-    gator: str, policies: Sequence[DesiredObject], documents: Sequence[Mapping[str, Any]]
+    gator: str,
+    policies: Sequence[DesiredObject],
+    documents: Sequence[Mapping[str, Any]],
+    replicated: frozenset[DataKind],
 ) -> Iterator[Mapping[str, Any]]:
     looked_at = _kinds(policies)
-    looked_up = _data(policies)
+    # Namespaces always, as a constraint can select by their labels.
+    looked_up = frozenset({("", "Namespace"), *((kind.group, kind.kind) for kind in replicated)})
     judged = [d for d in documents if _is_in(d, looked_at)]
     if not judged:
         return
     processes = max(1, min(os.cpu_count() or 1, _MAX_PROCESSES, len(judged) // _SHARE))
     shared = [d for d in documents if _is_in(d, looked_up)]
-    manifests = [policy.manifest for policy in policies]
+    manifests = [
+        seeing_only(each.manifest, replicated) if each.role is Role.TEMPLATE else each.manifest for each in policies
+    ]
     with ThreadPoolExecutor(processes) as pool:
         shares = [judged[n::processes] for n in range(processes)]
         runs = [pool.submit(_run, gator, [*manifests, *_joined(share, shared)]) for share in shares]
@@ -163,18 +177,6 @@ def _kinds(policies: Sequence[DesiredObject]) -> frozenset[tuple[str, str]]:
             for entry in (spec.get("match") or {}).get("kinds") or everything:
                 groups, kinds = entry.get("apiGroups") or [_ANY], entry.get("kinds") or [_ANY]
                 found.update((group, kind) for group in groups for kind in kinds)
-    return frozenset(found)
-
-
-def _data(policies: Sequence[DesiredObject]) -> frozenset[tuple[str, str]]:
-    """Group and kind of what rules look up in others; namespaces always, as a constraint can select by their labels."""
-    found = {("", "Namespace")}
-    for policy in policies:
-        metadata: Any = policy.manifest["metadata"]
-        try:
-            found.update((kind.group, kind.kind) for kind in required_data(metadata.get("annotations") or {}))
-        except SyncDataError as error:
-            raise AssertionError(f"{policy.ref}: {error}") from error
     return frozenset(found)
 
 

@@ -16,6 +16,7 @@ from controller.check.gator import ask, content
 from controller.check.workloads import pod_of
 from controller.gatekeeper.model import ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, MUTATION_GROUP, SYNCSET_GROUP, TEMPLATE_GROUP
+from controller.gatekeeper.syncset import kinds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -134,7 +135,9 @@ def judge(manifests: Sequence[Manifest], desired: DesiredState, *, gator: str, n
     notes += [f"{m.location}: {m.kind} {m.name} is Gatekeeper's own configuration and is not judged" for m in machinery]
     constraints = {o.ref: o for o in policies if o.role is Role.CONSTRAINT}
     documents = list(_documents(objects))
-    answer = ask(gator, policies, [*(document.content for document in documents), *_namespaces(objects)])
+    given = [*(document.content for document in documents), *_namespaces(objects)]
+    replicated = frozenset(kind for o in desired.objects if o.role is Role.SYNC for kind in kinds_of(o.manifest))
+    answer = ask(gator, policies, given, replicated)
     origins = defaultdict[str, list[_Document]](list)
     for document in documents:
         origins[content(document.content)].append(document)

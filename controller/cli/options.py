@@ -125,7 +125,8 @@ _SOURCE = (
         show_default=True,
         envvar="AZPOLICY_TEMPLATES",
         help="Where templates come from: those that come with azpolicy; the URL that each definition names, with the "
-        "bundle behind it; a folder; or the base URL of a mirror. The latter two hold NAME/vN/template.yaml.",
+        "bundle behind it; a folder; or the base URL of a mirror. The latter two hold NAME/vN/template.yaml for "
+        "Azure's template stores, and HOST/PATH for other hosts.",
     ),
     click.option(
         "--template-host",
@@ -167,6 +168,16 @@ _SOURCE = (
         envvar="AZPOLICY_EXCLUDE_NAMESPACES",
         help="A namespace that no policy looks at, besides kube-system, gatekeeper-system and azure-arc; "
         "the one that azpolicy itself runs in belongs here. Can be repeated.",
+    ),
+    click.option(
+        "--inventory-kind",
+        "inventory_kinds",
+        metavar="found|GROUP/VERSION/KIND",
+        multiple=True,
+        envvar="AZPOLICY_INVENTORY_KINDS",
+        help="What Gatekeeper replicates for templates whose Rego looks objects up without asking for them: a kind "
+        "such as networking.k8s.io/v1/Ingress or v1/Service; found: each kind that the Rego names, but Secrets. "
+        "Whatever is replicated, messages of policies can show. Can be repeated.",
     ),
 )
 _AZURE = (

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from controller.gatekeeper.model import DesiredState
     from controller.gatekeeper.naming import OwnershipMarks, RunningTemplate
     from controller.gatekeeper.sources import TemplateProvider
+    from controller.gatekeeper.syncset import InventoryKinds
 
 _ASSIGNMENT: Final = "/policyassignments/"
 
@@ -30,6 +31,7 @@ async def desired_state(
     marks: OwnershipMarks,
     excluded_namespaces: tuple[str, ...] = (),
     running: Mapping[str, RunningTemplate] | None = None,
+    inventory: InventoryKinds | None = None,
 ) -> DesiredState:
     """The desired state at `now` (aware UTC); other arguments are those of `translate`.
 
@@ -49,4 +51,5 @@ async def desired_state(
         listed=frozenset({fold(assignment.id) for assignment in state.assignments} | unreadable),
         gone=state.gone,
         running=running,
+        inventory=inventory,
     )

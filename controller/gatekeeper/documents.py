@@ -14,12 +14,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from controller.gatekeeper.naming import MUTATION_GROUP, TEMPLATE_GROUP, owned_key
+from controller.gatekeeper.rego import references
 from controller.gatekeeper.syncset import SyncDataError, required_data
 from controller.gatekeeper.yamltext import MAX_BYTES, YamlError, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from controller.gatekeeper.rego import Reference
     from controller.gatekeeper.syncset import DataKind
     from controller.jsontypes import Json
 
@@ -54,7 +56,7 @@ class DocumentError(Exception):
 class TemplateDocument:
     """A ConstraintTemplate as served: `name` is `constraint_kind` in lower case, `digest` that of the bytes.
 
-    `data` are the kinds that its rules look up in the cluster.
+    `data` are the kinds that it asks for, `lookups` the places where its Rego looks objects up, asked for or not.
     """
 
     name: str
@@ -63,6 +65,7 @@ class TemplateDocument:
     digest: str
     origin: Origin
     data: frozenset[DataKind] = frozenset()
+    lookups: frozenset[Reference] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,7 @@ def _template(text: str, digest: str, origin: Origin) -> TemplateDocument:
         data = required_data(annotations)
     except SyncDataError as error:
         raise DocumentError(str(error)) from error
-    return TemplateDocument(name, kind, manifest, digest, origin, data)
+    return TemplateDocument(name, kind, manifest, digest, origin, data, references(manifest))
 
 
 def _mutation(text: str, digest: str, origin: Origin) -> MutationDocument:

@@ -22,7 +22,7 @@ import aiohttp
 from controller.errors import InputError
 from controller.files import replace_file
 from controller.gatekeeper.documents import DocumentError, Origin
-from controller.gatekeeper.sources import STORE_HOSTS, store_path
+from controller.gatekeeper.sources import NOT_HELD, STORE_HOSTS, held_path
 from controller.gatekeeper.yamltext import MAX_BYTES
 from controller.times import loop_time
 
@@ -211,9 +211,9 @@ class Web:
     def _address(self, url: str) -> str:
         if not self._mirror:
             return url
-        path = store_path(url)
+        path = held_path(url)
         if path is None:
-            raise DocumentError("a mirror has only the templates of Azure's template stores")
+            raise DocumentError(f"a mirror holds nothing by this address: {NOT_HELD}")
         return f"{self._mirror}/{path}"
 
     def _refuse_address(self, url: str, error: type[Exception] = DocumentError) -> None:
@@ -221,7 +221,7 @@ class Web:
         if parts is None or parts.scheme != "https" or not parts.netloc or "@" in parts.netloc:
             raise error(f"{url} is not a plain https address")
         if parts.netloc.lower().removesuffix(f":{_HTTPS_PORT}") not in self._hosts:
-            raise error(f"host {parts.netloc} is not allowed (--template-host)")
+            raise error(f"host {parts.netloc} is not allowed: --template-host {parts.netloc} allows it")
 
     async def _get(self, url: str) -> Kept:
         known = self._cache.get(url)

@@ -45,7 +45,12 @@ STORE_HOSTS: Final = ("store.policy.core.windows.net", "store.policy.azure.us", 
 _STORE_FOLDER: Final = "/kubernetes/"
 _OLD_HOST: Final = "raw.githubusercontent.com"
 _OLD_FOLDER: Final = "/Azure/azure-policy/master/built-in-references/Kubernetes/"
+NOT_HELD: Final = "it has to be https://HOST/PATH without a user, a query, a fragment, an escape or dots as a part"
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._]*")
+_HTTPS_PORT: Final = 443
+# A host has a dot or a port, which the name of a template has not: no folder of a host is taken for a template's.
+_HOST: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_PART: Final = re.compile(r"(?!\.{1,2}$)[-A-Za-z0-9._~@+]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,39 @@ def store_path(url: str) -> str | None:
     return path if all(_SEGMENT.fullmatch(segment) for segment in path.split("/")) else None
 
 
+def held_path(url: str) -> str | None:
+    """Where a folder or a mirror holds a document: its `store_path`, or `HOST/PATH` for one of another host.
+
+    The host is in lower case, with its port where that is not 443; the path is that of the URL, letter by letter. None
+    for an address that names no one file in such a folder: not https, with a user, a query or a fragment, an escape
+    (`%2e`), an empty, `.` or `..` part, or a host without a dot or port.
+    """
+    if (path := store_path(url)) is not None:
+        return path
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    host = (parts.hostname or "").lower()
+    at = host if port in (None, _HTTPS_PORT) else f"{host}:{port}"
+    if parts.scheme != "https" or "@" in parts.netloc or "?" in url or "#" in url:
+        return None
+    if not _HOST.fullmatch(host) or not {".", ":"} & set(at):
+        return None
+    inner = parts.path.removeprefix("/")
+    return f"{at}/{inner}" if all(_PART.fullmatch(part) for part in inner.split("/")) else None
+
+
+def _ways_to(url: str) -> str:
+    """How a document outside Azure's template stores is to be had."""
+    if not url.startswith("https://"):
+        return "only https addresses can be fetched"
+    host = url.removeprefix("https://").partition("/")[0]
+    fetched = f"--templates url with --template-host {host} fetches it"
+    return f"{fetched}, a folder or a mirror can hold it as {held}" if (held := held_path(url)) else fetched
+
+
 def bundle_root() -> Path:
     """The folder of the bundled templates: inside the package where installed from a wheel, else the repository's."""
     package = Path(__file__).resolve().parent.parent
@@ -124,7 +162,10 @@ def bundle_root() -> Path:
 
 
 class Folder:
-    """A folder laid out as Azure's template store below `/kubernetes/`: the bundle, or one of the user's own."""
+    """A folder laid out as Azure's template store below `/kubernetes/`: the bundle, or one of the user's own.
+
+    The user's own holds documents of other hosts, too, as HOST/PATH.
+    """
 
     def __init__(self, root: Path, origin: Origin) -> None:
         if not root.is_dir():
@@ -140,9 +181,11 @@ class Folder:
 
     async def read(self, url: str, check: Check) -> Document:
         """The document, read again each time, because a user's folder may change."""
-        path = store_path(url)
+        if self.origin is Origin.BUNDLE and store_path(url) is None:
+            raise DocumentError(f"the bundle has only the templates of Azure's template stores: {_ways_to(url)}")
+        path = held_path(url)
         if path is None:
-            raise DocumentError(f"the {self.origin} has only the templates of Azure's template stores")
+            raise DocumentError(f"a folder holds nothing by this address: {NOT_HELD}")
         try:
             content = await asyncio.to_thread(_read_file, self._root / path)
         except FileNotFoundError:

@@ -3,6 +3,9 @@
 A template says so with an annotation: a JSON list of requirements, each a list of alternatives. One of them has to be
 there. All alternatives are asked for. They are mostly versions of one kind, only the cluster knows which of them it
 serves, and Gatekeeper takes a kind that is not served for that kind's own failure: the others are replicated.
+
+A template that looks up what it does not ask for finds nothing of it. It is told so, and the setting InventoryKinds has
+it replicated all the same.
 """
 
 from __future__ import annotations
@@ -13,18 +16,23 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.errors import InputError
 from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_INSTALLED_BY, SYNCSET_GROUP, SYNCSET_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
+    from controller.gatekeeper.documents import TemplateDocument
     from controller.gatekeeper.naming import OwnershipMarks
+    from controller.gatekeeper.rego import Reference
     from controller.jsontypes import Json
 
 ANNOTATION: Final = "metadata.gatekeeper.sh/requires-sync-data"
 SYNCSET_REF: Final = ObjectRef(SYNCSET_GROUP, "SyncSet", SYNCSET_NAME)
 MAX_KINDS: Final = 100  # of one template: what it asks for is kept in Gatekeeper's memory
+_FOUND: Final = "found"
+_OPTION: Final = "--inventory-kind"
 _FIELDS: Final = ("groups", "versions", "kinds")
 _PATTERNS: Final = (
     re.compile(r"|[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"),
@@ -45,9 +53,66 @@ class DataKind:
     version: str
     kind: str
 
+    @property
+    def group_version(self) -> str:
+        """The `apiVersion` of its objects."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def __str__(self) -> str:
+        return f"{self.group_version}/{self.kind}"
+
     def entry(self) -> dict[str, Json]:
         """How a SyncSet names it."""
         return {"group": self.group, "version": self.version, "kind": self.kind}
+
+
+SECRETS: Final = DataKind("", "v1", "Secret")
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryKinds:
+    """What is replicated for templates that look objects up without asking for them; a setting, by default nothing.
+
+    `found`: the kinds that their Rego names, but for Secrets. `named`: kinds that they may look up, whatever is found.
+    """
+
+    found: bool = False
+    named: frozenset[DataKind] = frozenset()
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> InventoryKinds:
+        """The setting from `found` and `GROUP/VERSION/KIND` (`v1/KIND` for the core group); InputError for others."""
+        given = frozenset(texts)
+        named = {text: _parsed(text) for text in given - {_FOUND}}
+        if wrong := sorted(text for text, kind in named.items() if kind is None):
+            raise InputError(
+                f"inventory kind {wrong[0]!r} is neither {_FOUND!r} nor of the form GROUP/VERSION/KIND, such as"
+                " networking.k8s.io/v1/Ingress or v1/Service"
+            )
+        return cls(_FOUND in given, frozenset(kind for kind in named.values() if kind))
+
+    def replicated(self, references: Iterable[Reference]) -> frozenset[DataKind]:
+        """What is replicated for a template with these references: at most MAX_KINDS of what its Rego names."""
+        looked_up = frozenset(references)
+        found = named_kinds(looked_up) - {SECRETS} if self.found else frozenset()
+        named = frozenset(kind for kind in self.named if any(each.may_see(kind) for each in looked_up))
+        return named | found if len(found) <= MAX_KINDS else named
+
+
+def named_kinds(references: Iterable[Reference]) -> frozenset[DataKind]:
+    """The kinds that these references name."""
+    kinds = {_parsed(str(each)) for each in references if each.told}
+    return frozenset(kind for kind in kinds if kind)
+
+
+def _parsed(text: str) -> DataKind | None:
+    """A kind of the form GROUP/VERSION/KIND or VERSION/KIND; None for any other text."""
+    parts = text.split("/")
+    names = ["", *parts] if len(parts) == len(_PATTERNS) - 1 else parts
+    if len(names) != len(_PATTERNS) or (not names[0] and names is parts):
+        return None
+    fits = all(pattern.fullmatch(name) for name, pattern in zip(names, _PATTERNS, strict=True))
+    return DataKind(*names) if fits else None
 
 
 def required_data(annotations: Mapping[str, Any]) -> frozenset[DataKind]:
@@ -70,6 +135,27 @@ def required_data(annotations: Mapping[str, Any]) -> frozenset[DataKind]:
             if len(found) > MAX_KINDS:
                 raise _wrong(f"it asks for more than {MAX_KINDS} kinds")
     return frozenset(found)
+
+
+def blind_spots(template: TemplateDocument, replicated: frozenset[DataKind]) -> tuple[str, ...]:
+    """What a template looks up and cannot see where these kinds are replicated; each as a note."""
+    missing = sorted(map(str, named_kinds(template.lookups) - replicated))
+    untold = sorted(str(each) for each in template.lookups if not each.told) if not template.data else []
+    notes = []
+    if missing:
+        options = " ".join(f"{_OPTION} {kind}" for kind in missing)
+        notes.append(
+            f"its template looks up {', '.join(missing)} in the cluster without asking for it ({ANNOTATION}), so it"
+            f" finds none: {options} has it replicated"
+        )
+    if untold:
+        seen = ", ".join(sorted({str(k) for k in replicated if any(each.may_see(k) for each in template.lookups)}))
+        notes.append(
+            f"its template looks up objects without asking for them ({ANNOTATION}), and which ones cannot be told from"
+            f" its Rego ({', '.join(untold)}): it finds only what is replicated ({seen or 'nothing'}); name each kind"
+            f" with {_OPTION} GROUP/VERSION/KIND"
+        )
+    return tuple(notes)
 
 
 def syncset(kinds: Collection[DataKind], marks: OwnershipMarks) -> DesiredObject:

@@ -33,8 +33,8 @@ from controller.gatekeeper.manifests import (
 )
 from controller.gatekeeper.model import DesiredObject, DesiredState, Rendered, Role, in_order
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, OwnershipMarks, constraint_name
-from controller.gatekeeper.sources import Unavailable, Wanted
-from controller.gatekeeper.syncset import syncset
+from controller.gatekeeper.sources import Unavailable, Wanted, store_path
+from controller.gatekeeper.syncset import InventoryKinds, blind_spots, syncset
 from controller.gatekeeper.templates import Chosen, Refusal, choose_templates
 from controller.policy.assigned import not_applied, unresolved
 from controller.policy.model import (
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from controller.policy.model import DocumentSource, Match, Resolution
 
 _ANY: Final = "*"
+_PARAMETERS: Final = "azpolicy.dev/parameters"
 _D = TypeVar("_D", ConstraintDocument, MutationDocument)
 
 
@@ -73,22 +74,25 @@ def translate(
     listed: frozenset[str] = frozenset(),
     gone: frozenset[str] = frozenset(),
     running: Mapping[str, RunningTemplate] | None = None,
+    inventory: InventoryKinds | None = None,
 ) -> DesiredState:
     """What the cluster should hold, and one outcome per resolution, in their order.
 
     `documents` answers for all of `wanted_documents(resolutions)`. `excluded_namespaces` are the operator's own,
     excluded besides the system's. `running` tells by template name which one the cluster has: it wins over a newcomer.
+    `inventory` is what is replicated for templates that do not ask for it; None is nothing.
     """
     chosen = choose_templates(_template_sources(resolutions), documents, running or {})
     translator = _Translator(documents, chosen, marks or OwnershipMarks(), (*SYSTEM_NAMESPACES, *excluded_namespaces))
     drafts = _without_collisions([translator.draft(resolution) for resolution in resolutions])
     objects = [draft.object for draft in drafts if isinstance(draft, _Draft)]
     objects += translator.templates(drafts)
-    objects += translator.data(drafts)
+    data = _data(drafts, inventory or InventoryKinds())
+    objects += [syncset(data, translator.marks)] if data else []
     return DesiredState(
         cluster_id=cluster_id,
         objects=in_order(objects),
-        outcomes=tuple(draft.outcome() if isinstance(draft, _Draft) else draft for draft in drafts),
+        outcomes=tuple(draft.outcome(data) if isinstance(draft, _Draft) else draft for draft in drafts),
         listed=listed,
         gone=gone,
     )
@@ -104,9 +108,10 @@ class _Draft:
     document: TemplateDocument | MutationDocument
     template: Chosen | None = None
 
-    def outcome(self) -> Rendered:
-        """What the user sees of the member."""
+    def outcome(self, replicated: frozenset[DataKind]) -> Rendered:
+        """What the user sees of the member, where Gatekeeper replicates these kinds."""
         template = self.template
+        notes = (*template.notes, *blind_spots(template.document, replicated)) if template else ()
         own = (self.object.ref,)
         return Rendered(
             member=self.policy.member,
@@ -115,7 +120,7 @@ class _Draft:
             objects=(template.ref, *own) if template else own,
             template_source=self.document.origin.value,
             template_digest=self.document.digest,
-            notes=self.policy.notes + (template.notes if template else ()),
+            notes=self.policy.notes + notes,
             effect_from=self.policy.effect_from,
         )
 
@@ -160,14 +165,6 @@ class _Translator:
                 users.setdefault(draft.template.document.name, []).append(draft)
         return [self._template(using) for using in users.values()]
 
-    def data(self, drafts: Iterable[_Draft | NotApplied | Unresolved]) -> list[DesiredObject]:
-        """The SyncSet that feeds the templates that look at other objects; none where none does."""
-        kinds: set[DataKind] = set()
-        for draft in drafts:
-            if isinstance(draft, _Draft) and draft.template:
-                kinds |= draft.template.document.data
-        return [syncset(kinds, self.marks)] if kinds else []
-
     def _template(self, using: list[_Draft]) -> DesiredObject:
         chosen = using[0].template
         assert chosen is not None
@@ -186,8 +183,7 @@ class _Translator:
         chosen = self.chosen[by.template]
         if isinstance(chosen, Refusal):
             conflict = chosen.reason is UnresolvedReason.TEMPLATE_CONFLICT
-            reason = UnresolvedReason.LEGACY_FORM if by.legacy and not conflict else chosen.reason
-            raise Problem(reason, chosen.message)
+            raise Problem(chosen.reason if conflict else _unavailable(by.template, legacy=by.legacy), chosen.message)
         document, member = chosen.document, policy.member
         name = constraint_name(document.name, member.assignment_id, member.reference_id, member.definition_id)
         if by.constraint is None:
@@ -244,6 +240,8 @@ class _Translator:
         parameters = as_mapping(spec.get("parameters"), "spec.parameters")
         if not by.legacy:
             parameters = {**parameters, **by.values}
+        elif _takes_values(body):
+            parameters = {**parameters, **_declared(template, by.values)}
         match = match_block(policy.match, self.always_excluded, as_mapping(spec.get("match"), "spec.match"))
         return {"name": name, "labels": labels, "annotations": annotations}, match, without_nulls(parameters)
 
@@ -268,10 +266,25 @@ class _Translator:
     def _document(self, wanted: Wanted, expected: type[_D], *, legacy_form: bool = False) -> _D:
         document = self.documents[wanted]
         if isinstance(document, Unavailable):
-            reason = UnresolvedReason.LEGACY_FORM if legacy_form else UnresolvedReason.TEMPLATE
-            raise Problem(reason, document.reason)
+            raise Problem(_unavailable(wanted.source, legacy=legacy_form), document.reason)
         assert isinstance(document, expected)
         return document
+
+
+def _unavailable(source: DocumentSource, *, legacy: bool) -> UnresolvedReason:
+    """Why a document is not to be had. Azure's own of the legacy form are of the past: a newer version helps."""
+    azures = legacy and isinstance(source, PublicUrl) and store_path(source.url) is not None
+    return UnresolvedReason.LEGACY_FORM if azures else UnresolvedReason.TEMPLATE
+
+
+def _data(drafts: Iterable[_Draft | NotApplied | Unresolved], inventory: InventoryKinds) -> frozenset[DataKind]:
+    """The kinds that Gatekeeper has to replicate for these members' templates."""
+    kinds: set[DataKind] = set()
+    for draft in drafts:
+        if isinstance(draft, _Draft) and draft.template:
+            document = draft.template.document
+            kinds |= document.data | inventory.replicated(document.lookups)
+    return frozenset(kinds)
 
 
 def _template_sources(resolutions: Iterable[Resolution]) -> frozenset[DocumentSource]:
@@ -301,6 +314,24 @@ def _old_form_values(policy: EffectivePolicy, by: TemplatePolicy) -> dict[str, J
         "labelSelector": dict(match.label_selector or {}),
         **by.values,
     }
+
+
+def _takes_values(body: Mapping[str, Json]) -> bool:
+    """Whether a constraint file of the legacy form has what its definition passes as parameters, by their names.
+
+    Files of the bundle say so: they have to be YAML before the values are in them, too, which `{{ .Values.name }}` in
+    the place of a list is not.
+    """
+    metadata = as_mapping(body.get("metadata"), "metadata")
+    return as_mapping(metadata.get("annotations"), "metadata.annotations").get(_PARAMETERS) == "values"
+
+
+def _declared(template: TemplateDocument, values: Mapping[str, Json]) -> dict[str, Json]:
+    """Those values that the template's schema has a parameter for: some are only for the file's own places."""
+    schema: Json = template.manifest["spec"]
+    for key in ("crd", "spec", "validation", "openAPIV3Schema", "properties"):
+        schema = as_mapping(schema, key).get(key)
+    return {name: value for name, value in values.items() if name in as_mapping(schema, "properties")}
 
 
 def _constraint_body(text: str) -> dict[str, Json]:

@@ -1,9 +1,13 @@
-"""Fetches the templates that a cluster's policies name, for a mirror: on a machine that reaches the template store.
+"""Fetches the templates that a cluster's policies name, for a mirror: on a machine that reaches where they are.
 
 azpolicy explain --cluster-id ID -o json | python examples/mirror/fetch.py templates > pins.yaml
 
-`templates` then has each at the path of the store, NAME/vN/template.yaml: serve it over https, or mount it. pins.yaml
-has the SHA-256 of each, as a value of the chart: the cluster takes no other text, wherever it comes from.
+`templates` then has each where a mirror has it: NAME/vN/template.yaml for those of Azure's template store, HOST/PATH
+for those of another host. Serve it over https, or mount it. pins.yaml has the SHA-256 of each, as a value of the chart:
+the cluster takes no other text, wherever it comes from. Templates of other hosts are named only once azpolicy has read
+them: azpolicy explain --templates url --template-host HOST.
+
+It needs the Python that azpolicy is installed in.
 """
 
 from __future__ import annotations
@@ -12,37 +16,34 @@ import argparse
 import hashlib
 import json
 import sys
-import urllib.parse
 import urllib.request
 from pathlib import Path
 
-FOLDER_ON_THE_STORE = "/kubernetes/"
+from controller.gatekeeper.sources import held_path
 
 
 def main() -> int:
-    """Writes the files and prints their pins; 1 with a line for each URL that is not one of the store's."""
+    """Writes the files and prints their pins; 1 with a line for each URL that a mirror cannot have."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--store", help="base URL to fetch from, instead of the host that each policy names")
+    parser.add_argument("--store", help="another mirror to fetch from, instead of the host that each policy names")
     given = parser.parse_args()
     members = json.load(sys.stdin)["members"]
     urls = sorted({each["template"]["url"] for each in members if each["template"] and each["template"]["url"]})
-    foreign = [url for url in urls if FOLDER_ON_THE_STORE not in urllib.parse.urlsplit(url).path]
+    held = {url: held_path(url) for url in urls}
     print("templatePins:")
-    for url in urls:
-        if url not in foreign:
-            print(f"  {url}: {fetch(url, given.folder, given.store)}")
-    for url in foreign:
-        print(f"{url} is not on the template store: a mirror cannot have it", file=sys.stderr)
-    return 1 if foreign else 0
+    for url, path in held.items():
+        if path is None:
+            print(f"{url}: a mirror holds nothing by this address", file=sys.stderr)
+        else:
+            print(f"  {url}: {fetch(f'{given.store}/{path}' if given.store else url, given.folder / path)}")
+    return 1 if None in held.values() else 0
 
 
-def fetch(url: str, folder: Path, store: str | None) -> str:
-    """Fetches one template into the folder; its SHA-256."""
-    path = urllib.parse.urlsplit(url).path.partition(FOLDER_ON_THE_STORE)[2]
-    with urllib.request.urlopen(f"{store}/{path}" if store else url, timeout=30) as response:
+def fetch(url: str, file: Path) -> str:
+    """Fetches one template into its file; its SHA-256."""
+    with urllib.request.urlopen(url, timeout=30) as response:
         text: bytes = response.read()
-    file = folder / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(text)
     return hashlib.sha256(text).hexdigest()

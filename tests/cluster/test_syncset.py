@@ -29,6 +29,18 @@ violation[{"msg": msg}] {
 }
 """
 
+INGRESSES = "/apis/networking.k8s.io/v1/namespaces/default/ingresses"
+# As many public templates are written: without the annotation that asks for Ingresses.
+UNIQUE_HOSTS = """\
+violation[{"msg": msg}] {
+  host := input.review.object.spec.rules[_].host
+  other := data.inventory.namespace[namespace]["networking.k8s.io/v1"]["Ingress"][name]
+  [namespace, name] != [input.review.namespace, input.review.object.metadata.name]
+  other.spec.rules[_].host == host
+  msg := sprintf("host %v is taken by %v/%v", [host, namespace, name])
+}
+"""
+
 
 class World:
     """Two policies that look at services, one of Azure's own; and the command that applies them."""
@@ -55,6 +67,10 @@ class World:
         """Why a service would be refused; empty if it is admitted."""
         status, answer = self.cluster.request("POST", f"{SERVICES}?dryRun=All", manifest)
         return "" if status == 201 else str(answer["message"])
+
+    def admits(self, manifest: dict[str, Any]) -> bool:
+        """Whether an Ingress would be admitted."""
+        return self.cluster.request("POST", f"{INGRESSES}?dryRun=All", manifest)[0] == 201
 
 
 def service(name: str) -> dict[str, Any]:
@@ -130,6 +146,36 @@ def test_a_custom_policys_kinds_come_and_go_and_a_kind_that_is_not_served_harms_
     world.apply()
 
     assert world.kinds() == ["Service"]
+
+
+def test_ingress_hosts_are_unique_only_where_the_setting_replicates_what_the_template_does_not_ask_for(
+    world: World, tmp_path: Path
+) -> None:
+    folder = TemplateFolder(tmp_path / "templates")
+    url = folder.write("unique-ingress-host/v1", "K8sUniqueHost", UNIQUE_HOSTS, {})
+    world.azpolicy = Azpolicy(world.cluster, world.snapshot.folder, user="syncer", templates=folder.folder)
+    unique = world.snapshot.define("unique", url, values={}, apiGroups=["networking.k8s.io"], kinds=["Ingress"])
+    world.snapshot.assign("unique", unique)
+    assert world.cluster.request("POST", INGRESSES, ingress("first", "shop.example.com"))[0] == 201
+    try:
+        world.apply()
+        assert world.kinds() == []
+        assert world.admits(ingress("second", "shop.example.com"))
+
+        world.apply("--inventory-kind", "found")
+
+        assert world.kinds() == ["Ingress"]
+        eventually(lambda: not world.admits(ingress("second", "shop.example.com")), what="the second host to be denied")
+        assert world.admits(ingress("second", "other.example.com"))
+    finally:
+        world.cluster.request("DELETE", f"{INGRESSES}/first")
+
+
+def ingress(name: str, host: str) -> dict[str, Any]:
+    backend = {"service": {"name": "web", "port": {"number": 80}}}
+    paths = [{"path": "/", "pathType": "Prefix", "backend": backend}]
+    spec = {"rules": [{"host": host, "http": {"paths": paths}}]}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": name}, "spec": spec}
 
 
 def test_the_syncset_stays_while_its_policy_is_not_resolved(world: World) -> None:

@@ -82,6 +82,7 @@ SETS: Final[Mapping[str, dict[str, Any]]] = {
         "managedBy": "someone",
         "adopt": ["azure-policy-sync"],
         "excludeNamespaces": ["one", "two", NAMESPACE],
+        "inventoryKinds": ["found", "v1/Secret"],
         "logLevel": "debug",
         "replicas": 3,
         "priorityClassName": "system-cluster-critical",
@@ -330,6 +331,7 @@ def test_people_who_plan_only_read_and_see_all_that_the_operator_compares(chart:
     [
         (azure(), "AZPOLICY_EXCLUDE_NAMESPACES", NAMESPACE),
         (SETS["every other setting"], "AZPOLICY_EXCLUDE_NAMESPACES", f"{NAMESPACE} one two"),
+        (SETS["every other setting"], "AZPOLICY_INVENTORY_KINDS", "found v1/Secret"),
         (SETS["every other setting"], "HTTPS_PROXY", "http://proxy.example.com"),
         (SETS["an existing secret"], "AZURE_CLIENT_SECRET", "client-secret of reader"),
         (SETS["a secret in the values"], "AZURE_CLIENT_SECRET", "client-secret of azpolicy-azure"),
@@ -481,6 +483,7 @@ def test_gatekeeper_comes_along_where_it_is_wanted(chart: Path) -> None:
         ({"templatePins": {"one.example.com/a": "a" * 64}}, "'one.example.com/a' not allowed"),
         ({"logLevel": "verbose"}, "/logLevel"),
         ({"excludeNamespaces": ["two words"]}, "/excludeNamespaces/0"),
+        ({"inventoryKinds": ["Secret"]}, "/inventoryKinds/0"),
         ({"extraLabels": {"app.kubernetes.io/name": "mine"}}, "/extraLabels"),
         ({"image": {"digest": "sha256:abc"}}, "/image/digest"),
         ({"networkPolicy": {"egressPorts": []}}, "/networkPolicy/egressPorts"),

@@ -216,19 +216,30 @@ def test_a_mirror_has_what_the_policies_name_and_the_pins_hold_it_to_that(
     assert "container-no-privilege/v2/template.yaml" in refused.stderr
 
 
-def test_a_template_from_elsewhere_is_named_and_not_fetched(tmp_path: Path) -> None:
-    member = {"template": {"url": "https://templates.example.com/one/template.yaml"}}
+def test_a_template_of_another_host_is_fetched_to_where_a_mirror_has_it(tmp_path: Path) -> None:
+    held = "templates.example.com/one/template.yaml"
+    (tmp_path / held).parent.mkdir(parents=True)
+    (tmp_path / held).write_text("a template")
+    folder = tmp_path / "templates"
 
-    done = run(
-        sys.executable,
-        EXAMPLES / "mirror" / "fetch.py",
-        tmp_path,
-        input=json.dumps({"members": [member, {"template": None}]}),
-    )
+    done = fetch_from_elsewhere(folder, f"https://{held}", store=tmp_path.as_uri())
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (folder / held).read_text() == "a template"
+    assert f"https://{held}: {hashlib.sha256(b'a template').hexdigest()}" in done.stdout
+
+
+def test_a_template_that_no_mirror_can_have_is_named_and_not_fetched(tmp_path: Path) -> None:
+    done = fetch_from_elsewhere(tmp_path, "https://templates.example.com/one/../template.yaml", store="file:///")
 
     assert done.returncode == 1
-    assert done.stderr.startswith("https://templates.example.com/one/template.yaml is not on the template store")
+    assert done.stderr.startswith("https://templates.example.com/one/../template.yaml: a mirror holds nothing")
     assert list(tmp_path.iterdir()) == []
+
+
+def fetch_from_elsewhere(folder: Path, url: str, *, store: str) -> subprocess.CompletedProcess[str]:
+    members = json.dumps({"members": [{"template": {"url": url}}, {"template": None}]})
+    return run(sys.executable, EXAMPLES / "mirror" / "fetch.py", folder, "--store", store, input=members)
 
 
 # --- check in a pipeline ---------------------------------------------------------------------------------------------

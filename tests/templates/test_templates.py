@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from controller.gatekeeper.legacy import fill
+from controller.gatekeeper.sources import store_path
 from templates import generate
 from tests.cluster.harness import tools
 from tests.templates import coverage
@@ -182,10 +183,39 @@ def test_a_constraint_file_of_the_old_form_is_filled_with_what_its_schema_takes(
     schema = schema_of(folder)
     text = (folder / "constraint.yaml").read_text(encoding="utf-8")
 
-    filled = yaml.safe_load(fill(text, {name: ["80"] for name in schema["properties"]}))
+    filled = yaml.safe_load(fill(text, {name: ["80"] for name in (*schema["properties"], "kinds")}))
 
     jsonschema.validate(filled["spec"].get("parameters", {}), schema)
     assert filled["kind"].lower() == load(folder / "template.yaml")["metadata"]["name"]
+
+
+def every_address() -> dict[str, set[str]]:
+    """The paths of all files that any definition names on Azure's stores, with the versions that name each."""
+    found: dict[str, set[str]] = {}
+    for path in (AZURE / "definitions").glob("*/*.json"):
+        definition = details(path)
+        named = [(definition.get(key) or {}).get("url") for key in ("templateInfo", "mutationInfo", "constraintInfo")]
+        named += [definition.get(key) for key in ("constraintTemplate", "constraint")]
+        for url in filter(None, named):
+            place = store_path(url)
+            assert place is not None, url
+            found.setdefault(place, set()).add(f"{path.parent.name}/{path.stem}")
+    return found
+
+
+def test_the_templates_that_azure_named_and_the_bundle_lacks_are_those_that_are_listed() -> None:
+    if not AZURE.is_dir():
+        pytest.skip("Azure's definitions are not here")
+    named = every_address()
+    bundle = ROOT / "templates"
+
+    lacking = {path for path in named if not (bundle / path).exists()}
+
+    print(*(f"{path}: {', '.join(sorted(named[path]))}" for path in sorted(lacking)), sep="\n")
+    templates = {path.removesuffix("/template.yaml") for path in lacking if path.endswith("/template.yaml")}
+    assert templates == {name for group in load(bundle / "not-in-the-bundle.yaml").values() for name in group}
+    # What the bundle has a template for, it has the constraint file for, too.
+    assert {path.rpartition("/")[0] for path in lacking} == templates
 
 
 def test_the_check_fails_on_a_stale_template(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@
 {{- range $name, $value := $declared.tags }}{{ $tags = append $tags (printf "%s=%s" $name $value) }}{{ end }}
 {{- $settings := list
     (list "EXCLUDE_NAMESPACES" (uniq $excluded | join " "))
+    (list "INVENTORY_KINDS" (join " " .Values.inventoryKinds))
     (list "INTERVAL" .Values.interval)
     (list "RESYNC" .Values.resync)
     (list "TEMPLATES" .Values.templates)

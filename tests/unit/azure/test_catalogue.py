@@ -15,7 +15,19 @@ import pytest
 from controller.azure.model import Absent, Assignment, fold
 from controller.azure.parse import cluster_of
 from controller.azure.snapshot import read_snapshot
-from controller.policy.model import EffectivePolicy, MutationPolicy, TemplatePolicy, Unresolved
+from controller.gatekeeper.desired import desired_state
+from controller.gatekeeper.model import Rendered
+from controller.gatekeeper.naming import OwnershipMarks
+from controller.gatekeeper.providers import make_provider
+from controller.gatekeeper.sources import bundle_root, store_path
+from controller.policy.model import (
+    EffectivePolicy,
+    MutationPolicy,
+    PublicUrl,
+    TemplatePolicy,
+    Unresolved,
+    UnresolvedReason,
+)
 from controller.policy.resolve import resolve
 from tests.unit.azure_builders import CLUSTER_ID, CONNECTED_ID, NOW, SUBSCRIPTION, assignment_id, outcome
 
@@ -107,6 +119,25 @@ def test_every_definition_assigned_alone(catalogue: AzureState, cluster_id: str,
     found = resolve(state, NOW)
 
     assert Counter(map(form, found)) == expected
+
+
+async def test_old_forms_whose_template_is_in_the_bundle_are_enforced_offline(catalogue: AzureState) -> None:
+    state = replace(catalogue, cluster=cluster_of(CONNECTED_ID), assignments=assign_all(catalogue.definitions))
+    provider = make_provider("bundle")
+    bundled = {path.relative_to(bundle_root()).as_posix() for path in bundle_root().rglob("template.yaml")}
+    old = {
+        each.member.assignment_id: store_path(each.policy.template.url) in bundled
+        for each in resolve(state, NOW)
+        if isinstance(each, EffectivePolicy) and isinstance(each.policy, TemplatePolicy) and each.policy.legacy
+        if isinstance(each.policy.template, PublicUrl)
+    }
+
+    desired = await desired_state(state, provider, now=NOW, marks=OwnershipMarks())
+
+    became = {each.member.assignment_id: each for each in desired.outcomes if each.member.assignment_id in old}
+    assert sum(old.values()) >= 32
+    assert {name for name, each in became.items() if isinstance(each, Rendered)} == {n for n, has in old.items() if has}
+    assert {each.reason for each in became.values() if isinstance(each, Unresolved)} == {UnresolvedReason.LEGACY_FORM}
 
 
 def test_every_initiative_assigned_alone(catalogue: AzureState) -> None:

@@ -316,9 +316,23 @@ def test_a_namespace_among_the_manifests_counts_with_its_labels(world: World) ->
     shop = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"team": "a"}}}
     world.write(pod(namespace="shop"), shop, pod("elsewhere"))
 
-    assert [(f["object"]["name"], f["object"]["namespace"]) for f in world.found().findings] == [
-        ("elsewhere", "default")
-    ]
+    found = world.found("--inventory-kind", "v1/Namespace", world.folder).findings
+    assert [(f["object"]["name"], f["object"]["namespace"]) for f in found] == [("elsewhere", "default")]
+
+
+def test_what_the_cluster_would_not_replicate_is_not_looked_up_here_either(world: World) -> None:
+    rule = (
+        'violation[{"msg": msg}] {\n'
+        '  data.inventory.namespace[_]["v1"].Pod[other]\n'
+        "  other != input.review.object.metadata.name\n"
+        '  msg := sprintf("there is %v", [other])\n}\n'
+    )
+    world.bundle.write("check-label/v1", KIND, rule)
+    world.write(pod("one"), pod("two"))
+
+    assert world.found().findings == []
+    messages = [f["message"] for f in world.found("--inventory-kind", "found", world.folder).findings]
+    assert sorted(messages) == ["there is one", "there is two"]
 
 
 def test_objects_that_only_differ_in_their_file_are_told_apart(world: World) -> None:

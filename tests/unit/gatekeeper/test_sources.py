@@ -28,6 +28,7 @@ from controller.gatekeeper.sources import (
     Wanted,
     bundle_root,
     decode,
+    held_path,
     store_path,
 )
 from controller.policy.model import Base64Content, PublicUrl
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 STORE = "https://store.policy.core.windows.net/kubernetes/"
 PATH = "thing/v1/template.yaml"
+HELD = "raw.example.com/team/main/a_b.yaml"
+ELSEWHERE = f"https://{HELD}"
 
 
 def template_text(rego: str = "package thing") -> str:
@@ -386,7 +389,9 @@ async def test_only_https_on_listed_hosts_is_asked(url: str) -> None:
 
 
 async def test_a_host_that_is_not_listed_is_never_asked(store: TemplateStore) -> None:
-    assert "is not allowed (--template-host)" in await reason(store.source(allowed=False), template(store.url))
+    refused = await reason(store.source(allowed=False), template(store.url))
+
+    assert f"host {store.host} is not allowed: --template-host {store.host} allows it" in refused
     assert store.asked == []
 
 
@@ -420,22 +425,76 @@ async def test_nothing_anywhere_names_every_place_that_was_asked(store: Template
 
     refused = await reason([store.source(), Folder(folder, Origin.BUNDLE)], template(store.url))
 
-    assert (
-        refused == f"{store.url}: the server answers 500; the bundle has only the templates of Azure's template stores"
+    assert refused.startswith(
+        f"{store.url}: the server answers 500; the bundle has only the templates of Azure's template stores: "
     )
 
 
-async def test_a_mirror_serves_the_paths_of_azure_s_stores(store: TemplateStore) -> None:
+async def test_a_mirror_serves_azure_s_stores_by_name_and_other_hosts_by_host_and_path(store: TemplateStore) -> None:
     provider = make_provider(f"{store.base}/mirrored/", tls=store.tls)
-    wanted, elsewhere = template(STORE + PATH), template("https://example.com/template.yaml")
+    azures, others, unheld = template(STORE + PATH), template(ELSEWHERE), template(f"{ELSEWHERE}?token=1")
 
-    answers = await provider.fetch([wanted, elsewhere])
+    answers = await provider.fetch([azures, others, unheld])
 
-    document = answers[wanted]
+    document = answers[azures]
     assert isinstance(document, TemplateDocument)
     assert document.origin is Origin.MIRROR
-    assert [r.path for r in store.asked] == [f"/mirrored/{PATH}"]
-    assert isinstance(answers[elsewhere], Unavailable)
+    assert isinstance(answers[others], TemplateDocument)
+    assert sorted(r.path for r in store.asked) == [f"/mirrored/{HELD}", f"/mirrored/{PATH}"]
+    assert isinstance(answers[unheld], Unavailable)
+
+
+async def test_a_folder_holds_templates_of_other_hosts_by_host_and_path_and_pins_count_there(folder: Path) -> None:
+    (folder / HELD).parent.mkdir(parents=True)
+    (folder / HELD).write_text(template_text("package elsewhere"))
+    places, wanted = Folder(folder, Origin.MIRROR), template(ELSEWHERE)
+    held = digest(template_text("package elsewhere"))
+
+    assert (await answer(places, wanted)).digest == held
+    assert (await answer(places, template("https://RAW.example.com:443/team/main/a_b.yaml"))).digest == held
+    assert (await answer(places, wanted, {ELSEWHERE: held})).digest == held
+    assert "is not the pinned" in await reason(places, wanted, {ELSEWHERE: "0" * 64})
+    assert f"the mirror has no {HELD}2" in await reason(places, template(f"{ELSEWHERE}2"))
+
+
+async def test_the_bundle_has_azure_s_templates_alone_and_says_how_others_are_had(folder: Path) -> None:
+    (folder / HELD).parent.mkdir(parents=True)
+    (folder / HELD).write_text(template_text())
+
+    refused = await reason(Folder(folder, Origin.BUNDLE), template(ELSEWHERE))
+
+    assert "--templates url with --template-host raw.example.com fetches it" in refused
+    assert f"a folder or a mirror can hold it as {HELD}" in refused
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        (STORE + PATH, PATH),
+        ("https://raw.githubusercontent.com/Azure/azure-policy/master/built-in-references/Kubernetes/x/template.yaml",
+         "x/template.yaml"),
+        ("https://raw.githubusercontent.com/Contoso/Policies/Main/T.yaml",
+         "raw.githubusercontent.com/Contoso/Policies/Main/T.yaml"),
+        ("https://Raw.Example.Com:443/a/~b@1+2_3.yaml", "raw.example.com/a/~b@1+2_3.yaml"),
+        ("https://raw.example.com:8443/a", "raw.example.com:8443/a"),
+        ("https://localhost:8443/a", "localhost:8443/a"),
+        ("https://10.0.0.1/.github/a", "10.0.0.1/.github/a"),
+        ("https://raw.example.com/.../a", "raw.example.com/.../a"),
+        *[(url, None) for url in (
+            "http://raw.example.com/a", "ftp://raw.example.com/a", "raw.example.com/a", "https://raw.example.com",
+            "https://raw.example.com/", "https://raw.example.com/a/", "https://raw.example.com//a",
+            "https://raw.example.com/../a", "https://raw.example.com/a/..", "https://raw.example.com/./a",
+            "https://raw.example.com/%2e%2e/a", "https://raw.example.com/a%2fb", "https://raw.example.com/a\\b",
+            "https://raw.example.com/a?b", "https://raw.example.com/a?", "https://raw.example.com/a#b",
+            "https://u@raw.example.com/a", "https://u:p@raw.example.com/a", "https://raw.example.com:x/a",
+            "https://[::1]/a", "https://../a", "https://.example.com/a", "https://raw..com/a", "https://[broken",
+            "https://container-no-privilege/v2/template.yaml", "https:///etc/passwd", "https://räw.example.com/a",
+            "https://raw.example.com/a\0b", "https://raw.example.com/a b",
+        )],
+    ],
+)  # fmt: skip
+def test_a_folder_s_path_of_an_address_is_one_file_below_its_host(url: str, path: str | None) -> None:
+    assert held_path(url) == path
 
 
 @pytest.mark.parametrize(

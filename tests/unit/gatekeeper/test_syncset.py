@@ -12,14 +12,17 @@ from controller.azure.model import EnforcementMode
 from controller.cluster.changes import Conflict, Create, Delete, Keep, Retain, ref_of
 from controller.cluster.plan import make_plan
 from controller.cluster.prune import PruneLimit
+from controller.errors import InputError
 from controller.gatekeeper.documents import DocumentError, DocumentKind, Origin, TemplateDocument, read_document
 from controller.gatekeeper.model import DesiredObject, Rendered
+from controller.gatekeeper.rego import Reference, references, seeing_only
 from controller.gatekeeper.sources import Unavailable, Wanted
 from controller.gatekeeper.syncset import (
     ANNOTATION,
     MAX_KINDS,
     SYNCSET_REF,
     DataKind,
+    InventoryKinds,
     SyncDataError,
     kinds_of,
     required_data,
@@ -209,6 +212,126 @@ def test_an_unusable_annotation_leaves_its_own_policies_unresolved_and_no_others
     assert ANNOTATION in bad.message
     assert isinstance(good, Rendered)
     assert [kinds_of(wanted.manifest) for wanted in syncsets(state)] == [{SERVICES}]
+
+
+# --- what a template looks up without asking for it -----------------------------------------------------------------
+
+LOOKS_UP = {
+    "ingresses": 'data.inventory.namespace[_]["networking.k8s.io/v1"].Ingress[_]',
+    "secrets": 'data.inventory.namespace[_]["v1"].Secret[_]',
+    "any version": "data.inventory.namespace[_][version].Ingress[_]",
+}
+SECRETS_KIND = DataKind("", "v1", "Secret")
+
+
+def looking_up(*places: str, setting: tuple[str, ...] = (), annotation: str = "") -> DesiredState:
+    rule = "".join(f'violation[{{"msg": "x"}}] {{ {LOOKS_UP[place]} }}\n' for place in places)
+    manifest = json.loads(template_text("K8sOne", rule))
+    if annotation:
+        manifest["metadata"]["annotations"] = {ANNOTATION: annotation}
+    each = policy("K8sOne")
+    assert isinstance(each.policy, TemplatePolicy)
+    document = read_document(DocumentKind.TEMPLATE, json.dumps(manifest).encode(), Origin.URL)
+    answers = {Wanted(each.policy.template, DocumentKind.TEMPLATE): document}
+    return translate([each], answers, cluster_id="/c", marks=MARKS, inventory=InventoryKinds.of(setting))
+
+
+def replicated(state: DesiredState) -> set[DataKind]:
+    return {kind for wanted in syncsets(state) for kind in kinds_of(wanted.manifest)}
+
+
+def notes(state: DesiredState) -> str:
+    [rendered] = state.outcomes
+    assert isinstance(rendered, Rendered)
+    return "; ".join(rendered.notes)
+
+
+def test_a_template_that_looks_up_what_it_does_not_ask_for_gets_a_note_and_nothing_is_replicated() -> None:
+    state = looking_up("ingresses")
+
+    assert replicated(state) == set()
+    assert "looks up networking.k8s.io/v1/Ingress in the cluster without asking for it" in notes(state)
+    assert "--inventory-kind networking.k8s.io/v1/Ingress has it replicated" in notes(state)
+
+
+@pytest.mark.parametrize(
+    ("places", "setting", "kinds"),
+    [
+        (["ingresses"], ("found",), {INGRESSES}),
+        (["ingresses"], ("networking.k8s.io/v1/Ingress",), {INGRESSES}),
+        (["ingresses"], ("v1/Service",), set()),
+        (["ingresses", "secrets"], ("found",), {INGRESSES}),
+        (["ingresses", "secrets"], ("found", "v1/Secret"), {INGRESSES, SECRETS_KIND}),
+        (["any version"], ("found",), set()),
+        (["any version"], ("networking.k8s.io/v1/Ingress", "v1/Secret"), {INGRESSES}),
+        ([], ("networking.k8s.io/v1/Ingress", "found"), set()),
+    ],
+)
+def test_the_setting_has_what_a_template_looks_up_replicated_and_secrets_only_by_name(
+    places: list[str], setting: tuple[str, ...], kinds: set[DataKind]
+) -> None:
+    assert replicated(looking_up(*places, setting=setting)) == kinds
+
+
+def test_what_is_replicated_for_a_template_needs_no_note() -> None:
+    assert notes(looking_up("ingresses", setting=("found",))) == ""
+    assert notes(looking_up("ingresses", annotation=asks([clause(INGRESSES)]))) == ""
+    assert notes(looking_up("any version", annotation=asks([clause(INGRESSES)]))) == ""
+    assert "looks up v1/Secret" in notes(looking_up("ingresses", "secrets", setting=("found",)))
+
+
+def test_what_cannot_be_told_from_the_rego_is_to_be_named() -> None:
+    assert "cannot be told from its Rego (*/Ingress): it finds only what is replicated (nothing)" in notes(
+        looking_up("any version", setting=("found",))
+    )
+    assert "it finds only what is replicated (networking.k8s.io/v1/Ingress)" in notes(
+        looking_up("any version", setting=("networking.k8s.io/v1/Ingress",))
+    )
+
+
+def test_a_template_that_names_more_kinds_than_may_be_replicated_gets_those_that_are_named_in_the_setting() -> None:
+    many = [Reference(f"v{n}", "Thing") for n in range(1, MAX_KINDS + 2)]
+
+    assert len(InventoryKinds.of(["found"]).replicated(many[1:])) == MAX_KINDS
+    assert InventoryKinds.of(["found", "v1/Thing"]).replicated(many) == {DataKind("", "v1", "Thing")}
+
+
+def test_names_that_no_kind_has_are_not_replicated() -> None:
+    odd = [Reference("v1", "A B"), Reference("a/b/c", "Thing"), Reference("/v1", "Thing"), Reference("v1", "$(x)")]
+
+    assert InventoryKinds.of(["found"]).replicated(odd) == frozenset()
+
+
+@pytest.mark.parametrize("text", ["Secret", "/v1/Secret", "a/b/c/d", "", "V1/Secret", "v1/", "all", "v1/*"])
+def test_an_inventory_kind_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="GROUP/VERSION/KIND"):
+        InventoryKinds.of([text])
+
+
+def test_gator_sees_of_what_it_is_given_only_what_the_cluster_replicates() -> None:
+    rego = 'package a\nimport data.inventory as held\nx { held.cluster["v1"].Node; data["inventory"].cluster.v1.Pod }'
+    template: Any = {"spec": {"targets": [{"rego": rego, "libs": ["data.inventory.cluster.v1[kind]"]}]}}
+
+    seen: Any = seeing_only(template, frozenset({DataKind("", "v1", "Pod")}))
+
+    assert seen["spec"]["targets"] == [
+        {
+            "rego": rego.replace("{ held.cluster", "{ held.unreplicated.cluster"),
+            "libs": ["data.inventory.cluster.v1[kind]"],
+        }
+    ]
+    assert template["spec"]["targets"][0]["rego"] == rego
+
+
+def test_rego_of_the_newer_form_is_read_too_and_what_is_no_template_is_left_alone() -> None:
+    rego = "package a\nx { data.inventory.cluster.v1.Node }"
+    code: Any = [{"engine": "K8sNativeValidation"}, {"engine": "Rego", "source": {"rego": rego, "version": "v1"}}, "x"]
+
+    assert references({"spec": {"targets": [{"code": code}]}}) == {Reference("v1", "Node")}
+    odds: Any = ({}, {"spec": []}, {"spec": {"targets": {}}}, {"spec": {"targets": ["x", {"rego": 1, "libs": [1]}]}})
+    for odd in odds:
+        assert references(odd) == frozenset()
+        assert seeing_only(odd, frozenset()) == odd
 
 
 # --- the plan --------------------------------------------------------------------------------------------------------

@@ -488,6 +488,30 @@ class TestConstraintFiles:
 
         assert reason_of(desired(policy, served=served).outcomes[0]) is reason
 
+    def test_a_file_that_says_so_takes_the_values_that_the_template_declares(self) -> None:
+        file = file_text().replace("{name: any,", "{name: any, annotations: {azpolicy.dev/parameters: values},")
+        schema = "{openAPIV3Schema: {type: object, properties: {images: {type: array, items: {type: string}}}}}"
+        template = template_text().replace("K8sThing}}", f"K8sThing}}, validation: {schema}}}")
+        values: dict[str, Json] = {"images": ["a"], "excludedNamespaces": []}
+        policy = make_policy(match=Match(), policy=TemplatePolicy(URL, values, FILE_URL, legacy=True))
+
+        made = constraint(desired(policy, served=documents({URL: template}, files={FILE_URL: file})))
+
+        assert made["spec"]["parameters"] == {"images": ["a"]}
+        assert "azpolicy.dev/parameters" not in made["metadata"]["annotations"]
+
+    def test_an_old_form_whose_template_is_elsewhere_is_unavailable_and_names_its_url(self) -> None:
+        url = PublicUrl("https://raw.githubusercontent.com/contoso/policies/main/template.yaml")
+        policy = make_policy(match=Match(), policy=TemplatePolicy(url, {}, FILE_URL, legacy=True))
+        wanted = Wanted(url, DocumentKind.TEMPLATE)
+        served = {**documents(files={FILE_URL: file_text()}), wanted: Unavailable(f"{url.url}: not there")}
+
+        (outcome,) = desired(policy, served=served).outcomes
+
+        assert isinstance(outcome, Unresolved)
+        assert outcome.reason is UnresolvedReason.TEMPLATE
+        assert f"{url.url}: not there" in outcome.message
+
 
 def test_everything_that_policies_need_is_asked_for_once() -> None:
     policies: list[Resolution] = [
