@@ -1,0 +1,108 @@
+"""gator's answer does not depend on how its work is shared out: that is nobody's business but the clock's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from controller.check import gator
+from controller.gatekeeper.model import DesiredObject, Role
+from tests.cluster.harness import tools
+from tests.templates.suites import BUNDLE, cases, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+OF_ONE_RULE = 5  # objects of a suite that are enough for a corpus
+
+
+@pytest.fixture(scope="module")
+def program() -> str:
+    return os.environ.get("AZPOLICY_GATOR") or str(tools.path("gator"))
+
+
+def corpus() -> tuple[list[DesiredObject], list[Mapping[str, Any]]]:
+    """Every template of the bundle that gator can judge by, the first constraint of its suite, and its objects."""
+    policies: list[DesiredObject] = []
+    objects: dict[str, Mapping[str, Any]] = {}
+    for file in sorted(BUNDLE.rglob("suite.yaml")):
+        text = file.with_name("template.yaml").read_text()
+        kind = load(file.with_name("template.yaml"))["spec"]["crd"]["spec"]["names"]["kind"]
+        if "external_data(" in text or any(each.ref.name == kind.lower() for each in policies):
+            continue
+        found = list(cases(file.parent))
+        policies.append(DesiredObject.of(Role.TEMPLATE, load(file.with_name("template.yaml")), ()))
+        policies.append(DesiredObject.of(Role.CONSTRAINT, dict(found[0].constraint), ()))
+        for case in found[:OF_ONE_RULE]:
+            for given in (case.object, *case.inventory):
+                if given.get("kind") not in {"AdmissionReview", "Namespace"}:
+                    named = dict(given["metadata"]) | {"name": f"{given['metadata'].get('name')}-{len(objects)}"}
+                    objects[gator.content(given)] = {**given, "metadata": named}
+    namespaces = {str(each["metadata"].get("namespace", "default")) for each in objects.values()}
+    made = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in sorted(namespaces)]
+    return policies, [*objects.values(), *made]
+
+
+def found(results: Iterable[Mapping[str, Any]]) -> Counter[tuple[str, str, str, str]]:
+    """What was found, how often: constraint, action, message, object."""
+    return Counter(
+        (
+            f"{each['constraint']['kind']}/{each['constraint']['metadata']['name']}",
+            str(each.get("enforcementAction")),
+            str(each["msg"]),
+            gator.content(each["violatingObject"]),
+        )
+        for each in results
+    )
+
+
+@pytest.fixture(scope="module")
+def expected(program: str) -> Counter[tuple[str, str, str, str]]:
+    """What one gator finds that is given everything."""
+    policies, documents = corpus()
+    ended = subprocess.run(
+        [program, "test", "--output=json"],
+        input="\n---\n".join(map(json.dumps, [*(policy.manifest for policy in policies), *documents])),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found(json.loads(ended.stdout))
+
+
+@pytest.mark.parametrize(("processes", "largest"), [(1, 500), (3, 50)])
+def test_batches_find_what_one_run_finds_on_the_bundle_s_own_objects(
+    program: str,
+    expected: Counter[tuple[str, str, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    processes: int,
+    largest: int,
+) -> None:
+    policies, documents = corpus()
+    monkeypatch.setattr(os, "cpu_count", lambda: processes)
+    monkeypatch.setattr(gator, "_SHARE", 10)
+    monkeypatch.setattr(gator, "_BATCH", largest)
+
+    answer = gator.ask(program, policies, documents)
+
+    assert not answer.refusals
+    assert len(expected) > len(policies)
+    # What is looked up in others is in several batches, and so may be found in each of them.
+    assert set(found(answer.results)) == set(expected)
+
+
+def test_every_batch_has_its_part_of_each_kind_and_no_more_objects_than_fit() -> None:
+    documents = [
+        {"apiVersion": "apps/v1" if n % 2 else "v1", "kind": "Deployment" if n % 2 else "Pod", "metadata": {"name": n}}
+        for n in range(2000)
+    ]
+
+    batches = gator._batches(documents, 2, 500)
+
+    assert [Counter(each["kind"] for each in batch) for batch in batches] == [{"Pod": 250, "Deployment": 250}] * 4
+    assert sorted(each["metadata"]["name"] for batch in batches for each in batch) == list(range(2000))
