@@ -358,6 +358,8 @@ def _readable(text: bytes, kept: Kept) -> tuple[bytes, ...]:
     if not same:
         raise UnusableStateError("it does not come back as it was")
     return parts
+
+
 def names() -> tuple[str, ...]:
     """Every ConfigMap that a state may stand in: the chart's Role names them, as it may change no others."""
     return (NAME, *(f"{NAME}-{turn}{number}" for turn in "ab" for number in range(1, _MOST_PARTS + 1)))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from controller.cluster.changes import Create, Delete, DeleteReason, Plan, Refuse
 from controller.cluster.cluster_record import LOST, NAME, ClusterRecord, Recorded
+from controller.cluster.installation import Installation
 from controller.cluster.plan import make_plan
 from controller.cluster.prune import WINDOW, PruneLimit, lost_after
 from controller.gatekeeper.naming import RECORD_NAMESPACE
@@ -48,7 +49,7 @@ class World:
         """Carries out what follows from a reading; how many changes of each type that were."""
         wanted = [OBJECTS[name] for name in listed]
         desired = desired_state(TEMPLATE, *wanted, gone=gone)
-        record = ClusterRecord(self.api, MARKS, now=lambda: self.now)
+        record = ClusterRecord(self.api, Installation(MARKS), now=lambda: self.now)
         limit = await record.limit(desired.cluster_id, PruneLimit(forced=forced))
         objects = [live(TEMPLATE), *(live(OBJECTS[name]) for name in self.there)]
         plan = make_plan(desired, inventory(*objects), MARKS, limit=limit)
@@ -187,7 +188,7 @@ async def test_a_refusal_says_what_was_deleted_before() -> None:
 
 async def test_losses_are_recorded_before_the_first_write_although_another_is_faster() -> None:
     api = FakeApi()
-    record = ClusterRecord(api, MARKS, now=lambda: START)
+    record = ClusterRecord(api, Installation(MARKS), now=lambda: START)
     desired = desired_state(TEMPLATE)
     await record.make(Plan(desired.cluster_id, (Create(OBJECTS["a0"]),)))
     api.at("PUT", NAME, status(409, "somebody was faster", "Conflict"))
