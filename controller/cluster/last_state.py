@@ -17,6 +17,7 @@ import gzip
 import hashlib
 import json
 import logging
+import operator
 import re
 import zlib
 from dataclasses import asdict, fields
@@ -308,7 +309,7 @@ class LastState:
         ClusterError leaves what was kept before, or this: the next call tries again. UnusableStateError where it could
         not be read back; what was kept before stays.
         """
-        if self._head is not None and kept == self._saved:
+        if self._head is not None and await asyncio.to_thread(operator.eq, kept, self._saved):
             return
         text = await asyncio.to_thread(canonical, kept)
         digest = hashlib.sha256(text).hexdigest()

@@ -9,13 +9,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.bench import admission, azure, check, cluster, translate
+from tests.bench import admission, azure, check, cluster, state, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 BENCHES: Final[dict[str, Callable[[Path], None]]] = {
     "translate": lambda _: translate.run(),
+    "state": lambda _: state.run(),
     "cluster": cluster.run,
     "azure": azure.run,
     "check": check.run,

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from controller.cluster.ownership import Ownership, member_of, ownership
+from controller.gatekeeper.model import Role
 from controller.gatekeeper.naming import FIELD_MANAGER, OwnershipMarks
+from controller.gatekeeper.syncset import syncset
 from controller.policy.model import MemberKey
 from tests.unit.cluster_builders import MARKS, constraint, live, mutator, template
 
@@ -84,6 +86,33 @@ def test_without_an_entry_or_a_name_of_ours_the_marks_tell(
     found = live(of, labels=LABELS[label], annotations=installer[installed_by], managers=managers(entry=False))
 
     assert ownership(found, MARKS, desired=desired) is whose
+
+
+@pytest.mark.parametrize(
+    ("uid", "desired", "whose"),
+    [
+        pytest.param("uid-now", True, OURS, id="what we wrote is ours"),
+        pytest.param("uid-now", False, OURS, id="what we wrote is ours when nothing desires it any more, too"),
+        pytest.param("uid-before", True, OURS, id="a name that we wrote is ours while it is desired, whoever made it"),
+        pytest.param("uid-before", False, FOREIGN, id="what somebody made in place of ours is theirs otherwise"),
+        pytest.param(None, True, FOREIGN, id="a name that we never wrote tells nothing"),
+    ],
+)
+@pytest.mark.parametrize("label", ["another's", "none"])
+@pytest.mark.parametrize(
+    "of",
+    [template(), syncset((), MARKS), constraint(), mutator()],
+    ids=["template", "SyncSet", "constraint", "mutator"],
+)
+def test_what_we_remember_counts_whatever_an_object_bears(
+    of: DesiredObject, label: str, uid: str | None, whose: Ownership, *, desired: bool
+) -> None:
+    found = live(of, labels=LABELS[label], annotations={}, managers=(), uid="uid-now")
+    written = {} if uid is None else {of.ref: uid}
+    # The digits in the name of a desired constraint or mutator make it ours as they always did.
+    by_name = desired and of.role in (Role.CONSTRAINT, Role.MUTATOR)
+
+    assert ownership(found, MARKS, desired=desired, written=written) is (OURS if by_name else whose)
 
 
 def test_a_writer_of_status_under_our_name_does_not_make_an_object_ours() -> None:
