@@ -11,6 +11,7 @@ Azure proves most deletions; the others pass the safety stop: docs/design.md (Sa
 | ours, merely not listed             | Delete, or Refuse over the limit           |
 | our SyncSet, a template stays       | Retain, if what stays needs data           |
 | our SyncSet otherwise               | Delete                                     |
+| the probe's                         | Delete by the operator, whose it is        |
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from controller.cluster.changes import Change, Delete, DeleteReason, InUse, Refuse, Retain, ref_of
 from controller.cluster.ownership import Ownership, member_of, ownership
+from controller.gatekeeper import probe
 from controller.gatekeeper.model import ObjectRef, Role, digest
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP, is_managed_name
 from controller.gatekeeper.syncset import SYNCSET_REF, SyncDataError, required_data
@@ -43,13 +45,15 @@ _DIGEST_SHOWN: Final = 12
 class PruneLimit:
     """Unproven deletes beyond `percent` of at least `minimum` managed objects are refused, unless forced.
 
-    `refused` are those refused before, as `Kind/name`.
+    `refused` are those refused before, as `Kind/name`. With `probe` the probe's objects go, too: only who makes them,
+    or ends all, knows that they are not wanted.
     """
 
     percent: int = 30
     minimum: int = 10
     forced: bool = False
     refused: frozenset[str] = frozenset()
+    probe: bool = False
 
 
 DEFAULT_LIMIT: Final = PruneLimit()
@@ -69,11 +73,24 @@ def prune(desired: DesiredState, inventory: Inventory, marks: OwnershipMarks, li
     prunable = [live for live in extra if live.ref.group != TEMPLATE_GROUP and is_managed_name(live.ref.name)]
     changes = [proofs.judge(live) for live in prunable]
     decided = {ref_of(change): change for change in changes}
-    templates = [live for live in extra if live.ref.group == TEMPLATE_GROUP]
+    templates = [live for live in extra if live.ref.group == TEMPLATE_GROUP and live.ref not in probe.REFS]
     changes += [_judge_template(live, inventory, decided, wanted, proofs) for live in templates]
     # Objects that merely bear our label, and are never pruned, must not stretch the limit.
     managed = len(changes) + sum(live.ref in wanted for live in ours)
-    return tuple(_limited(changes, desired, managed, limit))
+    return (*_limited(changes, desired, managed, limit), *(_judge_probe(extra, inventory) if limit.probe else ()))
+
+
+def _judge_probe(extra: Iterable[LiveObject], inventory: Inventory) -> list[Change]:
+    """What becomes of the probe's objects when enforcement is not probed; no policy speaks for or against them."""
+    found = [live for live in extra if live.ref in probe.REFS]
+    others = (ref for ref in inventory.objects if (ref.group, ref.kind) == (CONSTRAINT_GROUP, probe.KIND))
+    foreign = tuple(sorted(ref for ref in others if ref not in probe.REFS))
+    return [
+        InUse(live, foreign)
+        if foreign and live.ref == probe.TEMPLATE_REF
+        else Delete(live, DeleteReason.UNUSED, "enforcement is not probed any more")
+        for live in found
+    ]
 
 
 class _Proofs:

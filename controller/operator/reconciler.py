@@ -17,6 +17,7 @@ from controller.cluster.changes import Create, Keep, Refuse, Replace, ref_of
 from controller.cluster.prune import refusal_digest
 from controller.errors import ClusterError, Refused
 from controller.gatekeeper.model import Role
+from controller.gatekeeper.probe import without_probe
 from controller.operator.results import retry_soon
 from controller.policy.model import NotApplied, Unresolved
 from controller.report.conditions import Counts, Mode
@@ -94,7 +95,7 @@ class Reconciler:
         """
         deps, status = self._deps, self._state.status
         recorded = await deps.cluster_record.check(desired.cluster_id)
-        limit = replace(self._state.settings.limit, forced=self._forced, refused=recorded.refused)
+        limit = replace(self._state.settings.limit, forced=self._forced, refused=recorded.refused, probe=True)
         plan, inventory = await deps.planner.full(desired, limit)
         refused, asked = refusal_digest(plan), self._state.requests.force_prune
         forcing = refused if refused == asked != status.forced_prune and mode is Mode.ENFORCE else ""
@@ -178,7 +179,7 @@ def _counts(desired: DesiredState, outcome: ChangeSet) -> Counts:
         enforced=len(desired.outcomes) - unresolved - not_applied,
         not_applied=not_applied,
         unresolved=unresolved,
-        objects=len(desired.objects),
+        objects=len(without_probe(desired.objects)),
         conflicts=sum(result.action is Action.CONFLICT for result in outcome.results),
         problems=len(outcome.problems),
     )
