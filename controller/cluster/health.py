@@ -17,7 +17,6 @@ from controller.cluster.foreign import mapping_at, mappings_at, text_at
 from controller.cluster.kinds import TEMPLATE
 from controller.cluster.webhooks import (
     MUTATION,
-    NAMESPACE_NAME,
     VALIDATION,
     Judged,
     Webhook,
@@ -29,6 +28,7 @@ from controller.cluster.webhooks import (
 )
 from controller.gatekeeper.label_selectors import query
 from controller.gatekeeper.manifests import SYSTEM_NAMESPACES
+from controller.gatekeeper.match_notes import NAMESPACE_NAME
 from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE
 
 if TYPE_CHECKING:

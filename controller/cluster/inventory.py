@@ -6,16 +6,17 @@ Stripped marks are drift, so the plan decides whose an object is, not a selector
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from controller.cluster.foreign import mappings_at, text_at, texts_at
-from controller.cluster.kinds import FIXED_KINDS, TEMPLATE, Inventory, constraint_kind
+from controller.cluster.kinds import FIXED_KINDS, TEMPLATE, Inventory, constraint_kind, crd_path
 from controller.errors import ClusterError
 from controller.gatekeeper.model import Role
-from controller.gatekeeper.naming import CONSTRAINT_GROUP, CONSTRAINT_VERSION
+from controller.gatekeeper.naming import CONSTRAINT_GROUP, CONSTRAINT_VERSION, TEMPLATE_GROUP
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from controller.cluster.client import KubeClient
     from controller.cluster.kinds import Kind, LiveObject
@@ -42,8 +43,17 @@ async def take_inventory(client: KubeClient, desired: Sequence[DesiredObject]) -
         objects |= {live.ref: live for live in items}
         if kind.role is Role.CONSTRAINT:
             served.add(kind.kind)
+    hidden = await _hidden(client, objects, served)
     objects |= await _at_own_versions(client, desired, objects)
-    return Inventory(objects, frozenset(served), positions)
+    return Inventory(objects, frozenset(served), hidden, positions)
+
+
+async def _hidden(client: KubeClient, objects: Mapping[ObjectRef, LiveObject], served: set[str]) -> frozenset[str]:
+    """The templates whose constraints cannot be listed though their kind is there; what may not be read is there."""
+    seen = {kind.lower() for kind in served}
+    names = sorted(ref.name for ref in objects if ref.group == TEMPLATE_GROUP and ref.name not in seen)
+    answers = await asyncio.gather(*(client.request("GET", crd_path(name)) for name in names))
+    return frozenset(name for name, answer in zip(names, answers, strict=True) if answer.status != HTTPStatus.NOT_FOUND)
 
 
 async def _constraint_kinds(client: KubeClient, desired: Sequence[DesiredObject]) -> list[Kind]:

@@ -7,6 +7,7 @@ Azure proves most deletions; the others pass the safety stop: docs/design.md (Sa
 | foreign                             | none                                       |
 | ours, its member is Unresolved      | Retain                                     |
 | ours, template with others' objects | InUse                                      |
+| ours, template of a hidden kind     | Retain: others' objects may be there       |
 | ours, gone by Azure's word          | Delete                                     |
 | ours, merely not listed             | Delete, or Refuse over the limit           |
 | our SyncSet, a template stays       | Retain, if what stays needs data           |
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
 
 
 WHOLE: Final = "*"
+HIDDEN: Final = (
+    "its kind is there but is not served now, so its constraints cannot be seen, and they would go with it: look at "
+    "the CustomResourceDefinition"
+)
 _DIGEST_SHOWN: Final = 12
 
 
@@ -85,12 +90,15 @@ def _judge_probe(extra: Iterable[LiveObject], inventory: Inventory) -> list[Chan
     found = [live for live in extra if live.ref in probe.REFS]
     others = (ref for ref in inventory.objects if (ref.group, ref.kind) == (CONSTRAINT_GROUP, probe.KIND))
     foreign = tuple(sorted(ref for ref in others if ref not in probe.REFS))
-    return [
-        InUse(live, foreign)
-        if foreign and live.ref == probe.TEMPLATE_REF
-        else Delete(live, DeleteReason.UNUSED, "enforcement is not probed any more")
-        for live in found
-    ]
+
+    def judge(live: LiveObject) -> Change:
+        if live.ref == probe.TEMPLATE_REF and foreign:
+            return InUse(live, foreign)
+        if live.ref == probe.TEMPLATE_REF and live.ref.name in inventory.hidden:
+            return Retain(live, HIDDEN)
+        return Delete(live, DeleteReason.UNUSED, "enforcement is not probed any more")
+
+    return list(map(judge, found))
 
 
 class _Proofs:
@@ -164,6 +172,8 @@ def _judge_template(
     foreign = tuple(sorted(ref for ref in users if ref not in decided and ref not in wanted))
     if foreign:
         return InUse(live, foreign)
+    if live.ref.name in inventory.hidden:
+        return Retain(live, HIDDEN)
     staying = [ref for ref in users if not isinstance(decided.get(ref), Delete)]
     if staying:
         return Retain(live, f"{len(staying)} of its constraints stay")

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from controller.cluster.foreign import mapping_at, mappings_at, text_at, texts_at, value_at, whole_at
 from controller.gatekeeper.builtin_kinds import is_namespaced, kinds_in, plural
 from controller.gatekeeper.label_selectors import contradiction, narrowing, requirements
+from controller.gatekeeper.match_notes import NAMESPACE_NAME
 from controller.gatekeeper.model import Role, digest
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from controller.gatekeeper.model import DesiredObject
 
 OPERATIONS: Final = ("CREATE", "UPDATE")
-# Every namespace has it, with its name: https://kubernetes.io/docs/reference/labels-annotations-taints/
-NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
 _ANY: Final = "*"
 _EVERYTHING: Final = frozenset({(_ANY, _ANY)})
 _SHOWN: Final = 5
