@@ -44,7 +44,8 @@ def match_notes(match: Mapping[str, Json], *, action: str) -> tuple[str, ...]:
 def _reasons(match: Mapping[str, Json]) -> Iterator[str]:
     kinds = kinds_in(_listed(match.get("kinds")))
     if kinds and all(is_unknown(*each) for each in kinds):
-        yield f"Kubernetes has no kind {_told(kinds)}"
+        named = (f"{kind} in {group or 'the core group'}" for group, kind in sorted(kinds))
+        yield f"Kubernetes has no kind {' or '.join(named)}"
         return
     known = frozenset(each for each in kinds if not is_unknown(*each))
     scope = match.get("scope")

@@ -57,9 +57,9 @@ CONTRADICTION: Final = {
         (match("Pod", scope="Cluster"), "its scope is Cluster, and Pod has a namespace"),
         (match("Namespace", "Node", scope="Namespaced"), "its scope is Namespaced, and Namespace or Node has no names"),
         (match("ClusterRole", groups=("rbac.authorization.k8s.io",), scope="Namespaced"), "has no namespace"),
-        (match("Pod", groups=("apps",)), "Kubernetes has no kind Pod.apps"),
-        (match("pod"), "Kubernetes has no kind pod"),
-        (match("Pods", "Deployment"), "Kubernetes has no kind Deployment or Pods"),
+        (match("Pod", groups=("apps",)), "Kubernetes has no kind Pod in apps"),
+        (match("pod"), "Kubernetes has no kind pod in the core group"),
+        (match("Pods", "Deployment"), "no kind Deployment in the core group or Pods in the core group"),
     ],
 )
 def test_what_can_match_nothing_says_why(given: Mapping[str, Any], words: str) -> None:
