@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from controller.check.gator import ask, content
 from controller.check.workloads import pod_of
-from controller.gatekeeper.model import ObjectRef, Role
+from controller.gatekeeper.model import ObjectRef, Rendered, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, MUTATION_GROUP, SYNCSET_GROUP, TEMPLATE_GROUP
 from controller.gatekeeper.syncset import kinds_of
 
@@ -154,7 +154,7 @@ def judge(manifests: Sequence[Manifest], desired: DesiredState, *, gator: str, n
 
 
 def _policies(desired: DesiredState) -> tuple[list[DesiredObject], list[str]]:
-    """Templates and constraints that gator can judge by, and a note on each policy that it cannot."""
+    """Templates and constraints that gator can judge by, and notes on policies: those that it cannot, and their own."""
     mutators = [o for o in desired.objects if o.role is Role.MUTATOR]
     notes = [f"{_policy_name(o)}: mutations are not applied; manifests are judged as written" for o in mutators]
     blind = {
@@ -168,11 +168,15 @@ def _policies(desired: DesiredState) -> tuple[list[DesiredObject], list[str]]:
             )
         elif wanted.role is Role.CONSTRAINT or (wanted.role is Role.TEMPLATE and wanted.ref.name not in blind):
             kept.append(wanted)
-    return kept, notes
+    outcomes = (each for each in desired.outcomes if isinstance(each, Rendered))
+    return kept, notes + [f"{_named(each.member)}: {note}" for each in outcomes for note in each.notes]
 
 
 def _policy_name(wanted: DesiredObject) -> str:
-    member = wanted.members[0]
+    return _named(wanted.members[0])
+
+
+def _named(member: Member) -> str:
     return f"policy {member.definition_name or member.definition_id}"
 
 

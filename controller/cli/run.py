@@ -88,6 +88,12 @@ if TYPE_CHECKING:
     help="Bring Gatekeeper's Deployments, Services and webhook configurations back when somebody deletes them.",
 )
 @click.option(
+    "--probe",
+    is_flag=True,
+    envvar="AZPOLICY_PROBE",
+    help="Prove once a minute that Gatekeeper enforces, by a dry run in --namespace that it must deny.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -108,6 +114,7 @@ def run(
     release: str,
     dry_run: bool,
     guard_gatekeeper: bool,
+    probe: bool,
     log_level: str,
 ) -> int:
     """Keep the cluster as Azure says until told to stop: the operator.
@@ -118,7 +125,7 @@ def run(
     start_logging(log_level)
     settings = OperatorSettings(
         connection=Connection(cluster.kubeconfig, cluster.context),
-        base=Settings(source, Pace(interval, resync), limit),
+        base=Settings(source, Pace(interval, resync), limit, probe),
         marks=source.marks,
         listen=listen,
         namespace=namespace,

@@ -36,9 +36,10 @@ from controller.cluster.changes import (
 )
 from controller.cluster.diff import Difference, differences, missing
 from controller.cluster.dry_run import DryRunAnswer, DryRunCache, Rejection, spec_digest
-from controller.cluster.kinds import CRD_PATH, LiveObject, constraint_kind, kind_of, template_kind
+from controller.cluster.kinds import LiveObject, constraint_kind, crd_path, kind_of, template_kind
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.plan import decide, target_for
+from controller.cluster.prune import HIDDEN
 from controller.cluster.readiness import (
     PASSING_ERROR_SECONDS,
     Broken,
@@ -334,7 +335,7 @@ class _Run:
     async def _recreate(self, change: Recreate) -> Result:
         """Deletes a template with its constraints and makes it again; until that is taken up, none of them enforces."""
         desired, kind = change.desired, _kind_for(change.desired)
-        path = _crd_path(desired.ref)
+        path = crd_path(desired.ref.name)
         if _crd_kind(await self.client.get(path)) == template_kind(desired.manifest):
             # Discovery told of a kind that is gone.
             return await self._write(NeedsDryRun(desired, change.live, target_for(desired, change.live)))
@@ -359,17 +360,25 @@ class _Run:
         wanted = template_kind(change.desired.manifest)
         if change.desired.role is not Role.TEMPLATE or template_kind(change.live.manifest) == wanted:
             return
-        served = _crd_kind(await self.client.get(_crd_path(change.desired.ref)))
+        served = _crd_kind(await self.client.get(crd_path(change.desired.ref.name)))
         if served not in ("", wanted):
             raise _Stopped(Reason.BLOCKED, f"its kind is {served} here, in other letters", Action.BLOCKED)
 
     async def _no_others(self, template: str) -> None:
         """_Stopped where a constraint uses a template that the plan does not delete."""
         going = {change.live.uid for change in self._changes.values() if isinstance(change, Delete)}
-        items, _ = await self.client.list_live(constraint_kind(template)) or ((), "")
-        for live in items:
+        for live in await self._users(template):
             if not live.deleting and live.uid not in going:
                 raise _Stopped(Reason.IN_USE, f"kept: {live.ref} came to use it", Action.BLOCKED)
+
+    async def _users(self, template: str) -> tuple[LiveObject, ...]:
+        """The constraints that go with a template; _Stopped where they cannot be seen."""
+        listed = await self.client.list_live(constraint_kind(template))
+        if listed is not None:
+            return listed[0]
+        if (await self.client.request("GET", crd_path(template))).status != HTTPStatus.NOT_FOUND:
+            raise _Stopped(Reason.IN_USE, f"kept: {HIDDEN}", Action.BLOCKED)
+        return ()
 
     async def _gone(self, path: str) -> None:
         deadline = loop_time() + self.ready_timeout
@@ -472,8 +481,7 @@ class _Run:
 
     async def _judge(self, live: LiveObject) -> Ready | Pending | Broken:
         kind = template_kind(live.manifest)
-        plural = f"{kind.lower()}.{CONSTRAINT_GROUP}"
-        verdict = template_verdict(live, await self.client.get(f"{CRD_PATH}/{plural}"))
+        verdict = template_verdict(live, await self.client.get(crd_path(kind.lower())))
         if not isinstance(verdict, Ready):
             return verdict
         response = await self.client.request("GET", constraint_kind(kind).path(), query={"limit": "1"})
@@ -542,8 +550,7 @@ class _Run:
         for result in [await asyncio.shield(task) for task in users]:
             if result.action is not Action.DELETED:
                 raise _Stopped(Reason.IN_USE, f"kept: its constraint {result.ref.name} is still there", Action.BLOCKED)
-        items, _ = await self.client.list_live(constraint_kind(name)) or ((), "")
-        if staying := [live.ref.name for live in items if not live.deleting]:
+        if staying := [live.ref.name for live in await self._users(name) if not live.deleting]:
             raise _Stopped(Reason.IN_USE, f"kept: the constraint {staying[0]} uses it now", Action.BLOCKED)
 
     async def _templates_deleted(self) -> None:
@@ -630,10 +637,6 @@ def _kept(why: str) -> _Stopped:
 
 def _kind_for(desired: DesiredObject) -> Kind:
     return kind_of(desired.ref).at(str(desired.manifest["apiVersion"]))
-
-
-def _crd_path(template: ObjectRef) -> str:
-    return f"{CRD_PATH}/{template.name}.{CONSTRAINT_GROUP}"
 
 
 def _crd_kind(crd: Mapping[str, Any] | None) -> str:

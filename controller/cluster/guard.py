@@ -1,7 +1,8 @@
 """Guards Gatekeeper: restores its Deployments, Services and webhook configurations when somebody deletes them.
 
-What it remembers of them is kept in a ConfigMap and outlives a restart. Never its RBAC, its Secret, its kinds or its
-namespace: who takes those away has uninstalled it, and then what was remembered is forgotten.
+The configurations also where they were changed so that the API server no longer asks. What it remembers of them is kept
+in a ConfigMap and outlives a restart. Never its RBAC, its Secret, its kinds or its namespace: who takes those away has
+uninstalled it, and then what was remembered is forgotten.
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ from controller.cluster.foreign import mapping_at, mappings_at, text_at
 from controller.cluster.guard_rules import (
     DEPLOYMENT,
     GUARDED,
+    Evidence,
     Look,
+    Standing,
     compared,
+    does_nothing,
     dump,
     is_healthy,
     load,
     resource_of,
     restorable,
     service_account,
+    standing,
 )
 from controller.cluster.health import unanswered
 from controller.cluster.kinds import CRD_PATH, TEMPLATE
@@ -99,7 +104,8 @@ class ComponentStore:
 class Guard:
     """Looks after Gatekeeper's parts until it is cancelled.
 
-    `writes` says whether anything may be written now; `restored` is called with what was restored, and why.
+    `writes` says whether anything may be written now; `restored` is called with what was restored, and why. `evidence`
+    tells what is known of webhook configurations besides.
     """
 
     def __init__(
@@ -109,11 +115,13 @@ class Guard:
         *,
         writes: Callable[[], bool],
         restored: Callable[[ObjectRef, str], None],
+        evidence: Callable[[], Evidence] = Evidence,
     ) -> None:
         self._client = client
         self._store = store
         self._writes = writes
         self._restored = restored
+        self._evidence = evidence
         self._good: Mapping[ObjectRef, Manifest] | None = None
         self._fights = FightDetector()
         self._news = asyncio.Event()
@@ -138,7 +146,11 @@ class Guard:
         """
         if self._good is None:
             self._news.set()
-        elif live is not None and is_healthy(live):
+        elif (
+            live is not None
+            and is_healthy(live)
+            and standing(live, self._good.get(ref), self._evidence()) is Standing.GOOD
+        ):
             if self._good.get(ref) != restorable(live):
                 self._good = {**self._good, ref: restorable(live)}
                 self._news.set()
@@ -177,7 +189,7 @@ class Guard:
         if self._good is None:
             self._good = await self._store.load()
         there = await self._there()
-        look = compared(self._good, there)
+        look = compared(self._good, there, self._evidence())
         if look.lost and (why := await self._uninstalled(look)):
             log.warning("Gatekeeper is uninstalled (%s): its record is forgotten", why)
             look = Look({ref: manifest for ref, manifest in look.good.items() if ref not in look.lost})
@@ -209,8 +221,9 @@ class Guard:
         return ""
 
     def _only_tell(self, look: Look) -> None:
-        for ref in look.lost:
-            self._tell(ref, f"{ref} of Gatekeeper was deleted or emptied; nothing is restored now")
+        for ref, left in look.lost.items():
+            what = "was deleted or emptied" if left is None or does_nothing(left) else "does not enforce any more"
+            self._tell(ref, f"{ref} of Gatekeeper {what}; nothing is restored now")
 
     async def _mend(self, look: Look) -> float:
         """Brings back what is due; seconds until the rest of it is."""
@@ -235,7 +248,7 @@ class Guard:
             response = await self._client.replace(resource, {**emptied.manifest, "webhooks": manifest["webhooks"]})
         if response.ok:
             self._fights.repaired(ref, time.monotonic())
-            why = "it was deleted" if emptied is None else "its webhooks were removed"
+            why = _cause(emptied)
             log.warning("restored %s of Gatekeeper: %s", ref, why)
             self._restored(ref, why)
         # Otherwise somebody else was faster: the next look sees what is there.
@@ -247,6 +260,12 @@ class Guard:
         if self._told.get(about) != text:
             log.warning("%s", text)
         self._told[about] = text
+
+
+def _cause(emptied: LiveObject | None) -> str:
+    if emptied is None:
+        return "it was deleted"
+    return "its webhooks were removed" if does_nothing(emptied) else "its webhooks did not enforce"
 
 
 def _gone(response: Response) -> bool:

@@ -1,31 +1,39 @@
 """The parts of Gatekeeper besides its kinds and its rights, and what follows from the state of each. Pure.
 
-Nothing but a deletion is undone: whatever stands there is Gatekeeper as its administrator wants it, and is remembered
-as that, so an upgrade is never fought.
+Nothing but a deletion is undone, and what keeps the API server from asking: whatever else stands there is Gatekeeper as
+its administrator wants it, and is remembered as that, so an upgrade is never fought.
 
-| remembered | there now                                | what follows                    |
-|------------|------------------------------------------|---------------------------------|
-| either     | yes, and it does something               | remembered as it is now         |
-| either     | yes, but no part of Gatekeeper any more  | forgotten                       |
-| either     | yes, but it is being deleted             | nothing yet                     |
-| either     | a Deployment of no replicas              | nothing: its scale is its own   |
-| yes        | a webhook configuration without any rule | emptied: its webhooks come back |
-| yes        | no                                       | deleted: it is made again       |
+| remembered | there now                                      | what follows                    |
+|------------|------------------------------------------------|---------------------------------|
+| either     | yes, and it does something                     | remembered as it is now         |
+| either     | yes, but no part of Gatekeeper any more        | forgotten                       |
+| either     | yes, but it is being deleted                   | nothing yet                     |
+| either     | a Deployment of no replicas                    | nothing: its scale is its own   |
+| yes        | a webhook configuration without any rule       | emptied: its webhooks come back |
+| yes        | one with a fault that the remembered has not   | as emptied                      |
+| yes        | another one, and it is seen not to enforce     | as emptied                      |
+| yes        | another one, and nobody has looked yet         | nothing yet                     |
+| no         | one that has the API server ask about nothing  | nothing                         |
+| yes        | no                                             | deleted: it is made again       |
+
+Faults are those of `controller.cluster.webhooks`.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from controller.bounded_json import read_bounded
 from controller.cluster.foreign import list_at, mapping_at, mappings_at, text_at, value_at
 from controller.cluster.kinds import LiveObject, Resource
+from controller.cluster.webhooks import MUTATION, VALIDATION, content, judge
 from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from controller.gatekeeper.model import ObjectRef
 
@@ -44,6 +52,7 @@ _NAMED: Final = {
     VALIDATING: "gatekeeper-validating-webhook-configuration",
     MUTATING: "gatekeeper-mutating-webhook-configuration",
 }
+_HOOKS: Final = {VALIDATING: VALIDATION, MUTATING: MUTATION}
 _BY_KIND: Final = {(each.group, each.kind): each for each in GUARDED}
 
 
@@ -91,6 +100,45 @@ def _without_addresses(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in spec.items() if key not in given}, "ports": ports}
 
 
+class Standing(Enum):
+    """What becomes of a webhook configuration that is there."""
+
+    GOOD = "it is remembered"
+    UNPROVEN = "it is neither remembered nor replaced"
+    WORSE = "what is remembered comes back"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What else tells of webhook configurations.
+
+    `kinds` are the groups and kinds that policies look at, None while they are not known. `proven` says of a validating
+    configuration's content whether it was seen to enforce; None where nobody has looked yet.
+    """
+
+    kinds: Mapping[Resource, Collection[tuple[str, str]]] | None = field(default_factory=dict)
+    proven: Callable[[str], bool | None] = lambda _: True
+
+
+def standing(live: LiveObject, remembered: Manifest | None, evidence: Evidence) -> Standing:
+    """The rows of the table that are about one that is there, healthy and not being deleted."""
+    resource = resource_of(live.ref)
+    if resource not in _HOOKS:
+        return Standing.GOOD
+    kinds = (evidence.kinds or {}).get(resource, ())
+    now = judge(live.manifest, _HOOKS[resource], kinds)
+    if remembered is None:
+        return Standing.UNPROVEN if now.defects else Standing.GOOD
+    if content(live.manifest) == content(remembered):
+        return Standing.GOOD
+    if now.faults - judge(remembered, _HOOKS[resource], kinds).faults:
+        return Standing.WORSE
+    if evidence.kinds is None:
+        return Standing.UNPROVEN
+    proven = evidence.proven(content(live.manifest)) if resource is VALIDATING else True
+    return {True: Standing.GOOD, False: Standing.WORSE, None: Standing.UNPROVEN}[proven]
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """The result of a look at Gatekeeper; `lost` has to be restored, each with what is left of it."""
@@ -99,12 +147,15 @@ class Look:
     lost: Mapping[ObjectRef, LiveObject | None] = field(default_factory=dict)
 
 
-def compared(good: Mapping[ObjectRef, Manifest], there: Iterable[LiveObject]) -> Look:
+def compared(good: Mapping[ObjectRef, Manifest], there: Iterable[LiveObject], evidence: Evidence | None = None) -> Look:
     """The table of this module."""
     live = {each.ref: each for each in there}
     kept = {ref: manifest for ref, manifest in good.items() if ref not in live or is_component(live[ref])}
-    working = {ref: restorable(each) for ref, each in live.items() if is_healthy(each)}
-    lost = [ref for ref in kept if ref not in live or _emptied(live[ref])]
+    stand = {
+        ref: standing(each, kept.get(ref), evidence or Evidence()) for ref, each in live.items() if is_healthy(each)
+    }
+    working = {ref: restorable(live[ref]) for ref, its in stand.items() if its is Standing.GOOD}
+    lost = [ref for ref in kept if ref not in live or _emptied(live[ref]) or stand.get(ref) is Standing.WORSE]
     return Look({**kept, **working}, {ref: live.get(ref) for ref in sorted(lost, key=_order)})
 
 

@@ -6,13 +6,14 @@ Stripped marks are drift, so the plan decides whose an object is, not a selector
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from controller.cluster.foreign import mappings_at, text_at, texts_at
-from controller.cluster.kinds import FIXED_KINDS, TEMPLATE, Inventory, constraint_kind
+from controller.cluster.kinds import FIXED_KINDS, TEMPLATE, Inventory, constraint_kind, crd_path
 from controller.errors import ClusterError
 from controller.gatekeeper.model import Role
-from controller.gatekeeper.naming import CONSTRAINT_GROUP, CONSTRAINT_VERSION
+from controller.gatekeeper.naming import CONSTRAINT_GROUP, CONSTRAINT_VERSION, TEMPLATE_GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +43,24 @@ async def take_inventory(client: KubeClient, desired: Sequence[DesiredObject]) -
         objects |= {live.ref: live for live in items}
         if kind.role is Role.CONSTRAINT:
             served.add(kind.kind)
+    unseen = {ref.name for ref in objects if ref.group == TEMPLATE_GROUP} - {kind.lower() for kind in served}
+    more, hidden = await _look_again(client, sorted(unseen))
+    objects |= more
     objects |= await _at_own_versions(client, desired, objects)
-    return Inventory(objects, frozenset(served), positions)
+    return Inventory(objects, frozenset(served), hidden, positions)
+
+
+async def _look_again(
+    client: KubeClient, templates: Sequence[str]
+) -> tuple[dict[ObjectRef, LiveObject], frozenset[str]]:
+    """The constraints of templates whose kinds discovery does not tell of, and the templates whose kinds are hidden."""
+    lists = await asyncio.gather(*(client.list_live(constraint_kind(name)) for name in templates))
+    found = {live.ref: live for listed in lists if listed is not None for live in listed[0]}
+    unlisted = [name for name, listed in zip(templates, lists, strict=True) if listed is None]
+    crds = await asyncio.gather(*(client.request("GET", crd_path(name)) for name in unlisted))
+    # One that may not be read may be there.
+    there = (name for name, crd in zip(unlisted, crds, strict=True) if crd.status != HTTPStatus.NOT_FOUND)
+    return found, frozenset(there)
 
 
 async def _constraint_kinds(client: KubeClient, desired: Sequence[DesiredObject]) -> list[Kind]:

@@ -176,11 +176,21 @@ class LiveObject:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Every object of every managed kind, ours or not, and which constraint kinds are served. Complete or not made."""
+    """Every object of every managed kind, ours or not, and which constraint kinds are served. Complete or not made.
+
+    `hidden` are the names of templates that have a CustomResourceDefinition which is not served at this moment: nobody
+    can say which constraints of theirs there are.
+    """
 
     objects: Mapping[ObjectRef, LiveObject]
     served: frozenset[str] = frozenset()
+    hidden: frozenset[str] = frozenset()
     positions: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+
+def crd_path(template: str) -> str:
+    """The path of the CustomResourceDefinition of a template's kind."""
+    return CRD.path(f"{template}.{CONSTRAINT_GROUP}")
 
 
 def template_kind(manifest: Mapping[str, Any]) -> str:

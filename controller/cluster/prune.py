@@ -7,10 +7,12 @@ Azure proves most deletions; the others pass the safety stop: docs/design.md (Sa
 | foreign                             | none                                       |
 | ours, its member is Unresolved      | Retain                                     |
 | ours, template with others' objects | InUse                                      |
+| ours, template of a hidden kind     | Retain: others' objects may be there       |
 | ours, gone by Azure's word          | Delete                                     |
 | ours, merely not listed             | Delete, or Refuse over the limit           |
 | our SyncSet, a template stays       | Retain, if what stays needs data           |
 | our SyncSet otherwise               | Delete                                     |
+| the probe's                         | Delete by the operator, whose it is        |
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from controller.cluster.changes import Change, Delete, DeleteReason, InUse, Refuse, Retain, ref_of
 from controller.cluster.ownership import Ownership, member_of, ownership
+from controller.gatekeeper import probe
 from controller.gatekeeper.model import ObjectRef, Role, digest
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP, is_managed_name
 from controller.gatekeeper.syncset import SYNCSET_REF, SyncDataError, required_data
@@ -40,6 +43,10 @@ if TYPE_CHECKING:
 
 WHOLE: Final = "*"
 WINDOW: Final = timedelta(hours=24)
+HIDDEN: Final = (
+    "its kind is there but is not served now, so its constraints cannot be seen, and they would go with it: look at "
+    "the CustomResourceDefinition"
+)
 _DIGEST_SHOWN: Final = 12
 
 
@@ -49,6 +56,7 @@ class PruneLimit:
 
     `refused` are those refused before, as `Kind/name`. `lost` are those deleted without proof within WINDOW: they still
     count, as deleted and as managed, until they are there again. So many small losses are limited as one large one.
+    With `probe` the probe's objects go, too: only who makes them, or ends all, knows that they are not wanted.
     """
 
     percent: int = 30
@@ -56,6 +64,7 @@ class PruneLimit:
     forced: bool = False
     refused: frozenset[str] = frozenset()
     lost: frozenset[str] = frozenset()
+    probe: bool = False
 
 
 DEFAULT_LIMIT: Final = PruneLimit()
@@ -98,12 +107,29 @@ def prune(
     prunable = [live for live in extra if live.ref.group != TEMPLATE_GROUP and is_managed_name(live.ref.name)]
     changes = [proofs.judge(live) for live in prunable]
     decided = {ref_of(change): change for change in changes}
-    templates = [live for live in extra if live.ref.group == TEMPLATE_GROUP]
+    templates = [live for live in extra if live.ref.group == TEMPLATE_GROUP and live.ref not in probe.REFS]
     changes += [_judge_template(live, inventory, decided, wanted, proofs) for live in templates]
     # Objects that merely bear our label, and are never pruned, must not stretch the limit.
     managed = len(changes) + sum(live.ref in wanted for live in ours)
     back = {str(ref) for ref in (*inventory.objects, *wanted)}
-    return tuple(_limited(changes, desired, managed, len(limit.lost - back), limit))
+    limited = _limited(changes, desired, managed, len(limit.lost - back), limit)
+    return (*limited, *(_judge_probe(extra, inventory) if limit.probe else ()))
+
+
+def _judge_probe(extra: Iterable[LiveObject], inventory: Inventory) -> list[Change]:
+    """What becomes of the probe's objects when enforcement is not probed; no policy speaks for or against them."""
+    found = [live for live in extra if live.ref in probe.REFS]
+    others = (ref for ref in inventory.objects if (ref.group, ref.kind) == (CONSTRAINT_GROUP, probe.KIND))
+    foreign = tuple(sorted(ref for ref in others if ref not in probe.REFS))
+
+    def judge(live: LiveObject) -> Change:
+        if live.ref == probe.TEMPLATE_REF and foreign:
+            return InUse(live, foreign)
+        if live.ref == probe.TEMPLATE_REF and live.ref.name in inventory.hidden:
+            return Retain(live, HIDDEN)
+        return Delete(live, DeleteReason.UNUSED, "enforcement is not probed any more")
+
+    return list(map(judge, found))
 
 
 class _Proofs:
@@ -178,6 +204,8 @@ def _judge_template(
     foreign = tuple(sorted(ref for ref in users if ref not in decided and ref not in wanted))
     if foreign:
         return InUse(live, foreign)
+    if live.ref.name in inventory.hidden:
+        return Retain(live, HIDDEN)
     staying = [ref for ref in users if not isinstance(decided.get(ref), Delete)]
     if staying:
         return Retain(live, f"{len(staying)} of its constraints stay")

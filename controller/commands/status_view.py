@@ -138,6 +138,9 @@ def _health(sync: PolicySync) -> Iterator[Fact]:
             message = f": {each.message}" if each.message else ""
             tone = Tone.GOOD if each.as_expected else Tone.BAD if each is ready else Tone.ODD
             yield Fact(each.type, f"{each.holds} ({each.reason}){message}", tone)
+        elif each.type == "GatekeeperReady" and each.message:
+            # What its webhook does when nobody answers, and whether enforcement is proven.
+            yield Fact("Gatekeeper", each.message)
     if sync.observed < sync.generation:
         text = f"those of generation {sync.generation} are not in use yet; the status is of {sync.observed}"
         yield Fact("Settings", text, Tone.ODD)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from controller.gatekeeper.naming import OwnershipMarks
 
 _NOTHING: Final = DesiredState("", (), (), frozenset())
-_MEANT: Final = PruneLimit(forced=True)
+_MEANT: Final = PruneLimit(forced=True, probe=True)
 _RECORD: Final = f"/api/v1/namespaces/{RECORD_NAMESPACE}/configmaps/{NAME}"
 
 

@@ -31,6 +31,7 @@ from controller.gatekeeper.manifests import (
     template_manifest,
     without_nulls,
 )
+from controller.gatekeeper.match_notes import match_notes
 from controller.gatekeeper.model import DesiredObject, DesiredState, Rendered, Role, in_order
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, OwnershipMarks, constraint_name
 from controller.gatekeeper.sources import Unavailable, Wanted, store_path
@@ -120,9 +121,13 @@ class _Draft:
             objects=(template.ref, *own) if template else own,
             template_source=self.document.origin.value,
             template_digest=self.document.digest,
-            notes=self.policy.notes + notes,
+            notes=(*self.policy.notes, *notes, *self._match_notes()),
             effect_from=self.policy.effect_from,
         )
+
+    def _match_notes(self) -> tuple[str, ...]:
+        spec = as_mapping(self.object.manifest["spec"], "spec")
+        return match_notes(as_mapping(spec.get("match"), "spec.match"), action=self.action)
 
 
 @dataclass(slots=True)

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What the loops work with, bound once; `good_at` gets the time of every good sync."""
+    """What the loops work with, bound once; `good_at` gets the time of every good sync.
+
+    `namespace` is the operator's own.
+    """
 
     client: KubeClient
     planner: Planner
@@ -32,6 +35,7 @@ class Dependencies:
     marks: OwnershipMarks
     metrics: Metrics
     reporter: Reporter
+    namespace: str
     good_at: Callable[[datetime], None] = lambda _: None
 
     @property

@@ -1,4 +1,7 @@
-"""Looks after Gatekeeper's health: without Gatekeeper, a cluster that is in sync enforces nothing."""
+"""Looks after Gatekeeper's health: without Gatekeeper, a cluster that is in sync enforces nothing.
+
+Its parts and what its webhooks say are read at every look; that it enforces is proven by a probe, `Prober`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from controller.cluster.health import GatekeeperHealth, GatekeeperProblem, gatek
 from controller.cluster.inventory import GatekeeperMissing
 from controller.errors import ClusterError
 from controller.gatekeeper.model import Role
+from controller.gatekeeper.probe import CONSTRAINT_REF, without_probe
+from controller.operator.prober import Prober
 from controller.operator.stale_status import StaleStatus
 from controller.report.conditions import Mode
 from controller.times import loop_time
@@ -34,15 +39,37 @@ class GatekeeperLoop:
         self._state = state
         self._repairs = repairs
         self._stale = StaleStatus()
+        self._prober = Prober(deps.client, deps.namespace)
+
+    def proven(self, webhook: str) -> bool | None:
+        """Whether Gatekeeper is seen to enforce with this content of its validating configuration; None: not yet.
+
+        Where that may not be read, or nothing can be proven, nothing speaks against it.
+        """
+        health, proof = self._state.status.gatekeeper, self._prober.proof
+        if health.webhook != webhook:
+            return None if health.webhook else True
+        if health.problem is GatekeeperProblem.NOT_ENFORCING:
+            return False if proof.webhook in ("", webhook) else None
+        if not self._state.probing or (proof.enforcing is None and proof.message):
+            return True
+        return proof.enforcing if proof.webhook == webhook else None
 
     async def run(self) -> None:
         """Until it is cancelled; an API server that cannot be read is the sync's to report."""
         while True:
             with contextlib.suppress(ClusterError):
-                self._report(await gatekeeper_health(self._deps.client))
+                self._report(await self._look())
                 if self._state.mode is Mode.ENFORCE and self._state.status.gatekeeper.problem is None:
                     await self._nudge()
             await asyncio.sleep(min(_LOOK_SECONDS, self._state.settings.pace.resync))
+
+    async def _look(self) -> GatekeeperHealth:
+        health = await gatekeeper_health(self._deps.client, without_probe(self._state.index.values()))
+        if health.problem is not None or CONSTRAINT_REF not in self._state.index:
+            self._prober.reset()
+            return health
+        return await self._prober.look(health)
 
     def cluster_failed(self, error: ClusterError) -> None:
         """The cluster could not be read or written: because Gatekeeper is missing, or because of the API server."""
@@ -53,6 +80,7 @@ class GatekeeperLoop:
 
     def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         """An object as it is now: notes whether Gatekeeper's status on it is stale. SyncSets have no status."""
+        self._prober.seen(ref, live)
         wanted = self._state.index.get(ref)
         if wanted is not None and wanted.role is not Role.SYNC:
             self._stale.seen(ref, live, loop_time())

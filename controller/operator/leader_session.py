@@ -17,12 +17,15 @@ from controller.cluster.cluster_record import ClusterRecord
 from controller.cluster.dry_run import DryRunCache
 from controller.cluster.foreign import mapping_at
 from controller.cluster.guard import ComponentStore, Guard
+from controller.cluster.guard_rules import MUTATING, VALIDATING, Evidence
 from controller.cluster.kinds import CRD, POLICY_SYNC
 from controller.cluster.last_state import LastState
 from controller.cluster.planner import Planner
 from controller.cluster.watch import Watcher
+from controller.cluster.webhooks import admitted_kinds, mutated_kinds
 from controller.errors import ClusterError, InputError, Refused
 from controller.gatekeeper.naming import AZPOLICY_GROUP, CONSTRAINT_GROUP, MUTATION_GROUP, TEMPLATE_GROUP
+from controller.gatekeeper.probe import probe_objects, without_probe
 from controller.operator.dependencies import Dependencies
 from controller.operator.loops import ClusterLoops
 from controller.operator.settings import requests_of, settings_of
@@ -77,10 +80,15 @@ class LeaderSession:
         self._turned = asyncio.Event()
         self._dry_run = dry_run
         self._components = ComponentStore(client, namespace, marks)
-        self._guard = Guard(client, self._components, writes=self._writes, restored=self._restored) if guard else None
-        self._state = OperatorState(base, dry_run=dry_run)
+        self._guard = (
+            Guard(client, self._components, writes=self._writes, restored=self._restored, evidence=self._evidence)
+            if guard
+            else None
+        )
+        self._state = OperatorState(base, dry_run=dry_run, probe=probe_objects(marks, namespace))
         self._reporter = Reporter(client, marks, metrics, instance, lambda: self._state.status)
-        self._state.on_change(self._reporter.wake)
+        self._health = self._state.status.gatekeeper
+        self._state.on_change(self._status_changed)
         self.loops = ClusterLoops(
             Dependencies(
                 client=client,
@@ -91,6 +99,7 @@ class LeaderSession:
                 marks=marks,
                 metrics=metrics,
                 reporter=self._reporter,
+                namespace=namespace,
                 good_at=good_at,
             ),
             self._state,
@@ -126,6 +135,22 @@ class LeaderSession:
 
     def _writes(self) -> bool:
         return not self._dry_run and not requests_of(self._live).suspended(datetime.now(UTC))
+
+    def _status_changed(self) -> None:
+        self._reporter.wake()
+        before, self._health = self._health, self._state.status.gatekeeper
+        if self._guard is not None and self._health != before:
+            # What was seen to enforce, or not to, is due to be remembered or restored.
+            self._guard.wake()
+
+    def _evidence(self) -> Evidence:
+        """What the guard may conclude about webhook configurations."""
+        state = self._state
+        if state.desired is None:
+            return Evidence(kinds=None)
+        objects = without_probe(state.desired.objects)
+        kinds = {VALIDATING: admitted_kinds(objects), MUTATING: mutated_kinds(objects)}
+        return Evidence(kinds, self.loops.proven)
 
     def _restored(self, ref: ObjectRef, why: str) -> None:
         self._metrics.gatekeeper_restored(ref.kind)

@@ -61,6 +61,10 @@ class ClusterLoops:
         finally:
             await self._watches.close()
 
+    def proven(self, webhook: str) -> bool | None:
+        """Whether Gatekeeper is seen to enforce with this content of its validating configuration; None: not yet."""
+        return self._gatekeeper.proven(webhook)
+
     def wake(self) -> None:
         """A kind or CRD changed: compare everything soon."""
         self.state.sync_wanted.set()

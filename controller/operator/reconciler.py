@@ -18,6 +18,7 @@ from controller.cluster.last_state import UnusableStateError
 from controller.cluster.prune import refusal_digest
 from controller.errors import ClusterError, OtherInstallation, Refused
 from controller.gatekeeper.model import Role
+from controller.gatekeeper.probe import without_probe
 from controller.operator.results import retry_soon
 from controller.policy.model import NotApplied, Unresolved
 from controller.report.conditions import Counts, Mode
@@ -96,7 +97,7 @@ class Reconciler:
         Deletions over the limit are forced where the PolicySync names exactly these and has not done so before.
         """
         deps, status = self._deps, self._state.status
-        settings = replace(self._state.settings.limit, forced=self._forced)
+        settings = replace(self._state.settings.limit, forced=self._forced, probe=True)
         limit = await deps.cluster_record.limit(desired.cluster_id, settings)
         plan, inventory = await deps.planner.full(desired, limit)
         refused, asked = refusal_digest(plan), self._state.requests.force_prune
@@ -187,7 +188,7 @@ def _counts(desired: DesiredState, outcome: ChangeSet) -> Counts:
         enforced=len(desired.outcomes) - unresolved - not_applied,
         not_applied=not_applied,
         unresolved=unresolved,
-        objects=len(desired.objects),
+        objects=len(without_probe(desired.objects)),
         conflicts=sum(result.action is Action.CONFLICT for result in outcome.results),
         problems=len(outcome.problems),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from controller.azure.declared import DeclaredCluster
-from controller.cluster.foreign import mapping_at, text_at, text_map_at, whole_at
+from controller.cluster.foreign import mapping_at, text_at, text_map_at, value_at, whole_at
 from controller.errors import InputError
 from controller.gatekeeper.naming import FORCE_PRUNE, REQUESTED_AT
 from controller.times import duration, parse_moment
@@ -34,11 +34,12 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the operator works by, and a PolicySync can set."""
+    """What the operator works by, and a PolicySync can set; `probe` is whether enforcement is probed."""
 
     source: SourceOptions
     pace: Pace
     limit: PruneLimit
+    probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,13 @@ def settings_of(live: LiveObject | None, base: Settings) -> Settings:
         resync=duration(resync, "PolicySync default: spec.resync") if resync else base.pace.resync,
     )
     percent = whole_at(spec, "pruneLimit", default=base.limit.percent)
-    return Settings(_source(spec, base.source), pace, replace(base.limit, percent=percent))
+    probe = value_at(spec, "probe")
+    return Settings(
+        _source(spec, base.source),
+        pace,
+        replace(base.limit, percent=percent),
+        probe=probe if isinstance(probe, bool) else base.probe,
+    )
 
 
 def _source(spec: Mapping[str, Any], base: SourceOptions) -> SourceOptions:

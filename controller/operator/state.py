@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.foreign import text_at
+from controller.gatekeeper.probe import without_probe
 from controller.operator.settings import PolicySyncRequests
 from controller.report.conditions import Mode, SyncState
 from controller.times import loop_time, utc_now
@@ -39,11 +40,12 @@ class OperatorState:
 
     `desired` is the last good desired state and `index` its objects by name, with what the last plan added. `status` is
     what the PolicySync's status says of the sync. `sync_wanted` asks for a full sync soon; `complete` is set once the
-    cluster was listed whole.
+    cluster was listed whole. `probe` are the objects that are desired besides while enforcement is to be probed.
     """
 
     settings: Settings
     dry_run: bool = False
+    probe: tuple[DesiredObject, ...] = ()
     now: Callable[[], datetime] = utc_now
     requests: PolicySyncRequests = field(default_factory=PolicySyncRequests)
     desired: DesiredState | None = None
@@ -68,10 +70,16 @@ class OperatorState:
             self.status = status
             self._changed()
 
+    @property
+    def probing(self) -> bool:
+        """Whether enforcement is to be probed: a dry run has no right to make what that needs."""
+        return self.settings.probe and not self.dry_run
+
     def want(self, desired: DesiredState) -> None:
-        """Takes over a new desired state."""
-        self.desired = desired
-        self.index = {wanted.ref: wanted for wanted in desired.objects}
+        """Takes over a new desired state, with the probe's objects where enforcement is to be probed."""
+        probe = self.probe if self.probing else ()
+        self.desired = replace(desired, objects=(*without_probe(desired.objects), *probe))
+        self.index = {wanted.ref: wanted for wanted in self.desired.objects}
 
     def recall(self, live: LiveObject | None) -> None:
         """Takes over what the live PolicySync's status remembers of requests that were carried out, once."""

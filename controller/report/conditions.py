@@ -7,7 +7,7 @@ Ready says whether the cluster is as Azure says; the first row that fits:
 |------------------------------------------------------------|---------|-----------------------------|
 | a setting, or the cluster's recorded id, forbids to go on  | False   | InvalidSettings, Refused    |
 | the API server cannot be read                              | False   | ClusterUnreachable          |
-| Gatekeeper is missing, or nobody asks it                   | False   | as GatekeeperReady          |
+| Gatekeeper is missing, or not asked, or does not enforce   | False   | as GatekeeperReady          |
 | nothing was read of the source yet                         | False   | SourceUnreadable            |
 |   while the first sync is running                       | Unknown | Progressing                 |
 | objects failed, conflict or are refused                    | False   | Problems                    |
@@ -199,7 +199,7 @@ def _hindered(state: SyncState) -> Iterator[tuple[str, str, str]]:
         yield "False", "Refused", state.refused
     if state.cluster_error:
         yield "False", "ClusterUnreachable", state.cluster_error
-    if gatekeeper.problem in (GatekeeperProblem.MISSING, GatekeeperProblem.WEBHOOK_UNAVAILABLE):
+    if gatekeeper.problem not in (None, GatekeeperProblem.TOO_OLD):
         yield "False", gatekeeper.problem.value, gatekeeper.message
     if not state.settled:
         if state.source_error:
@@ -247,7 +247,7 @@ def _stalled(state: SyncState) -> Condition:
 def _gatekeeper(health: GatekeeperHealth) -> Condition:
     if health.problem is not None:
         return Condition("GatekeeperReady", "False", health.problem.value, health.message)
-    return Condition("GatekeeperReady", "True", "Ready", "")
+    return Condition("GatekeeperReady", "True", "Ready", health.message)
 
 
 def _suspended(state: SyncState) -> Condition:

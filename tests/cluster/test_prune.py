@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,17 @@ from tests.cluster.harness import TestCluster, eventually
 from tests.snapshots import GROUP, Snapshot, TemplateFolder, template_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 KIND, OTHER = "K8sAzureV1PruneLabel", "K8sAzureV1PruneOther"
 MANY = 12
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+HOOKS = "/apis/admissionregistration.k8s.io/v1"
+WEBHOOKS = (
+    f"{HOOKS}/validatingwebhookconfigurations/gatekeeper-validating-webhook-configuration",
+    f"{HOOKS}/mutatingwebhookconfigurations/gatekeeper-mutating-webhook-configuration",
+)
 
 
 class World:
@@ -118,6 +126,44 @@ def test_a_template_stays_as_long_as_somebody_elses_constraint_uses_it(world: Wo
     world.cluster.request("DELETE", f"{path}/handmade")
     world.applied()
     assert world.kinds() == {KIND.lower(): 1}
+
+
+def test_a_template_stays_while_its_kind_is_not_served_as_nobody_sees_what_would_go_with_it(world: World) -> None:
+    world.assign_both()
+    world.applied()
+    path = f"{CONSTRAINTS}/{OTHER.lower()}"
+    assert world.cluster.request("POST", path, handmade(OTHER))[0] == 201
+    world.snapshot.remove("assignment-other")
+
+    with unserved(world.cluster, OTHER.lower()):
+        planned = world.azpolicy.plan()
+        out = world.applied()
+
+    assert planned.changes()[f"ConstraintTemplate/{OTHER.lower()}"] == "retain"
+    assert "its kind is there but is not served now" in out
+    assert "handmade" in constraints_of(world.cluster, OTHER)
+
+
+@contextlib.contextmanager
+def unserved(cluster: TestCluster, name: str) -> Iterator[None]:
+    """A kind is there and not served; Gatekeeper, which would serve it again at once, is away."""
+    hooks = {path: cluster.get(path)["webhooks"] for path in WEBHOOKS}
+    for path, each in hooks.items():
+        cluster.request("PATCH", path, {"webhooks": [{**hook, "failurePolicy": "Ignore"} for hook in each]})
+    cluster.stop_gatekeeper()
+    crd = f"{CRDS}/{name}.constraints.gatekeeper.sh"
+    versions = cluster.get(crd)["spec"]["versions"]
+    try:
+        hidden = [{**each, "served": False} for each in versions]
+        eventually(lambda: cluster.request("PATCH", crd, {"spec": {"versions": hidden}})[0] == 200, what="no version")
+        eventually(lambda: cluster.request("GET", f"{CONSTRAINTS}/{name}")[0] == 404, what="the kind not to be served")
+        yield
+    finally:
+        cluster.request("PATCH", crd, {"spec": {"versions": versions}})
+        eventually(lambda: cluster.request("GET", f"{CONSTRAINTS}/{name}")[0] == 200, what="the kind to be served")
+        cluster.start_gatekeeper()
+        for path, each in hooks.items():
+            cluster.request("PATCH", path, {"webhooks": each})
 
 
 @pytest.mark.parametrize("label", [{}, {"managed-by": "azure-policy-addon"}], ids=["unmarked", "of the add-on"])

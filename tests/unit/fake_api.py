@@ -59,12 +59,16 @@ def status(code: int, message: str, reason: str = "", retry_after: float | None 
 
 
 class FakeApi(KubeClient):
-    """Objects by their path; a test reads and edits them as another user would."""
+    """Objects by their path; a test reads and edits them as another user would.
+
+    `hidden` are names of templates whose CustomResourceDefinition is there and not served.
+    """
 
     def __init__(self) -> None:
         super().__init__(Connection())
         self.calls: list[Call] = []
         self.gatekeeper_enforces = True
+        self.hidden: set[str] = set()
         self._objects: dict[str, Any] = {}
         self._crd_kinds: dict[str, str] = {}
         self._steps: list[Step] = []
@@ -221,14 +225,15 @@ class FakeApi(KubeClient):
         listed = [k for k in self._objects if path in _collections(k) and k.endswith(name)]
         items = [copy.deepcopy(self._objects[k]) for k in listed]
         plural = path.rpartition("/")[2]
-        served = CONSTRAINT_GROUP not in path or plural in self._crd_kinds
+        served = CONSTRAINT_GROUP not in path or plural in self._crd_kinds.keys() - self.hidden
         if _NAMESPACE.sub("", path).count("/") == (3 if path.startswith("/api/") else 4) and served:
             return Response(200, {"kind": "List", "metadata": {"resourceVersion": str(self._latest)}, "items": items})
         return status(404, f"{path} not found", "NotFound")
 
     def _constraint_kinds(self) -> Response:
         """Discovery: a kind for each template."""
-        resources = [{"name": name, "kind": kind, "verbs": ["list"]} for name, kind in self._crd_kinds.items()]
+        served = {name: kind for name, kind in self._crd_kinds.items() if name not in self.hidden}
+        resources = [{"name": name, "kind": kind, "verbs": ["list"]} for name, kind in served.items()]
         return Response(200, {"kind": "APIResourceList", "resources": resources})
 
     def _crd(self, name: str) -> Response:

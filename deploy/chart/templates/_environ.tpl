@@ -33,6 +33,7 @@
     (list "RELEASE" .Release.Name)
     (list "DRY_RUN" .Values.dryRun)
     (list "GUARD_GATEKEEPER" (ternary true "" .Values.guard.enabled))
+    (list "PROBE" (ternary true "" .Values.probe))
     (list "LOG_LEVEL" .Values.logLevel)
     (list "CLUSTER_ID" .Values.azure.clusterId)
     (list "CLUSTER_SCOPE" $declared.scope)

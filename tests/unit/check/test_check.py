@@ -234,6 +234,16 @@ def test_a_policy_that_asks_an_external_provider_is_told_and_harms_no_other(worl
     assert "Definition asks: it asks an external data provider" in ended.err
 
 
+def test_a_policy_that_can_match_nothing_is_told(world: World) -> None:
+    world.assign(namespaces=["kube-system"])
+    world.write(pod(namespace="kube-system"))
+
+    ended = world.check()
+
+    assert ended.code == 0
+    assert "note: policy Definition label: it can match nothing: of its namespaces (kube-system), each is" in ended.err
+
+
 def test_mutations_are_said_not_to_be_applied(world: World) -> None:
     url = world.bundle.write_mutation("label/v1", "give-label", "given")
     world.snapshot.assign("mutate", world.snapshot.define("mutate", url, effect="Mutate"))

@@ -580,6 +580,20 @@ async def test_a_template_stays_where_a_constraint_came_to_use_it_since(
     assert api.has(template().ref)
 
 
+async def test_a_template_whose_kind_is_no_longer_served_stays(api: FakeApi, cache: DryRunCache) -> None:
+    """It was when the plan was made: what is there now cannot be seen, and would go with the template."""
+    found = api.put(live(template()))
+    theirs = api.put(foreign(constraint(), name="theirs"))
+    api.hidden = {template().ref.name}
+
+    result = await one(api, cache, delete(found, DeleteReason.UNUSED))
+
+    assert (result.action, result.reason) == (Action.BLOCKED, "InUse")
+    assert "not served now" in result.message
+    assert api.has(template().ref)
+    assert api.has(theirs.ref)
+
+
 async def test_a_template_stays_with_a_constraint_whose_delete_failed(api: FakeApi, cache: DryRunCache) -> None:
     templates, constraints = api.put(live(template())), api.put(live(constraint()))
     api.at("DELETE", constraint().ref.name, status(500, DENIED))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -16,6 +17,7 @@ from controller.cluster.guard_rules import (
     MUTATING,
     SERVICE,
     VALIDATING,
+    Evidence,
     compared,
     dump,
     load,
@@ -39,9 +41,17 @@ NAMESPACE: Final = "azpolicy"
 KEPT: Final = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}"
 HOOK: Final = {
     "name": "validation.gatekeeper.sh",
-    "clientConfig": {"caBundle": "Q0E="},
-    "rules": [{"resources": ["*"]}],
+    "clientConfig": {"caBundle": "Q0E=", "url": "https://gatekeeper/v1/admit"},
+    "rules": [
+        {
+            "apiGroups": ["*"],
+            "apiVersions": ["*"],
+            "operations": ["CREATE", "UPDATE"],
+            "resources": ["*", "pods/ephemeralcontainers"],
+        }
+    ],
 }
+MUTATION: Final = {**HOOK, "name": "mutation.gatekeeper.sh", "clientConfig": {"url": "https://gatekeeper/v1/mutate"}}
 SERVER_FIELDS: Final = {
     "uid": "u",
     "resourceVersion": "7",
@@ -83,7 +93,7 @@ def remembered(*parts: LiveObject) -> dict[ObjectRef, Mapping[str, Any]]:
     return {each.ref: restorable(each) for each in parts}
 
 
-WHOLE: Final = (service(), deployment(), webhooks(HOOK), webhooks(HOOK, resource=MUTATING))
+WHOLE: Final = (service(), deployment(), webhooks(HOOK), webhooks(MUTATION, resource=MUTATING))
 
 
 # --- what follows from how it is found -------------------------------------------------------------------------------
@@ -149,6 +159,65 @@ def test_nothing_is_remembered_that_the_cluster_gave_it() -> None:
     headless = service(clusterIP="None", clusterIPs=["None"])
     assert restorable(headless)["spec"] == {"clusterIP": "None", "clusterIPs": ["None"], "ports": [{"port": 443}]}
     assert restorable(webhooks(HOOK))["webhooks"] == [HOOK]
+
+
+# --- webhooks that no longer ask -------------------------------------------------------------------------------------
+
+PODS: Final = Evidence({VALIDATING: {("", "Pod")}, MUTATING: {("", "Pod")}})
+NARROWED: Final = {**HOOK, "rules": [{**HOOK["rules"][0], "resources": ["secrets"]}]}  # type: ignore[index]
+SLOWER: Final = {**NARROWED, "timeoutSeconds": 9}
+CONDITIONED: Final = {**HOOK, "matchConditions": [{"name": "never", "expression": "false"}]}
+CONTRADICTED: Final = {
+    **HOOK,
+    "namespaceSelector": {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "DoesNotExist"}]},
+}
+OTHER: Final = {**HOOK, "name": "check-ignore-label.gatekeeper.sh"}
+
+
+@pytest.mark.parametrize(
+    ("good", "there", "evidence", "then", "lost"),
+    [
+        pytest.param(HOOK, OTHER, PODS, HOOK, True, id="its webhook taken out"),
+        pytest.param(HOOK, CONTRADICTED, PODS, HOOK, True, id="a selector that selects nothing"),
+        pytest.param(HOOK, NARROWED, PODS, HOOK, True, id="what policies look at taken out of the rules"),
+        pytest.param(HOOK, NARROWED, Evidence(), NARROWED, False, id="what no policy looks at taken out"),
+        pytest.param(HOOK, NARROWED, Evidence(None), HOOK, False, id="what policies look at is not known"),
+        pytest.param(NARROWED, HOOK, PODS, HOOK, False, id="mended"),
+        pytest.param(NARROWED, SLOWER, PODS, SLOWER, False, id="no worse"),
+        pytest.param(None, NARROWED, PODS, NARROWED, False, id="new, and not for all"),
+        pytest.param(None, OTHER, PODS, None, False, id="new, without its webhook"),
+        pytest.param(None, CONTRADICTED, PODS, None, False, id="new, and selects nothing"),
+        pytest.param(HOOK, CONDITIONED, replace(PODS, proven=lambda _: None), HOOK, False, id="not proven yet"),
+        pytest.param(HOOK, CONDITIONED, replace(PODS, proven=lambda _: False), HOOK, True, id="seen not to enforce"),
+        pytest.param(HOOK, CONDITIONED, replace(PODS, proven=lambda _: True), CONDITIONED, False, id="proven"),
+        pytest.param(HOOK, HOOK, replace(PODS, proven=lambda _: False), HOOK, False, id="remembered, and not at fault"),
+    ],
+)  # fmt: skip
+def test_what_does_not_enforce_is_not_remembered_and_what_did_comes_back(
+    good: Mapping[str, Any] | None,
+    there: Mapping[str, Any],
+    evidence: Evidence,
+    then: Mapping[str, Any] | None,
+    lost: bool,
+) -> None:
+    look = compared(remembered(webhooks(good)) if good else {}, [webhooks(there)], evidence)
+
+    assert look.good == (remembered(webhooks(then)) if then else {})
+    assert bool(look.lost) is lost
+
+
+async def test_webhooks_that_no_longer_ask_are_put_back_even_where_the_change_was_only_watched(api: Cluster) -> None:
+    watchman = Watchman(api)
+    await watchman.look()
+    broken = webhooks(OTHER, labels={**SYSTEM, "new": "label"})
+    api.install(broken)
+    watchman.guard._observed(broken.ref, broken)
+
+    await watchman.look()
+
+    assert api.part(broken) == restorable(webhooks(HOOK, labels={**SYSTEM, "new": "label"}))
+    assert watchman.told == [(str(broken.ref), "its webhooks did not enforce")]
+    assert load(api._objects[KEPT]["data"]["objects.json"]) == remembered(*WHOLE[:2], webhooks(HOOK), WHOLE[3])
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------------
@@ -307,7 +376,8 @@ async def test_webhooks_that_were_taken_out_are_put_back_into_the_object_that_is
 async def test_webhooks_come_back_once_somebody_answers_them(api: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     """Without that, who deletes the webhooks of a Gatekeeper that is down would have them refuse everything again."""
     watchman = Watchman(api)
-    of_the_service = webhooks({**HOOK, "clientConfig": {"service": {"namespace": "gatekeeper-system", "name": "hook"}}})
+    called = {"namespace": "gatekeeper-system", "name": "hook", "path": "/v1/admit"}
+    of_the_service = webhooks({**HOOK, "clientConfig": {"service": called}})
     api.install(of_the_service)
     await watchman.look()
     api.drop(path_of(of_the_service))

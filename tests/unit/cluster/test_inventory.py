@@ -34,6 +34,21 @@ async def test_a_wanted_kind_that_is_not_served_yet_is_no_error() -> None:
 
 
 @in_virtual_time
+async def test_a_kind_that_is_there_and_not_served_is_told_apart_from_one_that_is_not_there() -> None:
+    api = FakeApi()
+    for wanted in (template(), template("K8sHidden"), template("K8sUnknown"), template("K8sGone"), ONE):
+        api.put(live(wanted))
+    api.hidden = {"k8shidden", "k8sunknown"}
+    api.at("GET", "/k8sunknown.constraints.gatekeeper.sh", status(403, "not for you", "Forbidden"))
+    api._crd_kinds.pop("k8sgone")
+
+    found = await take_inventory(api, ())
+
+    assert found.hidden == api.hidden
+    assert found.served == {KIND}
+
+
+@in_virtual_time
 async def test_one_kind_that_cannot_be_listed_makes_none() -> None:
     api = FakeApi()
     api.put(live(template()))

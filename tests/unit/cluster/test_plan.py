@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,7 +30,7 @@ from controller.cluster.diff import ABSENT, Difference, differences, missing, sa
 from controller.cluster.dry_run import CachedAnswer, CachedEqual, DryRunAnswer, Rejection, spec_digest
 from controller.cluster.kinds import LiveObject, template_kind
 from controller.cluster.plan import decide, make_plan, target_for
-from controller.cluster.prune import PruneLimit
+from controller.cluster.prune import HIDDEN, PruneLimit
 from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
 from tests.unit.cluster_builders import (
     MARKS,
@@ -429,6 +430,12 @@ def test_a_template_that_others_use_is_kept(user: LiveObject) -> None:
     assert planned(desired_state(listed=["b"]), live(template()), user) == {
         template().ref: InUse(live(template()), (user.ref,))
     }
+
+
+def test_a_template_whose_constraints_cannot_be_seen_is_retained() -> None:
+    there = replace(inventory(live(template())), hidden=frozenset({template().ref.name}))
+
+    assert make_plan(desired_state(listed=["b"]), there, MARKS).changes == (Retain(live(template()), HIDDEN),)
 
 
 def test_changing_the_spelling_of_its_kind_does_not_part_a_template_from_its_users() -> None:

@@ -85,7 +85,7 @@ def everything() -> Status:
     change = {"time": "2026-03-01T11:00:00Z", "action": "replaced", "object": "K8sThing/x", "cause": "drift"}
     sync = policy_sync(
         condition("Ready", "False", "Problems", "K8sThing/x Denied: no"),
-        condition("GatekeeperReady", message="never shown"),
+        condition("GatekeeperReady", message=""),
         condition("Suspended", "True", "Suspended", "until the evening"),
         condition("Contended", "False", message="never shown"),
         suspend={"until": "2026-03-01T18:00:00Z", "reason": "node upgrade"},
@@ -190,6 +190,12 @@ def test_a_condition_is_shown_when_it_is_not_as_it_should_be(name: str, holds: s
 
     assert shown.get(name) == (f"{holds} (Why): what to do" if is_shown else None)
     assert shown["Ready"] == "True (Fine)"
+
+
+def test_what_is_known_of_a_gatekeeper_that_is_well_is_shown() -> None:
+    told = condition("GatekeeperReady", "True", "Ready", "failurePolicy Ignore")
+
+    assert facts(status(sync=policy_sync(condition("Ready"), told)))["Gatekeeper"] == "failurePolicy Ignore"
 
 
 def test_an_empty_cluster_says_that_no_operator_has_been_there() -> None:

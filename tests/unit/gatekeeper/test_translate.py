@@ -195,6 +195,20 @@ def test_the_outcome_tells_what_became_of_the_member() -> None:
     assert (outcome.template_source, len(outcome.template_digest), outcome.notes) == ("url", 64, ("noted",))
 
 
+@pytest.mark.parametrize("policy", [TemplatePolicy(URL), MutationPolicy(MUTATION_URL)], ids=["constraint", "mutator"])
+def test_a_match_that_can_match_nothing_is_noted_with_what_is_always_excluded(
+    policy: TemplatePolicy | MutationPolicy,
+) -> None:
+    effect = Effect.DENY if isinstance(policy, TemplatePolicy) else Effect.MUTATE
+    nothing = replace(PODS, namespaces=("kube-system", "azpolicy"), scope="Namespaced")
+
+    state = desired(make_policy(match=nothing, policy=policy, effect=effect), excluded_namespaces=("azpolicy",))
+
+    (outcome,) = state.outcomes
+    assert isinstance(outcome, Rendered)
+    assert [note.partition("(")[0] for note in outcome.notes] == ["it can match nothing: of its namespaces "]
+
+
 def test_the_managed_by_setting_marks_every_object_and_the_operator_s_namespace_is_excluded() -> None:
     state = desired(make_policy(), make_mutation(), marks=OwnershipMarks("team"), excluded_namespaces=("azpolicy",))
 

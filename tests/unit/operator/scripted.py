@@ -18,6 +18,7 @@ from controller.cluster.last_state import LastState
 from controller.cluster.planner import Planner
 from controller.cluster.prune import PruneLimit
 from controller.config import AzureOptions, SourceOptions
+from controller.gatekeeper.probe import probe_objects
 from controller.operator.dependencies import Dependencies
 from controller.operator.loops import ClusterLoops
 from controller.operator.settings import Pace, Settings
@@ -48,6 +49,19 @@ SOURCE: Final = SourceOptions(
     excluded_namespaces=(),
 )
 SETTINGS: Final = Settings(SOURCE, Pace(poll=900.0, resync=300.0), PruneLimit())
+
+
+def webhook(**changes: Any) -> dict[str, Any]:
+    """Gatekeeper's validating webhook as its manifest has it, and changes to it."""
+    rule = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"]}
+    return {
+        "name": "validation.gatekeeper.sh",
+        "clientConfig": {"url": "https://gatekeeper/v1/admit"},
+        "failurePolicy": "Ignore",
+        "timeoutSeconds": 3,
+        "rules": [{**rule, "resources": ["*", "pods/ephemeralcontainers"]}],
+        **changes,
+    }
 
 
 @dataclass
@@ -103,7 +117,9 @@ class Operator:
         cache = DryRunCache()
         applier = Applier(api, MARKS, cache)
         metrics = Metrics(lambda: 0.0)
-        self.state = OperatorState(settings, now=lambda: START + timedelta(seconds=clock()))
+        self.state = OperatorState(
+            settings, probe=probe_objects(MARKS, NAMESPACE), now=lambda: START + timedelta(seconds=clock())
+        )
         reporter = Reporter(api, MARKS, metrics, "test", lambda: self.state.status)
         self.state.on_change(reporter.wake)
         self.loops = ClusterLoops(
@@ -116,6 +132,7 @@ class Operator:
                 marks=MARKS,
                 metrics=metrics,
                 reporter=reporter,
+                namespace=NAMESPACE,
             ),
             self.state,
         )
@@ -149,9 +166,7 @@ def restored(api: FakeApi, wanted: DesiredObject) -> bool:
 def cluster() -> FakeApi:
     """An API server with a Gatekeeper that answers."""
     api = FakeApi()
-    api.place(
-        WEBHOOK_PATH, {"kind": "ValidatingWebhookConfiguration", "webhooks": [{"clientConfig": {"url": "https://x"}}]}
-    )
+    api.place(WEBHOOK_PATH, {"kind": "ValidatingWebhookConfiguration", "webhooks": [webhook()]})
     return api
 
 
