@@ -15,7 +15,7 @@ import ssl
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import urlencode
 
 import aiohttp
@@ -27,15 +27,18 @@ from yaml import YAMLError
 from controller.bounded_json import DEEPEST, is_cut, read_bounded
 from controller.cluster.foreign import mapping_at, mappings_at, text_at, whole_at
 from controller.cluster.kinds import CRD_PATH, LiveObject, name_of
+from controller.cluster.lean import Lean
 from controller.cluster.reasons import Reason
 from controller.errors import ClusterError, InputError
 from controller.gatekeeper.naming import FIELD_MANAGER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from controller.cluster.kinds import Resource
     from controller.gatekeeper.model import ObjectRef
+
+T = TypeVar("T")
 
 REQUESTS_IN_FLIGHT: Final = 32
 REQUEST_TIMEOUT: Final = 60.0
@@ -152,10 +155,15 @@ class KubeClient:
         *,
         in_flight: int = REQUESTS_IN_FLIGHT,
         fence: Callable[[], float] | None = None,
+        all_violations: bool = True,
     ) -> None:
-        """`fence` says for how many seconds writing is still allowed: after that no write is sent or waited for."""
+        """`fence` says for how many seconds writing is still allowed: after that no write is sent or waited for.
+
+        `all_violations` False keeps of each constraint's audit what reports show, however many Gatekeeper writes.
+        """
         self._connection = connection
         self._fence = fence
+        self._all_violations = all_violations
         self._slots = asyncio.Semaphore(in_flight)
         self._api: ApiClient | None = None
         self._unreadable: dict[ObjectRef, tuple[str, int]] = {}
@@ -261,15 +269,14 @@ class KubeClient:
         return await self._list(kind)
 
     async def _list(self, kind: Resource, selector: str = "") -> tuple[tuple[LiveObject, ...], str] | None:
-        pages = await self._pages(kind.path(), selector)
-        if pages is None:
-            return None
-        objects = (self._live(kind, item, cut=page.cut) for page in pages for item in _items(page))
-        return tuple(objects), _position(pages[-1])
+        lean = Lean(all_violations=self._all_violations)
+        return await self._pages(
+            kind.path(), selector, lambda page: [self._live(kind, item, lean, cut=page.cut) for item in _items(page)]
+        )
 
-    def _live(self, kind: Resource, document: Mapping[str, Any], *, cut: bool) -> LiveObject:
+    def _live(self, kind: Resource, document: Mapping[str, Any], lean: Lean, *, cut: bool) -> LiveObject:
         """The object, and a word about one that cannot be read whole, once for each version of it."""
-        live = LiveObject.of(kind, document, cut=cut and is_cut(dict(document)))
+        live = LiveObject.of(kind, lean(document), cut=cut and is_cut(dict(document)))
         if live.cut and self._unreadable.get(live.ref) != (version := (live.uid, live.generation)):
             if len(self._unreadable) >= _UNREADABLE_KEPT:
                 self._unreadable.clear()
@@ -282,15 +289,19 @@ class KubeClient:
 
         All pages or an error: a half list would look like deletions.
         """
-        pages = await self._pages(path, selector)
-        return None if pages is None else (tuple(item for page in pages for item in _items(page)), _position(pages[-1]))
+        return await self._pages(path, selector, _items)
 
-    async def _pages(self, path: str, selector: str) -> list[Response] | None:
-        """Every page of a collection; a page that would be too large is asked for again as smaller ones."""
+    async def _pages(
+        self, path: str, selector: str, read: Callable[[Response], Sequence[T]]
+    ) -> tuple[tuple[T, ...], str] | None:
+        """What is read of every page of a collection, and the resourceVersion of the whole; None on 404.
+
+        No more than one page is held as it came. One that would be too large is asked for again as smaller ones.
+        """
         plural = path.rpartition("/")[2]
         fixed = {"fieldSelector": selector} if selector else {}
         for _ in range(TRIES):
-            pages: list[Response] = []
+            found: list[T] = []
             size, after = PAGE, ""
             while True:
                 query = {"limit": str(size), **fixed, **({"continue": after} if after else {})}
@@ -307,10 +318,10 @@ class KubeClient:
                     break
                 if not response.ok:
                     raise response.error(f"listing {plural}")
-                pages.append(response)
+                found += read(response)
                 after = text_at(response.body, "metadata", "continue")
                 if not after:
-                    return pages
+                    return tuple(found), _position(response)
         raise ClusterError(f"listing {plural}: the list kept expiring between pages", status=HTTPStatus.GONE)
 
     async def create(self, kind: Resource, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Response:
@@ -319,8 +330,10 @@ class KubeClient:
 
     async def replace(self, kind: Resource, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Response:
         """PUT; carries the manifest's resourceVersion, so a change in between answers 409."""
-        path = kind.path(manifest["metadata"]["name"])
-        return await self.request("PUT", path, query=_write_query(dry_run=dry_run), body=manifest)
+        # Without managedFields the server keeps its own: what was read of them may be less.
+        metadata = {key: value for key, value in manifest["metadata"].items() if key != "managedFields"}
+        body = {**manifest, "metadata": metadata}
+        return await self.request("PUT", kind.path(metadata["name"]), query=_write_query(dry_run=dry_run), body=body)
 
     async def delete(self, kind: Resource, live: LiveObject) -> Response:
         """DELETE of the object that was seen; the answer is the caller's to judge."""
@@ -377,7 +390,8 @@ class KubeClient:
         position = text_at(document, "metadata", "resourceVersion")
         if not told or not position:
             raise ValueError("the API server sent something that is no watch event")
-        return WatchEvent(told, self._live(kind, document, cut=cut), position)
+        lean = Lean(all_violations=self._all_violations)
+        return WatchEvent(told, self._live(kind, document, lean, cut=cut), position)
 
 
 async def _content(response: aiohttp.ClientResponse, doing: str) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from controller.cluster.foreign import mappings_at, text_at, texts_at
 from controller.cluster.kinds import FIXED_KINDS, TEMPLATE, Inventory, constraint_kind, crd_path
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from controller.gatekeeper.model import DesiredObject, ObjectRef
 
 
+# An answer is held whole until it is read: as many at once as there are kinds would be the whole cluster.
+_AT_ONCE: Final = 8
+
+
 class GatekeeperMissing(ClusterError):  # noqa: N818 - a state of the cluster
     """The cluster has no Gatekeeper: nothing can be enforced, and nothing may be concluded from what is missing."""
 
@@ -30,7 +34,13 @@ class GatekeeperMissing(ClusterError):  # noqa: N818 - a state of the cluster
 async def take_inventory(client: KubeClient, desired: Sequence[DesiredObject]) -> Inventory:
     """Lists every kind at once; any list that fails fails the inventory (ClusterError)."""
     kinds = [*FIXED_KINDS, *await _constraint_kinds(client, desired)]
-    lists = await asyncio.gather(*(client.list_live(kind) for kind in kinds))
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def listed_of(kind: Kind) -> tuple[tuple[LiveObject, ...], str] | None:
+        async with slots:
+            return await client.list_live(kind)
+
+    lists = await asyncio.gather(*map(listed_of, kinds))
     objects: dict[ObjectRef, LiveObject] = {}
     served: set[str] = set()
     positions: dict[tuple[str, str], str] = {}

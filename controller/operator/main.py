@@ -65,7 +65,7 @@ async def operate(settings: OperatorSettings) -> None:
     async with KubeClient(settings.connection) as electing:
         leadership = _leadership(settings, electing) if settings.leader_elect else None
         fence = leadership.remaining if leadership else None
-        async with KubeClient(settings.connection, fence=fence) as client:
+        async with KubeClient(settings.connection, fence=fence, all_violations=False) as client:
             replica = Replica(settings, client, leadership)
             async with _web_server(settings.listen, replica):
                 log.info("started cluster=%s listen=%s dry_run=%s", client.server, settings.listen, settings.dry_run)

@@ -101,13 +101,13 @@ def assigned_name(member: Member) -> str:
     return "-".join([*filter(None, words), digits])
 
 
-def adds_nothing(outcome: Outcome, there: Mapping[str, Any]) -> bool:
-    """Whether an AssignedPolicy that is there says of a member what is only presumed of it now.
+def adds_nothing(outcome: Outcome, reason: str) -> bool:
+    """Whether an AssignedPolicy that gives this reason says of a member what is only presumed of it now.
 
     Else each restart would rewrite the reports of all members of other modes, and again as their definitions are read.
     """
     presumed = isinstance(outcome, NotApplied) and outcome.presumed
-    return presumed and there.get("status", {}).get("reason") == NotAppliedReason.MODE
+    return presumed and reason == NotAppliedReason.MODE
 
 
 def code_of(result: Result, role: Role, *, exists: bool) -> str:

@@ -7,9 +7,10 @@ compared by no one.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from controller.cluster.foreign import mapping_at, mappings_at, text_at, whole_at
+from controller.cluster.foreign import mapping_at, text_at, whole_at
+from controller.cluster.lean import FIRST, Violation, first_violations
 from controller.cluster.readiness import Pending, Ready, constraint_verdict, template_errors
 from controller.gatekeeper.model import Role
 from controller.times import parse_moment
@@ -20,19 +21,6 @@ if TYPE_CHECKING:
 
     from controller.cluster.kinds import LiveObject
     from controller.cluster.readiness import Verdict
-
-_FIRST: Final = 5
-_MESSAGE: Final = 256
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Violation:
-    """One violating object, in the order of the report; `message` is Gatekeeper's, cut."""
-
-    namespace: str
-    kind: str
-    name: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +43,12 @@ def health_of(live: LiveObject, role: Role) -> Health:
     created = parse_moment(text_at(live.manifest, "metadata", "creationTimestamp"))
     if role is Role.TEMPLATE:
         errors = template_errors(live)
-        return Health(Pending("; ".join(errors)) if errors else Ready(), errors[:_FIRST], created=created)
+        return Health(Pending("; ".join(errors)) if errors else Ready(), errors[:FIRST], created=created)
     status = mapping_at(live.manifest, "status")
     return Health(
         verdict=constraint_verdict(live) if role is not Role.SYNC else Ready(),
         violations=_count(status),
-        first=_violations(status),
+        first=first_violations(status),
         audited=parse_moment(text_at(status, "auditTimestamp")),
         created=created,
     )
@@ -69,22 +57,3 @@ def health_of(live: LiveObject, role: Role) -> Health:
 def _count(status: Mapping[str, Any]) -> int | None:
     total = whole_at(status, "totalViolations", default=-1)
     return total if text_at(status, "auditTimestamp") and total >= 0 else None
-
-
-def _violations(status: Mapping[str, Any]) -> tuple[Violation, ...]:
-    """The first few in plain order, whatever order the audit found them in."""
-    found = (
-        Violation(
-            namespace=text_at(each, "namespace"),
-            kind=text_at(each, "kind"),
-            name=text_at(each, "name"),
-            message=_cut(text_at(each, "message")),
-        )
-        for each in mappings_at(status, "violations")
-    )
-    return tuple(sorted(found)[:_FIRST])
-
-
-def _cut(message: str) -> str:
-    text = " ".join(message.split())
-    return text if len(text) <= _MESSAGE else f"{text[: _MESSAGE - 1]}…"

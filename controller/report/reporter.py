@@ -10,16 +10,17 @@ import asyncio
 import logging
 import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.bounded_json import DEEPEST
 from controller.cluster.apply import WRITE_ACTIONS, Action
-from controller.cluster.foreign import mapping_at, mappings_at, text_map_at
+from controller.cluster.foreign import mapping_at, mappings_at, text_at, text_map_at
 from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, LiveObject
 from controller.errors import ClusterError
+from controller.gatekeeper.model import digest
 from controller.report.assigned import Enforcement, Knowledge, adds_nothing, assigned_name, assigned_policies
 from controller.report.conditions import LAST_CHANGES, Mode, Reported, SyncState, status_of
 from controller.report.events import (
@@ -56,6 +57,34 @@ _EVENTS_KEPT: Final = 2000
 _MEANWHILE: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)  # somebody else was at it
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """An AssignedPolicy that is there: what a comparison and the next write need. There may be thousands.
+
+    `live` has the metadata alone, without managedFields; `content` is the digest of spec and status.
+    """
+
+    live: LiveObject
+    content: str
+    reason: str
+
+    @classmethod
+    def of(cls, live: LiveObject) -> _Written:
+        """What is kept of it."""
+        metadata = {key: value for key, value in live.metadata.items() if key != "managedFields"}
+        reason = text_at(live.manifest, "status", "reason")
+        return cls(LiveObject(live.ref, {"metadata": metadata}), _content(live.manifest), reason)
+
+    def differs(self, wanted: Mapping[str, Any]) -> bool:
+        """Whether it says something else than is wanted."""
+        labels = wanted["metadata"]["labels"]
+        return self.content != _content(wanted) or not labels.items() <= self.live.labels.items()
+
+
+def _content(manifest: Mapping[str, Any]) -> str:
+    return digest([manifest.get("spec"), manifest.get("status")])
+
+
 class Reporter:
     """Gathers what happens and writes it; `run` lives as long as the loops.
 
@@ -84,7 +113,7 @@ class Reporter:
         self._serial = 0
         self._sync: LiveObject | None = None
         self._changes: tuple[Mapping[str, str], ...] = ()
-        self._assigned: dict[str, LiveObject] | None = None
+        self._assigned: dict[str, _Written] | None = None
         self._refused: dict[str, Mapping[str, Any]] = {}
         self._kept: set[str] = set()
         self._unreadable: set[str] = set()
@@ -254,7 +283,7 @@ class Reporter:
             await self._make_sync()
             syncs = await self._client.list_live(POLICY_SYNC)
         self.seen(next((each for each in syncs[0] if each.ref.name == SYNC_REF.name), None) if syncs else None)
-        self._assigned = None if assigned is None else {live.ref.name: live for live in assigned[0]}
+        self._assigned = None if assigned is None else {live.ref.name: _Written.of(live) for live in assigned[0]}
         # What was refused is tried again once in a full sync: an admission policy may have gone.
         self._refused.clear()
         self._kept.clear()
@@ -272,9 +301,9 @@ class Reporter:
             return
         there = self._assigned
         named = {assigned_name(each.member): each for each in self._desired.outcomes}
-        same = {name for name, each in named.items() if name in there and adds_nothing(each, there[name].manifest)}
+        same = {name for name, each in named.items() if name in there and adds_nothing(each, there[name].reason)}
         for name in there.keys() - members.keys() - self._kept:
-            response = await self._client.delete(ASSIGNED_POLICY, there[name])
+            response = await self._client.delete(ASSIGNED_POLICY, there[name].live)
             if response.refused:
                 self._kept.add(name)
                 log.warning("the deletion of the AssignedPolicy %s is refused error=%r", name, response.message)
@@ -291,13 +320,14 @@ class Reporter:
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    async def _write_one(self, there: dict[str, LiveObject], name: str, wanted: Mapping[str, Any]) -> None:
-        live = there.get(name)
+    async def _write_one(self, there: dict[str, _Written], name: str, wanted: Mapping[str, Any]) -> None:
+        written = there.get(name)
         if self._refused.get(name) == wanted:
             return
-        if live is None:
+        if written is None:
             response = await self._client.create(ASSIGNED_POLICY, wanted)
-        elif _differs(live.manifest, wanted):
+        elif written.differs(wanted):
+            live = written.live
             metadata = {**live.metadata, "labels": {**live.labels, **wanted["metadata"]["labels"]}}
             response = await self._client.replace(ASSIGNED_POLICY, {**wanted, "metadata": metadata})
         else:
@@ -312,7 +342,7 @@ class Reporter:
         elif not response.ok:
             raise response.error(f"writing the AssignedPolicy {name}")
         else:
-            there[name] = LiveObject.of(ASSIGNED_POLICY, response.body)
+            there[name] = _Written.of(LiveObject.of(ASSIGNED_POLICY, response.body))
 
     async def _write_status(self, reported: Reported, now: datetime) -> None:
         live = self._sync
@@ -356,12 +386,3 @@ class Reporter:
             log.warning("an Event of %s is refused note=%r error=%r", draft.ref, body["note"], response.message)
         elif not response.ok:
             raise response.error("sending an Event")
-
-
-def _differs(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    labels = text_map_at(live, "metadata", "labels")
-    return (
-        live.get("spec") != wanted["spec"]
-        or live.get("status") != wanted["status"]
-        or not wanted["metadata"]["labels"].items() <= labels.items()
-    )

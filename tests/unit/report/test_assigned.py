@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from controller.cluster.apply import Action, Result
+from controller.cluster.lean import Violation
 from controller.cluster.readiness import Pending, Ready
 from controller.gatekeeper.model import DesiredState, Rendered, Role
 from controller.policy.model import Member, NotApplied, NotAppliedReason
 from controller.report.assigned import Knowledge, adds_nothing, assigned_name, assigned_policies, code_of
-from controller.report.health import Health, Violation, health_of
+from controller.report.health import Health, health_of
 from tests.unit.azure_builders import INVISIBLE
 from tests.unit.cluster_builders import (
     MARKS,
@@ -204,16 +205,10 @@ def test_of_a_constraint_the_time_of_the_audit_alone_makes_no_other_health() -> 
 
 @pytest.mark.parametrize(
     ("there", "presumed", "kept"),
-    [
-        ({"status": {"outcome": "NotApplied", "reason": "OtherMode"}}, True, True),
-        ({"status": {"outcome": "NotApplied", "reason": "OtherMode"}}, False, False),
-        ({"status": {"outcome": "Enforced"}}, True, False),
-        ({"status": {"outcome": "NotApplied", "reason": "Disabled"}}, True, False),
-        ({}, True, False),
-    ],
+    [("OtherMode", True, True), ("OtherMode", False, False), ("", True, False), ("Disabled", True, False)],
 )
 def test_a_report_on_another_mode_is_not_rewritten_while_that_is_only_presumed(
-    there: dict[str, Any], *, presumed: bool, kept: bool
+    there: str, *, presumed: bool, kept: bool
 ) -> None:
     outcome = NotApplied(member(), NotAppliedReason.MODE, "another mode", presumed=presumed)
 
