@@ -51,6 +51,15 @@ class Poller:
         self._sync = sync
         self._cluster_failed = cluster_failed
         self.due_at = 0.0
+        self._not_before = 0.0
+
+    @property
+    def changes_at(self) -> float:
+        """When the last reading is to be looked at again because its meaning changes, by the loop's clock."""
+        moment = self._source.changes_at
+        if moment is None:
+            return float("inf")
+        return max(loop_time() + (moment - self._state.now()).total_seconds(), self._not_before)
 
     @property
     def due(self) -> bool:
@@ -60,6 +69,19 @@ class Poller:
     async def poll(self) -> None:
         """Reads the source once and says when the next poll is due."""
         self.due_at = loop_time() + await self._poll()
+
+    async def look_again(self) -> None:
+        """Takes up what the last reading means now, in case that has changed: no source is asked."""
+        if loop_time() < self.changes_at:
+            return
+        self._not_before = loop_time() + RETRY_SECONDS
+        try:
+            self._want(await self._source.read_again(self._deps.planner))
+        except ClusterError as error:
+            log.warning("the cluster cannot be read error=%r", str(error))
+            self._cluster_failed(error)
+        else:
+            log.info("the time has come at which the last reading means something else: decided again")
 
     async def _poll(self) -> float:
         """Seconds until the next poll."""
