@@ -135,7 +135,7 @@ class Source:
     async def read_again(self, cluster: InCluster) -> DesiredState:
         """What the last reading means now: an exemption ends when it says so, whether or not Azure can be read then.
 
-        ClusterError where the cluster cannot be read. Only where there is a last reading, as there is with `changes_at`.
+        ClusterError where the cluster cannot be read. Needs a last reading, which there is where `changes_at` is set.
         """
         assert self._state is not None
         return await self._desired(self._state, cluster)
