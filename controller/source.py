@@ -6,7 +6,6 @@ import asyncio
 import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from controller.azure.model import InUse
@@ -15,9 +14,12 @@ from controller.errors import InputError
 from controller.gatekeeper.desired import desired_state
 from controller.gatekeeper.providers import make_provider
 from controller.gatekeeper.syncset import InventoryKinds
+from controller.policy.assigned import next_change
+from controller.times import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from controller.azure.arm import ArmReader, Reading
@@ -112,27 +114,47 @@ class AzureReader:
         return False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Source:
-    """Reads Azure's state and turns it into the desired state at the moment of reading."""
+    """Reads Azure's state and turns it into the desired state at the moment of reading.
+
+    `changes_at` is when the last reading next means something else, aware; None where it never does. `now` is the wall
+    clock.
+    """
 
     reader: StateReader
     provider: TemplateProvider
     options: SourceOptions
     inventory: InventoryKinds
+    now: Callable[[], datetime] = utc_now
+    changes_at: datetime | None = field(default=None, init=False)
+    _state: AzureState | None = field(default=None, init=False, repr=False)
 
     async def read(self, cluster: InCluster) -> DesiredState:
         """The desired state now; InputError or SourceError when the source cannot be read whole."""
-        state = await self.reader.read(cluster)
-        return await desired_state(
+        return await self._desired(await self.reader.read(cluster), cluster)
+
+    async def read_again(self, cluster: InCluster) -> DesiredState:
+        """What the last reading means now: an exemption ends when it says so, whether or not Azure can be read then.
+
+        ClusterError where the cluster cannot be read. Needs a last reading, which there is where `changes_at` is set.
+        """
+        assert self._state is not None
+        return await self._desired(self._state, cluster)
+
+    async def _desired(self, state: AzureState, cluster: InCluster) -> DesiredState:
+        now = self.now()
+        desired = await desired_state(
             state,
             self.provider,
-            now=datetime.now(UTC),
+            now=now,
             marks=self.options.marks,
             excluded_namespaces=self.options.excluded_namespaces,
             running=await cluster.running_templates(),
             inventory=self.inventory,
         )
+        self._state, self.changes_at = state, next_change(state, now)
+        return desired
 
     @property
     def description(self) -> str:

@@ -7,6 +7,7 @@ bounded in size and time, and never more than text.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
@@ -59,34 +60,64 @@ class Kept:
 
 
 class Cache:
-    """The last good content of every URL: in memory, and in a folder if one is given, there by digest.
+    """The last good content of the URLs in use: in memory, and in a folder if one is given, there by digest.
 
-    A folder that cannot be written or holds nonsense costs no more than fetching again.
+    What earlier readings of this process used, and the last one did not, is forgotten; what others keep in the folder
+    stays. A folder that cannot be written or holds nonsense costs no more than fetching again.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._kept: dict[str, Kept] = self._load() if folder else {}
+        self._used: set[str] = set()
+        self._used_before: set[str] = set()
+        self._dropped: list[Kept] = []
 
     def get(self, url: str) -> Kept | None:
         """What was last good for this URL."""
+        self._used.add(url)
         return self._kept.get(url)
 
     def by_digest(self, digest: str) -> bytes | None:
         """Content with this digest, whatever URL it came from."""
-        return next((k.content for k in self._kept.values() if _digest(k.content) == digest), self._stored(digest))
+        for url, kept in self._kept.items():
+            if _digest(kept.content) == digest:
+                self._used.add(url)
+                return kept.content
+        return self._stored(digest)
 
     def keep(self, url: str, kept: Kept) -> None:
         """Remembers content that was found good."""
-        if self._kept.get(url) == kept:
+        self._used.add(url)
+        before = self._kept.get(url)
+        if before == kept:
             return
+        if before is not None:
+            self._dropped.append(before)
         self._kept[url] = kept
+        self._write(kept)
+
+    def end_reading(self) -> None:
+        """Forgets what readings before this one used, and it did not."""
+        unused = self._used_before - self._used
+        dropped = self._dropped + [self._kept.pop(url) for url in unused if url in self._kept]
+        self._used_before, self._used, self._dropped = self._used, set(), []
+        if not dropped or self._folder is None:
+            return
+        self._write()
+        stay = {_digest(kept.content) for kept in self._kept.values()}
+        for digest in {_digest(kept.content) for kept in dropped} - stay:
+            with contextlib.suppress(OSError):
+                (self._folder / digest).unlink(missing_ok=True)
+
+    def _write(self, *added: Kept) -> None:
         if self._folder is None:
             return
         index = {url: {"digest": _digest(k.content), "etag": k.etag} for url, k in sorted(self._kept.items())}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            replace_file(self._folder / _digest(kept.content), kept.content)
+            for kept in added:
+                replace_file(self._folder / _digest(kept.content), kept.content)
             replace_file(self._folder / "index.json", json.dumps(index, indent=1).encode())
         except OSError as error:
             _LOG.warning("template cache not written: folder=%s reason=%s", self._folder, error.strerror)
@@ -181,6 +212,7 @@ class Web:
             self._session = session
             yield
         self._session = None
+        self._cache.end_reading()
 
     async def read(self, url: str, check: Check) -> Document:
         """What the URL serves now; where that is not to be had or no good, what was last good."""

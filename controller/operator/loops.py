@@ -92,11 +92,13 @@ class ClusterLoops:
             asked = self.state.requests.requested_at
             if poller.due:
                 await poller.poll()
+            await poller.look_again()
             if self.state.desired is not None:
                 ok = await sync()
                 resync_at = loop_time() + (jittered(self.state.settings.pace.resync) if ok else RETRY_SECONDS)
             self.state.update(handled_request=asked or self.state.status.handled_request)
-            if await self._idle(source, min(poller.due_at, resync_at or poller.due_at, self._turns_at())):
+            due_at = min(poller.due_at, poller.changes_at, resync_at or poller.due_at, self._turns_at())
+            if await self._idle(source, due_at):
                 poller.due_at = 0.0
 
     async def _idle(self, source: Source, until: float) -> bool:

@@ -54,6 +54,15 @@ class Poller:
         self._cluster_failed = cluster_failed
         self._recalled = False
         self.due_at = 0.0
+        self._not_before = 0.0
+
+    @property
+    def changes_at(self) -> float:
+        """When the last reading is to be looked at again because its meaning changes, by the loop's clock."""
+        moment = self._source.changes_at
+        if moment is None:
+            return float("inf")
+        return max(loop_time() + (moment - self._state.now()).total_seconds(), self._not_before)
 
     @property
     def due(self) -> bool:
@@ -63,6 +72,19 @@ class Poller:
     async def poll(self) -> None:
         """Reads the source once and says when the next poll is due."""
         self.due_at = loop_time() + await self._poll()
+
+    async def look_again(self) -> None:
+        """Takes up what the last reading means now, in case that has changed: no source is asked."""
+        if loop_time() < self.changes_at:
+            return
+        self._not_before = loop_time() + RETRY_SECONDS
+        try:
+            self._take(await self._source.read_again(self._deps.planner))
+        except ClusterError as error:
+            log.warning("the cluster cannot be read error=%r", str(error))
+            self._cluster_failed(error)
+        else:
+            log.info("the time has come at which the last reading means something else: decided again")
 
     async def _poll(self) -> float:
         """Seconds until the next poll."""
@@ -81,8 +103,7 @@ class Poller:
         self._state.update(source_error="")
         self._deps.metrics.polled(ok=True)
         self._deps.metrics.reading(self._source.reader.figures)
-        last = self._state.desired or self._deps.written.desired
-        self._want(carry_forward(desired, last, self._state.now(), self._deps.marks))
+        self._take(desired)
         return jittered(self._state.settings.pace.poll)
 
     async def _recall(self) -> None:
@@ -128,6 +149,11 @@ class Poller:
         # Known from before is not read now: it makes no sync a good one.
         self._state.update(source_error=f"the source {why}")
         self._want(stored)
+
+    def _take(self, desired: DesiredState) -> None:
+        """Takes over a reading; what it does not tell for now stays as it was."""
+        last = self._state.desired or self._deps.written.desired
+        self._want(carry_forward(desired, last, self._state.now(), self._deps.marks))
 
     def _want(self, desired: DesiredState) -> None:
         self._state.want(desired)

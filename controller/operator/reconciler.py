@@ -60,7 +60,7 @@ class Reconciler:
         1. Plan: list the whole cluster, decide, ask the server by dry runs where only it can tell.
         2. Watch every kind from where its list ended.
         3. Carry the plan out, or only say what would be done while nothing may be written.
-        4. Report, and keep the desired state as the last good one if all of it was read from Azure.
+        4. Report, and keep the desired state as the last good one. The sync was good if Azure can be read.
         """
         desired, mode = self._state.desired, self._state.mode
         assert desired is not None
@@ -84,7 +84,10 @@ class Reconciler:
         self._take_over_syncset(plan)
         self._report(desired, outcome, source)
         if not self._state.status.source_error:
-            await self._good(desired, mode)
+            self._deps.metrics.good()
+            self._deps.good_at(self._state.now())
+        if mode is Mode.ENFORCE:
+            await self._keep(desired)
         return not retry_soon(outcome)
 
     def _why(self, mode: Mode) -> str:
@@ -163,12 +166,8 @@ class Reconciler:
             cluster_error="",
         )
 
-    async def _good(self, desired: DesiredState, mode: Mode) -> None:
-        """What was read from Azure is carried out: note the time, and keep it for the next start."""
-        self._deps.metrics.good()
-        self._deps.good_at(self._state.now())
-        if mode is not Mode.ENFORCE:
-            return
+    async def _keep(self, desired: DesiredState) -> None:
+        """What is carried out is kept for the next start: also what an older reading has come to mean meanwhile."""
         written = self._deps.written
         written.good(desired)
         try:

@@ -40,7 +40,7 @@ class Results:
 
     def carried_out(self, outcome: ChangeSet) -> None:
         """All of a full sync was carried out, but for its problems: what differs from now on is drift."""
-        self._journal.carried(outcome.problems)
+        self._journal.carried(outcome)
 
     def send(self) -> None:
         """Hands what was told since the last time to the reporter, together."""

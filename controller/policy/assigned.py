@@ -102,6 +102,15 @@ def exemption_of(
     return doubt
 
 
+def next_change(state: AzureState, now: datetime) -> datetime | None:
+    """When the same state next means something else by the clock alone, None where it never does: exemptions end.
+
+    `utcNow()` in a policy stays the time of the last resolving.
+    """
+    ends = (each.expires_on for each in state.exemptions if each.expires_on is not None)
+    return min((end for end in ends if end > now), default=None)
+
+
 def _exempts(exemption: Exemption, state: AzureState, now: datetime) -> Verdict:
     if exemption.expires_on is not None and now >= exemption.expires_on:
         return False

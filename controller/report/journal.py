@@ -10,9 +10,9 @@ from controller.report.conditions import Mode
 from controller.report.events import EventDraft
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-    from controller.cluster.apply import Result
+    from controller.cluster.apply import ChangeSet, Result
     from controller.gatekeeper.model import DesiredObject, ObjectRef
     from controller.report.metrics import Metrics
     from controller.report.reporter import Reporter
@@ -38,9 +38,14 @@ class Journal:
         """What is asked for from now on."""
         self._wanted = wanted
 
-    def carried(self, problems: Iterable[Result]) -> None:
-        """All that is asked for was carried out once, but for problems: what differs from now on is drift."""
-        failed = {result.ref for result in problems}
+    def carried(self, outcome: ChangeSet) -> None:
+        """All that is asked for was carried out once, but for problems: what differs from now on is drift.
+
+        What was told of objects that the outcome no longer knows is forgotten.
+        """
+        known = {result.ref for result in outcome.results}
+        self._told = {ref: told for ref, told in self._told.items() if ref in known}
+        failed = {result.ref for result in outcome.problems}
         done = {ref: wanted.digest for ref, wanted in self._wanted.items() if ref not in failed}
         self._carried = {**{ref: self._carried[ref] for ref in failed & self._carried.keys()}, **done}
 

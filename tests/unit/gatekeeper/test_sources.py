@@ -320,6 +320,48 @@ async def test_what_has_not_changed_is_not_sent_again_and_a_change_is_seen(store
     assert third.digest == digest(store.text)
 
 
+async def test_what_the_last_reading_did_not_use_is_forgotten_in_memory_and_in_the_folder(
+    store: TemplateStore, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cache"
+    cache = Cache(folder)
+    provider = TemplateSources([store.source(cache)])
+    one, other = template(store.url), template(store.url.replace("/v1/", "/v2/"))
+    await provider.fetch([one])
+    store.text = template_text("package changed")
+    await provider.fetch([one])
+    store.text = template_text("package other")
+    await provider.fetch([other])
+
+    assert cache.get(store.url) is None
+    assert files_in(folder) == {"index.json", digest(store.text)}
+    store.status = 503
+    assert isinstance((await TemplateSources([store.source(Cache(folder))]).fetch([other]))[other], TemplateDocument)
+
+
+def files_in(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+async def test_what_others_keep_in_a_shared_folder_and_what_is_pinned_stays(
+    store: TemplateStore, tmp_path: Path
+) -> None:
+    others, pinned = template(store.url), template(store.url.replace("/v1/", "/v2/"))
+    await TemplateSources([store.source(Cache(tmp_path))]).fetch([others])
+    store.text = template_text("package pinned")
+    cache, pins = Cache(tmp_path), {store.url.replace("/v1/", "/v2/"): digest(store.text)}
+    provider = TemplateSources([PinnedInCache(cache, pins), store.source(cache)], pins)
+    await provider.fetch([pinned])
+    store.status = 503
+
+    for _ in range(3):
+        assert isinstance((await provider.fetch([pinned]))[pinned], TemplateDocument)
+
+    assert isinstance(
+        (await TemplateSources([store.source(Cache(tmp_path))]).fetch([others]))[others], TemplateDocument
+    )
+
+
 @pytest.mark.parametrize("fault", ["status", "nonsense", "gone", "slow"])
 async def test_a_failure_keeps_what_was_last_good(store: TemplateStore, fault: str) -> None:
     cache = Cache()

@@ -78,8 +78,11 @@ class ScriptedSource:
 
     def __init__(self, answer: DesiredState | Exception) -> None:
         self.answer = answer
+        self.changes_at: datetime | None = None
+        self.later: DesiredState | Exception = answer
         self.silent = False
         self.readings = 0
+        self.looked_again = 0
         self.cancelled = 0
         self.reader = Figures()
 
@@ -96,6 +99,14 @@ class ScriptedSource:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+    async def read_again(self, cluster: InCluster) -> DesiredState:  # noqa: ARG002 - no test needs it
+        """`later`, or an error, which leaves the moment as it is."""
+        self.looked_again += 1
+        if isinstance(self.later, Exception):
+            raise self.later
+        self.changes_at = None
+        return self.later
 
     async def changed(self) -> bool:
         """Never before the next poll."""
