@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar, assert_never
 
 from controller.azure.model import EnforcementMode
+from controller.gatekeeper.crd import match_schema, parameters_schema
 from controller.gatekeeper.documents import (
     ConstraintDocument,
     DocumentError,
@@ -37,6 +38,7 @@ from controller.gatekeeper.sources import Unavailable, Wanted
 from controller.gatekeeper.syncset import syncset
 from controller.gatekeeper.templates import Chosen, Refusal, choose_templates
 from controller.policy.assigned import not_applied, unresolved
+from controller.policy.details import PLACE, label_selector
 from controller.policy.model import (
     Effect,
     EffectivePolicy,
@@ -49,18 +51,22 @@ from controller.policy.model import (
     UnresolvedReason,
 )
 from controller.policy.problem import Problem
+from controller.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from controller.gatekeeper.naming import RunningTemplate
+    from controller.gatekeeper.schema import Schema
     from controller.gatekeeper.sources import Documents
     from controller.gatekeeper.syncset import DataKind
     from controller.jsontypes import Json
-    from controller.policy.model import DocumentSource, Match, Resolution
+    from controller.policy.model import DocumentSource, Resolution
 
 _ROLE_ORDER: Final = {role: position for position, role in enumerate(Role)}
 _ANY: Final = "*"
+_FILE: Final = "the constraint file's spec"
+_SELECTORS: Final = frozenset({"labelSelector", "namespaceSelector"})
 _D = TypeVar("_D", ConstraintDocument, MutationDocument)
 
 
@@ -104,6 +110,7 @@ class _Draft:
     action: str
     document: TemplateDocument | MutationDocument
     template: Chosen | None = None
+    notes: tuple[str, ...] = ()
 
     def outcome(self) -> Rendered:
         """What the user sees of the member."""
@@ -116,7 +123,7 @@ class _Draft:
             objects=(template.ref, *own) if template else own,
             template_source=self.document.origin.value,
             template_digest=self.document.digest,
-            notes=self.policy.notes + (template.notes if template else ()),
+            notes=self.policy.notes + self.notes + (template.notes if template else ()),
             effect_from=self.policy.effect_from,
         )
 
@@ -131,6 +138,8 @@ class _Translator:
     always_excluded: tuple[str, ...]
     labels: dict[str, Json] = field(init=False)
     _matches: dict[object, dict[str, Json]] = field(default_factory=dict)
+    _schemas: dict[str, Schema] = field(default_factory=dict)
+    _judged: dict[tuple[str, int, str], tuple[Json, str, tuple[str, ...]]] = field(default_factory=dict)
     _bodies: dict[str, dict[str, Json]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -193,19 +202,46 @@ class _Translator:
         name = constraint_name(document.name, member.assignment_id, member.reference_id, member.definition_id)
         if by.constraint is None:
             metadata = self._metadata(name, self.marks.member_annotations(member))
-            match, parameters = self._match(policy.match), without_nulls(by.values)  # type: ignore[arg-type]
+            match, parameters = self._match(policy), without_nulls(by.values)  # type: ignore[arg-type]
+            notes = self._judge(document, parameters, f"{PLACE}.values", policy.origins)
         else:
             metadata, match, parameters = self._from_file(policy, by, by.constraint, document, name)
+            notes = self._judge(document, parameters, f"{_FILE}.parameters")
         manifest = constraint_manifest(
             document.constraint_kind, metadata, action=action, match=match, parameters=parameters
         )
-        return _Draft(policy, DesiredObject.of(Role.CONSTRAINT, manifest, (member,)), action, document, chosen)
+        return _Draft(policy, DesiredObject.of(Role.CONSTRAINT, manifest, (member,)), action, document, chosen, notes)
 
     def _metadata(self, name: str, annotations: dict[str, str]) -> dict[str, Json]:
         return {"name": name, "labels": self.labels, "annotations": annotations}  # type: ignore[dict-item]
 
-    def _match(self, match: Match) -> dict[str, Json]:
+    def _judge(
+        self, document: TemplateDocument, parameters: Json, place: str, origins: Mapping[str, str] | None = None
+    ) -> tuple[str, ...]:
+        """Notes on parameters, worked out once for those that share them; a Problem if the API server refuses them."""
+        key = (document.digest, id(parameters), place)
+        if key not in self._judged:
+            if document.digest not in self._schemas:
+                self._schemas[document.digest] = parameters_schema(document.manifest)
+            schema = self._schemas[document.digest]
+            dropped = schema.stored(parameters).dropped
+            notes = tuple(
+                one_line(f"{place}.{path} is dropped: template {document.name} has no such parameter")
+                for path in dropped
+            )
+            # The parameters are kept: their id stands for them.
+            self._judged[key] = (parameters, schema.fault(parameters, place), notes)
+        _, fault, notes = self._judged[key]
+        if fault:
+            raise Problem(
+                UnresolvedReason.PARAMETER,
+                f"{fault}{_origin(fault, origins)}, by the schema of template {document.name}",
+            )
+        return notes
+
+    def _match(self, policy: EffectivePolicy) -> dict[str, Json]:
         """A match block, shared by all members that look at the same."""
+        match = policy.match
         # The selector is compared by identity: it cannot be hashed, and an equal copy only costs memory.
         key = (
             match.api_groups, match.kinds, match.namespaces, match.excluded_namespaces,
@@ -218,7 +254,9 @@ class _Translator:
                 )
             if _ANY in match.kinds or _ANY in match.api_groups:
                 raise Problem(UnresolvedReason.DETAILS, "details may not have * in apiGroups or kinds")
-            self._matches[key] = match_block(match, self.always_excluded)
+            block = match_block(match, self.always_excluded)
+            _check_match(block, PLACE, policy.origins)
+            self._matches[key] = block
         return self._matches[key]
 
     def _from_file(
@@ -246,6 +284,7 @@ class _Translator:
         if not by.legacy:
             parameters = {**parameters, **by.values}
         match = match_block(policy.match, self.always_excluded, as_mapping(spec.get("match"), "spec.match"))
+        _check_match(match, f"{_FILE}.match")
         return {"name": name, "labels": labels, "annotations": annotations}, match, without_nulls(parameters)
 
     def _mutator(self, policy: EffectivePolicy, by: MutationPolicy) -> _Draft | NotApplied:
@@ -257,10 +296,12 @@ class _Translator:
         document = self._document(Wanted(by.mutation, DocumentKind.MUTATION), MutationDocument)
         member = policy.member
         base = as_mapping(as_mapping(document.manifest["spec"], "spec").get("match"), "spec.match")
+        match = match_block(policy.match, self.always_excluded, as_mapping(without_nulls(base), "spec.match"))
+        _check_match(match, "the mutation's spec.match", policy.origins)
         manifest = mutator_manifest(
             document,
             constraint_name(document.name, member.assignment_id, member.reference_id, member.definition_id),
-            match=match_block(policy.match, self.always_excluded, as_mapping(without_nulls(base), "spec.match")),
+            match=match,
             annotations=self.marks.member_annotations(member),
             labels=self.marks.labels(),
         )
@@ -273,6 +314,23 @@ class _Translator:
             raise Problem(reason, document.reason)
         assert isinstance(document, expected)
         return document
+
+
+def _check_match(match: dict[str, Json], place: str, origins: Mapping[str, str] | None = None) -> None:
+    """A Problem that names the place, where the API server or Gatekeeper refuses a match block."""
+    fault = match_schema().fault(match, place)
+    if fault:
+        raise Problem(UnresolvedReason.DETAILS, f"{fault}{_origin(fault, origins)}")
+    for selector in _SELECTORS & match.keys():
+        label_selector(match[selector], f"{place}.{selector}")
+
+
+def _origin(fault: str, origins: Mapping[str, str] | None) -> str:
+    """The parameters that the faulty place is made of, as a message names them."""
+    at = fault.removeprefix(f"{PLACE}.")
+    named = (names for key, names in (origins or {}).items() if at.startswith((f"{key} ", f"{key}.", f"{key}[")))
+    found = next(named, "")
+    return f" (parameter {found})" if found else ""
 
 
 def _template_sources(resolutions: Iterable[Resolution]) -> frozenset[DocumentSource]:

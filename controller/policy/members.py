@@ -158,6 +158,7 @@ class InForce:
     match: Match
     policy: TemplatePolicy | MutationPolicy
     notes: tuple[str, ...]
+    origins: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,7 @@ class MemberInput:
                     policy=evaluation.policy,
                     notes=self.parameters.notes + evaluation.notes,
                     effect_from=self._effect_from(),
+                    origins=evaluation.origins,
                 )
             case _:
                 assert_never(evaluation)
@@ -317,4 +319,5 @@ def _in_force(inputs: MemberInput, effect: Effect, scope: Scope, binding: Bindin
         match=details.match(scope, binding),
         policy=details.policy(scope, binding),
         notes=tuple(binding.notes.values()),
+        origins=details.origins,
     )
