@@ -32,9 +32,10 @@ from controller.gatekeeper.manifests import (
     template_manifest,
     without_nulls,
 )
+from controller.gatekeeper.meanings import value_notes
 from controller.gatekeeper.model import DesiredObject, DesiredState, Rendered, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, OwnershipMarks, constraint_name
-from controller.gatekeeper.sources import Unavailable, Wanted
+from controller.gatekeeper.sources import Unavailable, Wanted, store_path
 from controller.gatekeeper.syncset import syncset
 from controller.gatekeeper.templates import Chosen, Refusal, choose_templates
 from controller.policy.assigned import not_applied, unresolved
@@ -203,10 +204,10 @@ class _Translator:
         if by.constraint is None:
             metadata = self._metadata(name, self.marks.member_annotations(member))
             match, parameters = self._match(policy), without_nulls(by.values)  # type: ignore[arg-type]
-            notes = self._judge(document, parameters, f"{PLACE}.values", policy.origins)
+            notes = self._judge(chosen, parameters, f"{PLACE}.values", policy.origins)
         else:
             metadata, match, parameters = self._from_file(policy, by, by.constraint, document, name)
-            notes = self._judge(document, parameters, f"{_FILE}.parameters")
+            notes = self._judge(chosen, parameters, f"{_FILE}.parameters")
         manifest = constraint_manifest(
             document.constraint_kind, metadata, action=action, match=match, parameters=parameters
         )
@@ -216,9 +217,10 @@ class _Translator:
         return {"name": name, "labels": self.labels, "annotations": annotations}  # type: ignore[dict-item]
 
     def _judge(
-        self, document: TemplateDocument, parameters: Json, place: str, origins: Mapping[str, str] | None = None
+        self, chosen: Chosen, parameters: Json, place: str, origins: Mapping[str, str] | None = None
     ) -> tuple[str, ...]:
         """Notes on parameters, worked out once for those that share them; a Problem if the API server refuses them."""
+        document = chosen.document
         key = (document.digest, id(parameters), place)
         if key not in self._judged:
             if document.digest not in self._schemas:
@@ -229,6 +231,8 @@ class _Translator:
                 one_line(f"{place}.{path} is dropped: template {document.name} has no such parameter")
                 for path in dropped
             )
+            if store_path(chosen.url) is not None:
+                notes += tuple(value_notes(document.constraint_kind, parameters, place))
             # The parameters are kept: their id stands for them.
             self._judged[key] = (parameters, schema.fault(parameters, place), notes)
         _, fault, notes = self._judged[key]
