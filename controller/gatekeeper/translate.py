@@ -22,6 +22,7 @@ from controller.gatekeeper.documents import (
     clean_metadata,
     read_mapping,
 )
+from controller.gatekeeper.kubernetes_kinds import misplaced
 from controller.gatekeeper.legacy import fill
 from controller.gatekeeper.manifests import (
     SYSTEM_NAMESPACES,
@@ -62,11 +63,15 @@ if TYPE_CHECKING:
     from controller.gatekeeper.sources import Documents
     from controller.gatekeeper.syncset import DataKind
     from controller.jsontypes import Json
-    from controller.policy.model import DocumentSource, Resolution
+    from controller.policy.model import DocumentSource, Match, Resolution
 
 _ROLE_ORDER: Final = {role: position for position, role in enumerate(Role)}
 _ANY: Final = "*"
 _FILE: Final = "the constraint file's spec"
+_GENERATED: Final = "Generated"
+_NOTHING_EXPANDS: Final = (
+    "source is Generated, so it looks only at what Gatekeeper's expansion makes, and nothing is expanded here"
+)
 _SELECTORS: Final = frozenset({"labelSelector", "namespaceSelector"})
 _D = TypeVar("_D", ConstraintDocument, MutationDocument)
 
@@ -81,14 +86,17 @@ def translate(
     listed: frozenset[str] = frozenset(),
     gone: frozenset[str] = frozenset(),
     running: Mapping[str, RunningTemplate] | None = None,
+    expands: bool = False,
 ) -> DesiredState:
     """What the cluster should hold, and one outcome per resolution, in their order.
 
     `documents` answers for all of `wanted_documents(resolutions)`. `excluded_namespaces` are the operator's own,
     excluded besides the system's. `running` tells by template name which one the cluster has: it wins over a newcomer.
+    `expands`: Gatekeeper makes pods of workloads here and has policies look at them, which is its expansion.
     """
     chosen = choose_templates(_template_sources(resolutions), documents, running or {})
-    translator = _Translator(documents, chosen, marks or OwnershipMarks(), (*SYSTEM_NAMESPACES, *excluded_namespaces))
+    excluded = (*SYSTEM_NAMESPACES, *excluded_namespaces)
+    translator = _Translator(documents, chosen, marks or OwnershipMarks(), excluded, expands)
     drafts = _without_collisions([translator.draft(resolution) for resolution in resolutions])
     objects = [draft.object for draft in drafts if isinstance(draft, _Draft)]
     objects += translator.templates(drafts)
@@ -137,6 +145,7 @@ class _Translator:
     chosen: Mapping[DocumentSource, Chosen | Refusal]
     marks: OwnershipMarks
     always_excluded: tuple[str, ...]
+    expands: bool
     labels: dict[str, Json] = field(init=False)
     _matches: dict[object, dict[str, Json]] = field(default_factory=dict)
     _schemas: dict[str, Schema] = field(default_factory=dict)
@@ -211,6 +220,7 @@ class _Translator:
         manifest = constraint_manifest(
             document.constraint_kind, metadata, action=action, match=match, parameters=parameters
         )
+        notes += self._match_notes(policy.match, match)
         return _Draft(policy, DesiredObject.of(Role.CONSTRAINT, manifest, (member,)), action, document, chosen, notes)
 
     def _metadata(self, name: str, annotations: dict[str, str]) -> dict[str, Json]:
@@ -242,6 +252,12 @@ class _Translator:
                 f"{fault}{_origin(fault, origins)}, by the schema of template {document.name}",
             )
         return notes
+
+    def _match_notes(self, given: Match, match: Mapping[str, Json]) -> tuple[str, ...]:
+        """What to know of what a constraint looks at."""
+        if match.get("source") == _GENERATED and not self.expands:
+            return (*misplaced(given), _NOTHING_EXPANDS)
+        return misplaced(given)
 
     def _match(self, policy: EffectivePolicy) -> dict[str, Json]:
         """A match block, shared by all members that look at the same."""

@@ -634,3 +634,58 @@ def test_a_match_of_a_file_that_gatekeeper_refuses_is_unresolved(match: str, tol
     assert reason_of(outcome) is UnresolvedReason.DETAILS
     assert isinstance(outcome, Unresolved)
     assert told in outcome.message
+
+
+# --- what can look at nothing ----------------------------------------------------------------------------------------
+
+
+def notes_of(match: Match, **more: Any) -> tuple[str, ...]:
+    (outcome,) = desired(make_policy(match=match), **more).outcomes
+    assert isinstance(outcome, Rendered)
+    return outcome.notes
+
+
+def test_a_policy_for_generated_objects_is_noted_where_nothing_is_expanded() -> None:
+    (note,) = notes_of(replace(PODS, source="Generated"))
+
+    assert note.startswith("source is Generated, so it looks only at what Gatekeeper's expansion makes")
+    assert notes_of(replace(PODS, source="Generated"), expands=True) == ()
+    assert notes_of(replace(PODS, source="Original")) == ()
+
+
+def test_kinds_that_none_of_the_groups_has_are_noted() -> None:
+    (note,) = notes_of(Match(api_groups=("", "batch"), kinds=("Deployment", "Ingress")))
+
+    assert note == (
+        "it looks at nothing, as Deployment is in 'apps' or 'extensions', Ingress is in 'extensions' or"
+        " 'networking.k8s.io', not in apiGroups '', 'batch'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("groups", "kinds"),
+    [
+        (("", "apps"), ("Pod", "Deployment", "CronJob")),
+        (("extensions",), ("Ingress",)),
+        (("", "serving.example"), ("Deployment",)),
+        (("",), ("SomethingNew",)),
+    ],
+)
+def test_kinds_that_one_of_the_groups_may_have_are_not_noted(groups: tuple[str, ...], kinds: tuple[str, ...]) -> None:
+    assert notes_of(Match(api_groups=groups, kinds=kinds)) == ()
+
+
+def test_values_that_can_never_match_are_noted_for_templates_of_azures_store_alone() -> None:
+    text = template_text("K8sAzureV2ContainerAllowedImages")
+    carried = Base64Content(base64.b64encode(text.encode()).decode())
+    values: dict[str, Json] = {"imageRegex": "(?!x)"}
+
+    def noted(source: DocumentSource) -> tuple[str, ...]:
+        policy = make_policy(policy=TemplatePolicy(source, values))
+        (outcome,) = desired(policy, served=documents({source: text})).outcomes
+        assert isinstance(outcome, Rendered)
+        return outcome.notes
+
+    (note,) = noted(URL)
+    assert note.startswith("policyRule.then.details.values.imageRegex: '(?!x)' never matches: it has a look-ahead")
+    assert noted(carried) == noted(PublicUrl("https://templates.example/thing/template.yaml")) == ()
