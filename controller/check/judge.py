@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.check.gator import ask, content
 from controller.check.workloads import pod_of
+from controller.gatekeeper.crd import ConstraintSchema
 from controller.gatekeeper.model import ObjectRef, Rendered, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, MUTATION_GROUP, SYNCSET_GROUP, TEMPLATE_GROUP
 from controller.gatekeeper.syncset import kinds_of
@@ -154,29 +155,40 @@ def judge(manifests: Sequence[Manifest], desired: DesiredState, *, gator: str, n
 
 
 def _policies(desired: DesiredState) -> tuple[list[DesiredObject], list[str]]:
-    """Templates and constraints that gator can judge by, and notes on policies: those that it cannot, and their own."""
+    """Templates, and constraints as the API server stores them, that gator can judge by; notes on all policies."""
     mutators = [o for o in desired.objects if o.role is Role.MUTATOR]
     notes = [f"{_policy_name(o)}: mutations are not applied; manifests are judged as written" for o in mutators]
     blind = {
         o.ref.name for o in desired.objects if o.role is Role.TEMPLATE and _EXTERNAL in json.dumps(o.manifest["spec"])
     }
+    schemas = {o.ref.name: ConstraintSchema.of(o.manifest) for o in desired.objects if o.role is Role.TEMPLATE}
     kept = []
     for wanted in desired.objects:
         if wanted.role is Role.CONSTRAINT and wanted.ref.kind.lower() in blind:
             notes.append(
                 f"{_policy_name(wanted)}: it asks an external data provider, which gator cannot do, so it is not judged"
             )
-        elif wanted.role is Role.CONSTRAINT or (wanted.role is Role.TEMPLATE and wanted.ref.name not in blind):
+        elif wanted.role is Role.CONSTRAINT:
+            kept.append(replace(wanted, manifest=schemas[wanted.ref.kind.lower()].stored(wanted.manifest)))
+        elif wanted.role is Role.TEMPLATE and wanted.ref.name not in blind:
             kept.append(wanted)
-    outcomes = (each for each in desired.outcomes if isinstance(each, Rendered))
-    return kept, notes + [f"{_named(each.member)}: {note}" for each in outcomes for note in each.notes]
+    return kept, [*notes, *_noted(desired)]
+
+
+def _noted(desired: DesiredState) -> Iterator[str]:
+    """What else is to be known of the policies, each once."""
+    noted: dict[str, None] = {}
+    for outcome in desired.outcomes:
+        if isinstance(outcome, Rendered):
+            noted.update(dict.fromkeys(f"{_policy_of(outcome.member)}: {note}" for note in outcome.notes))
+    yield from noted
 
 
 def _policy_name(wanted: DesiredObject) -> str:
-    return _named(wanted.members[0])
+    return _policy_of(wanted.members[0])
 
 
-def _named(member: Member) -> str:
+def _policy_of(member: Member) -> str:
     return f"policy {member.definition_name or member.definition_id}"
 
 

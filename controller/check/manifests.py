@@ -1,6 +1,7 @@
 """Reads the Kubernetes objects of files, folders and standard input, each with the file and line where it begins.
 
-What kubectl takes is taken: several documents in a file, YAML or JSON, anchors and merge keys, List kinds.
+What kubectl takes is taken: several documents in a file, YAML or JSON, anchors and merge keys, List kinds. Of an
+AdmissionReview the object is taken that it asks to admit.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ STDIN_NAME: Final = "stdin"
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 _MAX_VALUES: Final = 1_000_000  # that aliases of one file may stand for
 _MAX_DEPTH: Final = 200
+_REVIEW: Final = ("AdmissionReview", "admission.k8s.io")
 _JSON_TAGS: Final = frozenset(
     f"tag:yaml.org,2002:{name}" for name in ("str", "bool", "null", "int", "float", "map", "seq")
 )
@@ -118,8 +120,11 @@ def _decoded(name: str, content: bytes) -> str:
 
 def _read(name: str, text: str, reading: Reading, *, strict: bool) -> None:
     for line, value in _documents(name, text):
-        for location, content in _items(Location(name, line), value):
-            if _is_object(content):
+        for location, found in _items(Location(name, line), value):
+            content = _reviewed(found) if _is_review(found) else found
+            if content is None and found is not None:
+                reading.passed_over.append(location)
+            elif _is_object(content):
                 reading.manifests.append(_checked(Manifest(location, content)))
             elif content is not None and strict:
                 raise InputError(f"{location}: it is not a Kubernetes object: apiVersion or kind is missing")
@@ -215,6 +220,24 @@ def _items(location: Location, value: Any) -> Iterable[tuple[Location, Any]]:
     if isinstance(value, dict) and str(value.get("kind", "")).endswith("List") and isinstance(value.get("items"), list):
         return [found for item in value["items"] for found in _items(location, item)]
     return [(location, value)]
+
+
+def _is_review(content: Any) -> bool:
+    """Whether it is a request to admit an object, as webhooks get it."""
+    return _is_object(content) and (content["kind"], content["apiVersion"].partition("/")[0]) == _REVIEW
+
+
+def _reviewed(review: dict[str, Any]) -> Any:
+    """The object that is to be admitted, in the namespace of the request; None for a request to delete."""
+    asked = review.get("request")
+    request: dict[str, Any] = asked if isinstance(asked, dict) else {}
+    content = request.get("object")
+    if not isinstance(content, dict) or request.get("operation") == "DELETE":
+        return None
+    metadata = content.get("metadata")
+    if request.get("namespace") and isinstance(metadata, dict) and content.get("kind") != "Namespace":
+        return {**content, "metadata": {"namespace": request["namespace"], **metadata}}
+    return content
 
 
 def _is_object(content: Any) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar, assert_never
 
 from controller.azure.model import EnforcementMode
+from controller.gatekeeper.crd import match_schema, parameters_schema
 from controller.gatekeeper.documents import (
     ConstraintDocument,
     DocumentError,
@@ -21,6 +22,7 @@ from controller.gatekeeper.documents import (
     clean_metadata,
     read_mapping,
 )
+from controller.gatekeeper.kubernetes_kinds import misplaced
 from controller.gatekeeper.legacy import fill
 from controller.gatekeeper.manifests import (
     SYSTEM_NAMESPACES,
@@ -32,12 +34,14 @@ from controller.gatekeeper.manifests import (
     without_nulls,
 )
 from controller.gatekeeper.match_notes import match_notes
+from controller.gatekeeper.meanings import value_notes
 from controller.gatekeeper.model import DesiredObject, DesiredState, Rendered, Role, in_order
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, OwnershipMarks, constraint_name
 from controller.gatekeeper.sources import Unavailable, Wanted, store_path
 from controller.gatekeeper.syncset import InventoryKinds, blind_spots, syncset
 from controller.gatekeeper.templates import Chosen, Refusal, choose_templates
 from controller.policy.assigned import not_applied, unresolved
+from controller.policy.details import PLACE, label_selector
 from controller.policy.model import (
     Effect,
     EffectivePolicy,
@@ -50,11 +54,13 @@ from controller.policy.model import (
     UnresolvedReason,
 )
 from controller.policy.problem import Problem
+from controller.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from controller.gatekeeper.naming import RunningTemplate
+    from controller.gatekeeper.schema import Schema
     from controller.gatekeeper.sources import Documents
     from controller.gatekeeper.syncset import DataKind
     from controller.jsontypes import Json
@@ -62,6 +68,12 @@ if TYPE_CHECKING:
 
 _ANY: Final = "*"
 _PARAMETERS: Final = "azpolicy.dev/parameters"
+_FILE: Final = "the constraint file's spec"
+_GENERATED: Final = "Generated"
+_NOTHING_EXPANDS: Final = (
+    "source is Generated, so it looks only at what Gatekeeper's expansion makes, and nothing is expanded here"
+)
+_SELECTORS: Final = frozenset({"labelSelector", "namespaceSelector"})
 _D = TypeVar("_D", ConstraintDocument, MutationDocument)
 
 
@@ -76,15 +88,18 @@ def translate(
     gone: frozenset[str] = frozenset(),
     running: Mapping[str, RunningTemplate] | None = None,
     inventory: InventoryKinds | None = None,
+    expands: bool = False,
 ) -> DesiredState:
     """What the cluster should hold, and one outcome per resolution, in their order.
 
     `documents` answers for all of `wanted_documents(resolutions)`. `excluded_namespaces` are the operator's own,
     excluded besides the system's. `running` tells by template name which one the cluster has: it wins over a newcomer.
     `inventory` is what is replicated for templates that do not ask for it; None is nothing.
+    `expands`: Gatekeeper makes pods of workloads here and has policies look at them, which is its expansion.
     """
     chosen = choose_templates(_template_sources(resolutions), documents, running or {})
-    translator = _Translator(documents, chosen, marks or OwnershipMarks(), (*SYSTEM_NAMESPACES, *excluded_namespaces))
+    excluded = (*SYSTEM_NAMESPACES, *excluded_namespaces)
+    translator = _Translator(documents, chosen, marks or OwnershipMarks(), excluded, expands)
     drafts = _without_collisions([translator.draft(resolution) for resolution in resolutions])
     objects = [draft.object for draft in drafts if isinstance(draft, _Draft)]
     objects += translator.templates(drafts)
@@ -108,6 +123,7 @@ class _Draft:
     action: str
     document: TemplateDocument | MutationDocument
     template: Chosen | None = None
+    notes: tuple[str, ...] = ()
 
     def outcome(self, replicated: frozenset[DataKind]) -> Rendered:
         """What the user sees of the member, where Gatekeeper replicates these kinds."""
@@ -121,7 +137,7 @@ class _Draft:
             objects=(template.ref, *own) if template else own,
             template_source=self.document.origin.value,
             template_digest=self.document.digest,
-            notes=(*self.policy.notes, *notes, *self._match_notes()),
+            notes=(*self.policy.notes, *self.notes, *notes, *self._match_notes()),
             effect_from=self.policy.effect_from,
         )
 
@@ -138,8 +154,11 @@ class _Translator:
     chosen: Mapping[DocumentSource, Chosen | Refusal]
     marks: OwnershipMarks
     always_excluded: tuple[str, ...]
+    expands: bool
     labels: dict[str, Json] = field(init=False)
     _matches: dict[object, dict[str, Json]] = field(default_factory=dict)
+    _schemas: dict[str, Schema] = field(default_factory=dict)
+    _judged: dict[tuple[str, int, str], tuple[Json, str, tuple[str, ...]]] = field(default_factory=dict)
     _bodies: dict[str, dict[str, Json]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -193,19 +212,56 @@ class _Translator:
         name = constraint_name(document.name, member.assignment_id, member.reference_id, member.definition_id)
         if by.constraint is None:
             metadata = self._metadata(name, self.marks.member_annotations(member))
-            match, parameters = self._match(policy.match), without_nulls(by.values)  # type: ignore[arg-type]
+            match, parameters = self._match(policy), without_nulls(by.values)  # type: ignore[arg-type]
+            notes = self._judge(chosen, parameters, f"{PLACE}.values", policy.origins)
         else:
             metadata, match, parameters = self._from_file(policy, by, by.constraint, document, name)
+            notes = self._judge(chosen, parameters, f"{_FILE}.parameters")
         manifest = constraint_manifest(
             document.constraint_kind, metadata, action=action, match=match, parameters=parameters
         )
-        return _Draft(policy, DesiredObject.of(Role.CONSTRAINT, manifest, (member,)), action, document, chosen)
+        notes += self._match_notes(policy.match, match)
+        return _Draft(policy, DesiredObject.of(Role.CONSTRAINT, manifest, (member,)), action, document, chosen, notes)
 
     def _metadata(self, name: str, annotations: dict[str, str]) -> dict[str, Json]:
         return {"name": name, "labels": self.labels, "annotations": annotations}  # type: ignore[dict-item]
 
-    def _match(self, match: Match) -> dict[str, Json]:
+    def _judge(
+        self, chosen: Chosen, parameters: Json, place: str, origins: Mapping[str, str] | None = None
+    ) -> tuple[str, ...]:
+        """Notes on parameters, worked out once for those that share them; a Problem if the API server refuses them."""
+        document = chosen.document
+        key = (document.digest, id(parameters), place)
+        if key not in self._judged:
+            if document.digest not in self._schemas:
+                self._schemas[document.digest] = parameters_schema(document.manifest)
+            schema = self._schemas[document.digest]
+            dropped = schema.stored(parameters).dropped
+            notes = tuple(
+                one_line(f"{place}.{path} is dropped: template {document.name} has no such parameter")
+                for path in dropped
+            )
+            if store_path(chosen.url) is not None:
+                notes += tuple(value_notes(document.constraint_kind, parameters, place))
+            # The parameters are kept: their id stands for them.
+            self._judged[key] = (parameters, schema.fault(parameters, place), notes)
+        _, fault, notes = self._judged[key]
+        if fault:
+            raise Problem(
+                UnresolvedReason.PARAMETER,
+                f"{fault}{_origin(fault, origins)}, by the schema of template {document.name}",
+            )
+        return notes
+
+    def _match_notes(self, given: Match, match: Mapping[str, Json]) -> tuple[str, ...]:
+        """What to know of what a constraint looks at."""
+        if match.get("source") == _GENERATED and not self.expands:
+            return (*misplaced(given), _NOTHING_EXPANDS)
+        return misplaced(given)
+
+    def _match(self, policy: EffectivePolicy) -> dict[str, Json]:
         """A match block, shared by all members that look at the same."""
+        match = policy.match
         # The selector is compared by identity: it cannot be hashed, and an equal copy only costs memory.
         key = (
             match.api_groups, match.kinds, match.namespaces, match.excluded_namespaces,
@@ -218,7 +274,9 @@ class _Translator:
                 )
             if _ANY in match.kinds or _ANY in match.api_groups:
                 raise Problem(UnresolvedReason.DETAILS, "details may not have * in apiGroups or kinds")
-            self._matches[key] = match_block(match, self.always_excluded)
+            block = match_block(match, self.always_excluded)
+            _check_match(block, PLACE, policy.origins)
+            self._matches[key] = block
         return self._matches[key]
 
     def _from_file(
@@ -248,6 +306,7 @@ class _Translator:
         elif _takes_values(body):
             parameters = {**parameters, **_declared(template, by.values)}
         match = match_block(policy.match, self.always_excluded, as_mapping(spec.get("match"), "spec.match"))
+        _check_match(match, f"{_FILE}.match")
         return {"name": name, "labels": labels, "annotations": annotations}, match, without_nulls(parameters)
 
     def _mutator(self, policy: EffectivePolicy, by: MutationPolicy) -> _Draft | NotApplied:
@@ -259,10 +318,12 @@ class _Translator:
         document = self._document(Wanted(by.mutation, DocumentKind.MUTATION), MutationDocument)
         member = policy.member
         base = as_mapping(as_mapping(document.manifest["spec"], "spec").get("match"), "spec.match")
+        match = match_block(policy.match, self.always_excluded, as_mapping(without_nulls(base), "spec.match"))
+        _check_match(match, "the mutation's spec.match", policy.origins)
         manifest = mutator_manifest(
             document,
             constraint_name(document.name, member.assignment_id, member.reference_id, member.definition_id),
-            match=match_block(policy.match, self.always_excluded, as_mapping(without_nulls(base), "spec.match")),
+            match=match,
             annotations=self.marks.member_annotations(member),
             labels=self.marks.labels(),
         )
@@ -290,6 +351,23 @@ def _data(drafts: Iterable[_Draft | NotApplied | Unresolved], inventory: Invento
             document = draft.template.document
             kinds |= document.data | inventory.replicated(document.lookups)
     return frozenset(kinds)
+
+
+def _check_match(match: dict[str, Json], place: str, origins: Mapping[str, str] | None = None) -> None:
+    """A Problem that names the place, where the API server or Gatekeeper refuses a match block."""
+    fault = match_schema().fault(match, place)
+    if fault:
+        raise Problem(UnresolvedReason.DETAILS, f"{fault}{_origin(fault, origins)}")
+    for selector in _SELECTORS & match.keys():
+        label_selector(match[selector], f"{place}.{selector}")
+
+
+def _origin(fault: str, origins: Mapping[str, str] | None) -> str:
+    """The parameters that the faulty place is made of, as a message names them."""
+    at = fault.removeprefix(f"{PLACE}.")
+    named = (names for key, names in (origins or {}).items() if at.startswith((f"{key} ", f"{key}.", f"{key}[")))
+    found = next(named, "")
+    return f" (parameter {found})" if found else ""
 
 
 def _template_sources(resolutions: Iterable[Resolution]) -> frozenset[DocumentSource]:

@@ -8,7 +8,7 @@ or looser than meant.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +22,7 @@ from controller.policy.model import (
     TemplatePolicy,
     UnresolvedReason,
 )
-from controller.policy.parameters import Binding, kind_of, shown
+from controller.policy.parameters import Binding, kind_of, parameters_in, shown
 from controller.policy.problem import Problem
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ def _document(value: Json, place: str) -> DocumentSource:
             raise _wrong(f"{place}.sourceType", "PublicURL or Base64Encoded", source)
 
 
-def _label_selector(value: Json, place: str) -> dict[str, Json] | None:
+def label_selector(value: Json, place: str) -> dict[str, Json] | None:
+    """A label selector that Kubernetes takes, None where it is empty; a Problem names the place that is wrong."""
     selector = _object(value, place)
     for key, item in selector.items():
         match key:
@@ -156,7 +157,7 @@ _KEYS: Final[Mapping[str, tuple[str, Callable[[Json, str], object]]]] = {
         ("constraintTemplate", _url),
         ("excludedNamespaces", _texts),
         ("kinds", _named_kinds),
-        ("labelSelector", _label_selector),
+        ("labelSelector", label_selector),
         ("mutationInfo", _document),
         ("namespaces", _texts),
         ("scope", partial(_one_of, _SCOPES)),
@@ -217,10 +218,15 @@ def has_expression(value: Json) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """A definition's details, checked for their shape; what parameters decide is read for each member."""
+    """A definition's details, checked for their shape; what parameters decide is read for each member.
+
+    `origins` are the parameters that a key of the details, or of its values, is made of, as `values.cpuLimit` of
+    `cpuLimit`.
+    """
 
     form: str
     parts: Mapping[str, _Part]
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, details: Json) -> Details:
@@ -236,7 +242,7 @@ class Details:
                 given[known[0]] = value
         form = _form(given)
         parts = {name: _Part.of(value, f"{PLACE}.{name}", _KEYS[name.casefold()][1]) for name, value in given.items()}
-        return cls(form, parts)
+        return cls(form, parts, _origins(given))
 
     @property
     def mutates(self) -> bool:
@@ -284,6 +290,13 @@ class Details:
         if found is None:
             raise _wrong(f"{PLACE}.{name}", "given", None)
         return found
+
+
+def _origins(given: Mapping[str, Json]) -> dict[str, str]:
+    values = given.get("values")
+    inner = {f"values.{key}": raw for key, raw in values.items()} if isinstance(values, dict) else {}
+    named = {key: parameters_in(raw) for key, raw in {**given, **inner}.items() if key != "values" or not inner}
+    return {key: ", ".join(sorted(names)) for key, names in named.items() if names}
 
 
 def _form(given: Mapping[str, Json]) -> str:

@@ -8,6 +8,7 @@ ExpressionError that names it. Values are shared, not copied: nobody may change 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,11 +33,13 @@ from controller.policy.grammar import (
 from controller.policy.signatures import Function, check_count, check_kind, type_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
 __all__ = ["ExpressionError", "Scope", "evaluate", "is_expression", "parameter_names", "parse"]
 
 _BOOLEAN = frozenset({bool})
+_ESCAPED = re.compile(r"\[\[\s*[A-Za-z]\w*\s*\(")
 _KEYS_SHOWN = 20
 _CALL_COST = 20
 
@@ -78,6 +81,23 @@ def evaluate(value: Json, scope: Scope, *, path: str = "") -> Json:
         raise
     except RecursionError:
         raise ExpressionError("nested too deeply", path=path) from None
+
+
+def escape_notes(value: Json, path: str) -> Iterator[str]:
+    """A note on each text such as `[[parameters('x')]` below a path: it stays text, without one of the brackets.
+
+    ARM templates need the second bracket, so that what they deploy is not evaluated as their own:
+    https://learn.microsoft.com/azure/azure-resource-manager/templates/template-expressions#escape-characters.
+    """
+    match value:
+        case str() as text if _ESCAPED.match(text):
+            yield f"{path}: {shown(text)} is text, as [[ is an escape that only ARM templates need: write one ["
+        case list():
+            for index, each in enumerate(value):
+                yield from escape_notes(each, f"{path}[{index}]")
+        case dict():
+            for key, each in value.items():
+                yield from escape_notes(each, f"{path}.{key}")
 
 
 def parameter_names(value: Json) -> frozenset[str]:

@@ -15,7 +15,7 @@ from controller.policy.applicability import applies
 from controller.policy.assigned import not_applied, unresolved
 from controller.policy.cost import CostBudget, CostReserve
 from controller.policy.details import Details, has_expression
-from controller.policy.expressions import ExpressionError, Scope, evaluate
+from controller.policy.expressions import ExpressionError, Scope, escape_notes, evaluate
 from controller.policy.model import (
     Effect,
     EffectivePolicy,
@@ -28,6 +28,7 @@ from controller.policy.model import (
 from controller.policy.parameters import Binding, Declarations, bind, kind_of, parameters_in, shown
 from controller.policy.problem import Problem
 from controller.policy.verdict import Unknown, Verdict
+from controller.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,7 +85,7 @@ class Prepared:
     """A definition, worked out as far as no assignment is needed for it; shared by all that use it.
 
     `verdict` is that of an `if` without expressions, None where parameters decide it. `asks_who` says that the rule
-    uses policy(), so that two members that are given the same may still differ.
+    uses policy(), so that two members that are given the same may still differ. `notes` are on the rule as written.
     """
 
     definition: PolicyDefinition
@@ -95,6 +96,7 @@ class Prepared:
     details: Details | Problem
     version: str
     asks_who: bool
+    notes: tuple[str, ...]
 
     @classmethod
     def of(cls, definition: PolicyDefinition, around: Surroundings) -> Prepared:
@@ -111,6 +113,7 @@ class Prepared:
             details=_details(parts.get("details")),
             version=str(definition.version or ""),
             asks_who=calls("policy").search(json.dumps(definition.rule)) is not None,
+            notes=tuple(map(one_line, escape_notes(dict(definition.rule), "policyRule"))),
         )
 
 
@@ -158,6 +161,7 @@ class InForce:
     match: Match
     policy: TemplatePolicy | MutationPolicy
     notes: tuple[str, ...]
+    origins: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +204,7 @@ class MemberInput:
                     policy=evaluation.policy,
                     notes=self.parameters.notes + evaluation.notes,
                     effect_from=self._effect_from(),
+                    origins=evaluation.origins,
                 )
             case _:
                 assert_never(evaluation)
@@ -297,6 +302,9 @@ def _effect(inputs: MemberInput, scope: Scope, binding: Binding) -> Effect | Pro
     if text.casefold() in _OLD_EFFECTS:
         message = f"{_EFFECT_PLACE} is {text}, which Azure gave up in 2020: use a newer version of the definition"
         return Problem(UnresolvedReason.LEGACY_FORM, message)
+    told = next(escape_notes(raw, _EFFECT_PLACE), "")
+    if told and not inputs.override:
+        return Problem(UnresolvedReason.EFFECT, told)
     known = ", ".join(Effect)
     return Problem(UnresolvedReason.EFFECT, f"{_EFFECT_PLACE} is {shown(text)}, but in this mode it can be: {known}")
 
@@ -316,5 +324,6 @@ def _in_force(inputs: MemberInput, effect: Effect, scope: Scope, binding: Bindin
         warn=details.warns(scope, binding),
         match=details.match(scope, binding),
         policy=details.policy(scope, binding),
-        notes=tuple(binding.notes.values()),
+        notes=(*binding.notes.values(), *inputs.prepared.notes),
+        origins=details.origins,
     )

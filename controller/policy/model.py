@@ -121,7 +121,10 @@ class MutationPolicy:
 
 @dataclass(frozen=True, slots=True)
 class EffectivePolicy:
-    """A member with every expression evaluated: what Gatekeeper is to do. `effect` is never DISABLED."""
+    """A member with every expression evaluated: what Gatekeeper is to do. `effect` is never DISABLED.
+
+    `origins` are the definition's parameters that a key of its details is made of, as `Details.origins` has them.
+    """
 
     member: Member
     effect: Effect
@@ -131,6 +134,7 @@ class EffectivePolicy:
     policy: TemplatePolicy | MutationPolicy
     notes: tuple[str, ...] = ()
     effect_from: str = ""
+    origins: Mapping[str, str] = field(default_factory=dict)
 
 
 class NotAppliedReason(StrEnum):

@@ -108,8 +108,11 @@ class Binding:
     ignored: frozenset[str] = frozenset()
 
     def problem(self, error: ExpressionError, value: Json) -> Problem:
-        """Why an expression over these values failed: a parameter's fault where one is to blame."""
-        for name in sorted(parameters_in(value)):
+        """Why an expression in `value` failed: a parameter's fault where one is to blame.
+
+        Only the parameters of that very expression are: the path of the error is its place.
+        """
+        for name in sorted(parameters_in(error.expression or value)):
             fault = self._fault_of(name)
             if fault:
                 return Problem(UnresolvedReason.PARAMETER, f"{error.path}: {fault}" if error.path else fault)

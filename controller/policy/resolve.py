@@ -29,12 +29,13 @@ from controller.policy.assigned import (
     version_override,
 )
 from controller.policy.details import has_expression
-from controller.policy.expressions import ExpressionError, Scope, evaluate
+from controller.policy.expressions import ExpressionError, Scope, escape_notes, evaluate
 from controller.policy.members import Evaluator, MemberInput, ParameterValues, Prepared, Surroundings
 from controller.policy.model import Effect, Member, NotAppliedReason, UnresolvedReason
 from controller.policy.parameters import Binding, Declarations, bind, parameters_in
 from controller.policy.problem import Problem
 from controller.policy.versions import choose_version
+from controller.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -66,7 +67,7 @@ def resolve(state: AzureState, now: datetime) -> tuple[Resolution, ...]:
 
 
 def _unreadable(assignment: Unreadable) -> Unresolved:
-    member = Member(assignment.id, "", whole=True)
+    member = Member(assignment.id, "", assignment_name=assignment.id.rpartition("/")[2], whole=True)
     return unresolved(member, Problem(UnresolvedReason.UNREADABLE, assignment.reason))
 
 
@@ -113,7 +114,8 @@ class _AssignedInitiative:
         used = {name.casefold() for name in parameters_in(dict(reference.parameters))}
         if reference is self.initiative.references[0]:
             used |= self.binding.ignored
-        return (note for name, note in self.binding.notes.items() if name in used)
+        yield from (note for name, note in self.binding.notes.items() if name in used)
+        yield from map(one_line, escape_notes(dict(reference.parameters), "the initiative's parameters"))
 
     def _value(self, raw: Json) -> Json:
         if not has_expression(raw):

@@ -247,7 +247,7 @@ FIELDS: Final = {
             **dict.fromkeys(below(DEFINITION, f"{RULE}.if.allOf[1].not."), "deny"),
             **dict.fromkeys(below(DEFINITION, f"{RULE}.then"), "Effect"),
             **dict.fromkeys(below(DEFINITION, f"{RULE}.then.details"), "Details"),
-            **dict.fromkeys(below(DEFINITION, f"{RULE}.then.details.values."), "deny"),
+            **dict.fromkeys(below(DEFINITION, f"{RULE}.then.details.values."), "Parameter"),
         },
     ),
     "exemption": Fields(
@@ -267,7 +267,7 @@ FIELDS: Final = {
         CONSTRAINT,
         carried_as(constraint),
         "TemplateUnavailable",
-        dict.fromkeys(["metadata.name", *below(CONSTRAINT, "spec.parameters.")], "deny"),
+        {"metadata.name": "deny", **dict.fromkeys(below(CONSTRAINT, "spec.parameters."), "Parameter")},
     ),
     "mutator": Fields(
         MUTATION,

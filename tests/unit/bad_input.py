@@ -141,7 +141,7 @@ def hostile_details(**changes: Json) -> Document:
 
 def valued(value: Json, parameters: Mapping[str, Json] | None = None) -> Put:
     """A definition that hands this value, or what the expression in it yields, to its template."""
-    return defined(hostile_details(values={"labels": value}), parameters=parameters)
+    return defined(hostile_details(values={"anything": value}), parameters=parameters)
 
 
 def public(kind: str) -> Json:

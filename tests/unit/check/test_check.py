@@ -183,15 +183,31 @@ def test_a_template_with_an_error_in_its_rego_is_named_and_the_others_are_judged
     assert len(json.loads(ended.out)["errors"]) == 1
 
 
-def test_a_constraint_that_gatekeeper_refuses_is_named_and_the_others_are_judged(world: World) -> None:
+def test_a_constraint_that_the_api_server_would_refuse_is_unresolved_and_the_others_are_judged(world: World) -> None:
     world.snapshot.assign("odd", world.snapshot.define("odd", world.url, namespaces=["Not_A_Name"]))
+    world.snapshot.assign("wrong", world.snapshot.define("wrong", world.url, values={"labels": "forbidden"}))
     world.write(pod())
 
     ended = world.found()
 
-    assert ended.code == 2
+    assert ended.code == 1
     assert ended.told() == [("deny", 1, "Pod/web")]
-    assert "spec.match.namespaces[0]" in ended.err
+    assert "policyRule.then.details.namespaces[0] must match the pattern" in ended.err
+    assert "policyRule.then.details.values.labels must be a list, is String 'forbidden'" in ended.err
+    assert world.found("--strict", world.folder).code == 2
+
+
+def test_parameters_that_the_template_does_not_know_are_dropped_as_the_server_drops_them(world: World) -> None:
+    values = {"labels": ["forbidden"], "unheardOf": {"deep": 1}}
+    world.snapshot.assign("team-labels", world.snapshot.define("label", world.url, values=values))
+    world.write(pod())
+
+    ended = world.found()
+
+    assert ended.code == 1
+    assert ended.told() == [("deny", 1, "Pod/web")]
+    assert json.loads(ended.out)["errors"] == []
+    assert "policyRule.then.details.values.unheardOf is dropped: template k8schecklabel" in ended.err
 
 
 def test_no_rule_can_see_that_a_checker_has_numbered_the_objects(world: World) -> None:

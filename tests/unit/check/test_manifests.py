@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from controller.check.manifests import read_manifests
 from controller.errors import InputError
@@ -136,3 +138,34 @@ def test_what_cannot_be_opened_is_an_error_that_names_it(tmp_path: Path) -> None
     (tmp_path / "app.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match=r"app\.yaml: it is not UTF-8"):
         read_manifests([str(tmp_path / "app.yaml")])
+
+
+def review(operation: str = "CREATE", **request: Any) -> dict[str, Any]:
+    asked = {"uid": "u", "operation": operation, **request}
+    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked}
+
+
+def test_of_a_review_the_object_is_read_that_it_asks_to_admit(tmp_path: Path) -> None:
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}}
+    reviews = [review(object=pod, namespace="shop"), review(object={**pod, "metadata": {"namespace": "own"}})]
+    file = tmp_path / "reviews.json"
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": reviews}))
+
+    reading = read_manifests([str(file)])
+
+    assert [(m.kind, m.metadata.get("namespace"), m.name) for m in reading.manifests] == [
+        ("Pod", "shop", "web"),
+        ("Pod", "own", ""),
+    ]
+
+
+def test_a_review_of_a_deletion_is_passed_over(tmp_path: Path) -> None:
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}}
+    reviews = [review("DELETE", oldObject=pod), {**review(), "request": None}, review(object=pod)]
+    file = tmp_path / "reviews.yaml"
+    file.write_text(yaml.safe_dump_all(reviews))
+
+    reading = read_manifests([str(file)])
+
+    assert len(reading.manifests) == 1
+    assert len(reading.passed_over) == 2

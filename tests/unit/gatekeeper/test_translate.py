@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -590,3 +591,139 @@ def test_a_manifest_s_digest_is_that_of_its_content() -> None:
     (second,) = (o for o in other.objects if o.role is Role.CONSTRAINT)
 
     assert first.digest == second.digest == DesiredObject.of(first.role, first.manifest, ()).digest
+
+
+# --- what the API server would say -----------------------------------------------------------------------------------
+
+
+def strict_template(**properties: Any) -> str:
+    schema = {"type": "object", "properties": properties}
+    spec = {"names": {"kind": "K8sThing"}, "validation": {"openAPIV3Schema": schema}}
+    return json.dumps(
+        {
+            "apiVersion": "templates.gatekeeper.sh/v1",
+            "kind": "ConstraintTemplate",
+            "metadata": {"name": "k8sthing"},
+            "spec": {"crd": {"spec": spec}, "targets": [{"target": "t", "rego": "package thing"}]},
+        }
+    )
+
+
+def test_a_value_that_does_not_fit_the_templates_schema_is_unresolved_with_its_place_and_parameter() -> None:
+    served = documents({URL: strict_template(most={"type": "integer"})})
+    policy = replace(make_policy(policy=TemplatePolicy(URL, {"most": "many"})), origins={"values.most": "limit"})
+
+    state = desired(policy, make_policy(assignment="/b", policy=TemplatePolicy(URL, {"most": 2})), served=served)
+
+    first, second = state.outcomes
+    assert reason_of(first) is UnresolvedReason.PARAMETER
+    assert isinstance(first, Unresolved)
+    assert first.message == (
+        "assignment /a: policyRule.then.details.values.most must be a whole number, is String 'many' (parameter limit),"
+        " by the schema of template k8sthing"
+    )
+    assert isinstance(second, Rendered)
+
+
+def test_a_value_that_the_templates_schema_does_not_have_is_noted_and_still_sent() -> None:
+    served = documents({URL: strict_template(most={"type": "integer"})})
+
+    state = desired(make_policy(policy=TemplatePolicy(URL, {"most": 1, "least": 0})), served=served)
+
+    (outcome,) = state.outcomes
+    assert isinstance(outcome, Rendered)
+    assert outcome.notes == (
+        "policyRule.then.details.values.least is dropped: template k8sthing has no such parameter",
+    )
+    # The plan tells of it too, and compares with what the server really keeps.
+    assert constraint(state)["spec"]["parameters"] == {"most": 1, "least": 0}
+
+
+def test_a_namespace_that_is_no_name_is_unresolved_with_its_place_and_parameter() -> None:
+    match = Match(api_groups=("",), kinds=("Pod",), excluded_namespaces=("fine", '{"paths":[]}'))
+    policy = replace(make_policy(match=match), origins={"excludedNamespaces": "excluded"})
+
+    (outcome,) = desired(policy).outcomes
+
+    assert reason_of(outcome) is UnresolvedReason.DETAILS
+    assert isinstance(outcome, Unresolved)
+    assert outcome.message.startswith("assignment /a: policyRule.then.details.excludedNamespaces[1] must match")
+    assert outcome.message.endswith("(parameter excluded)")
+
+
+@pytest.mark.parametrize(
+    ("match", "told"),
+    [
+        ("{scope: 1}", "the mutation's spec.match.scope must be text"),
+        ("{name: Not_A_Name}", "the mutation's spec.match.name must match the pattern"),
+        ("{namespaceSelector: {matchExpressions: [{key: a}]}}", "matchExpressions[0].operator is missing"),
+        (
+            "{namespaceSelector: {matchExpressions: [{key: a, operator: Gt}]}}",
+            "the mutation's spec.match.namespaceSelector.matchExpressions[0].operator must be one of",
+        ),
+        ("{source: Elsewhere}", "the mutation's spec.match.source must be one of All, Generated, Original"),
+    ],
+)
+def test_a_match_of_a_file_that_gatekeeper_refuses_is_unresolved(match: str, told: str) -> None:
+    text = MUTATION_TEXT.replace("{scope: Namespaced, excludedNamespaces: [own]}", match)
+
+    (outcome,) = desired(make_mutation(), served=documents(mutations={MUTATION_URL: text})).outcomes
+
+    assert reason_of(outcome) is UnresolvedReason.DETAILS
+    assert isinstance(outcome, Unresolved)
+    assert told in outcome.message
+
+
+# --- what can look at nothing ----------------------------------------------------------------------------------------
+
+
+def notes_of(match: Match, **more: Any) -> tuple[str, ...]:
+    (outcome,) = desired(make_policy(match=match), **more).outcomes
+    assert isinstance(outcome, Rendered)
+    return outcome.notes
+
+
+def test_a_policy_for_generated_objects_is_noted_where_nothing_is_expanded() -> None:
+    (note,) = notes_of(replace(PODS, source="Generated"))
+
+    assert note.startswith("source is Generated, so it looks only at what Gatekeeper's expansion makes")
+    assert notes_of(replace(PODS, source="Generated"), expands=True) == ()
+    assert notes_of(replace(PODS, source="Original")) == ()
+
+
+def test_kinds_that_none_of_the_groups_has_are_noted() -> None:
+    (note,) = notes_of(Match(api_groups=("", "batch"), kinds=("Deployment", "Ingress")))
+
+    assert note == (
+        "it looks at nothing, as Deployment is in 'apps' or 'extensions', Ingress is in 'extensions' or"
+        " 'networking.k8s.io', not in apiGroups '', 'batch'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("groups", "kinds"),
+    [
+        (("", "apps"), ("Pod", "Deployment", "CronJob")),
+        (("extensions",), ("Ingress",)),
+        (("", "serving.example"), ("Deployment",)),
+        (("",), ("SomethingNew",)),
+    ],
+)
+def test_kinds_that_one_of_the_groups_may_have_are_not_noted(groups: tuple[str, ...], kinds: tuple[str, ...]) -> None:
+    assert notes_of(Match(api_groups=groups, kinds=kinds)) == ()
+
+
+def test_values_that_can_never_match_are_noted_for_templates_of_azures_store_alone() -> None:
+    text = template_text("K8sAzureV2ContainerAllowedImages")
+    carried = Base64Content(base64.b64encode(text.encode()).decode())
+    values: dict[str, Json] = {"imageRegex": "(?!x)"}
+
+    def noted(source: DocumentSource) -> tuple[str, ...]:
+        policy = make_policy(policy=TemplatePolicy(source, values))
+        (outcome,) = desired(policy, served=documents({source: text})).outcomes
+        assert isinstance(outcome, Rendered)
+        return outcome.notes
+
+    (note,) = noted(URL)
+    assert note.startswith("policyRule.then.details.values.imageRegex: '(?!x)' never matches: it has a look-ahead")
+    assert noted(carried) == noted(PublicUrl("https://templates.example/thing/template.yaml")) == ()

@@ -926,3 +926,55 @@ def test_an_initiatives_note_is_said_by_the_members_that_use_the_parameter() -> 
     assert one.notes == ("parameter 'nobodys' is not declared, so its value is ignored",)
     assert isinstance(two, EffectivePolicy)
     assert two.notes == ("parameter 'shared' has a value that is not among its allowedValues: 'b'",)
+
+
+def test_of_two_parameters_without_a_value_the_one_at_the_place_is_named() -> None:
+    details = make_details(values={"first": "[parameters('zone')]", "second": "[parameters('area')]"})
+    declared = {"zone": make_parameter("String"), "area": make_parameter("String")}
+
+    found = resolve_one(make_assignment(), make_definition(details=details, parameters=declared))
+
+    assert "policyRule.then.details.values.first: parameter 'zone' has no value" in message(found)
+
+
+def test_an_escape_for_arm_templates_is_told_where_it_keeps_a_parameter_from_being_read() -> None:
+    details = make_details(values={"images": ["[[parameters('images')]", "[[a-z]+"]})
+    declared = {"images": make_parameter("String", defaultValue="x")}
+
+    found = effective(make_assignment(), make_definition(details=details, parameters=declared))
+
+    (note,) = found.notes
+    assert note.startswith(
+        "policyRule.then.details.values.images[0]: [[parameters('images')] is text, as [[ is an escape"
+    )
+
+
+def test_an_escaped_effect_says_so() -> None:
+    found = resolve_one(make_assignment(), make_definition(effect="[[parameters('effect')]"))
+
+    assert outcome(found) == "Effect"
+    assert "policyRule.then.effect: [[parameters('effect')] is text, as [[ is an escape" in message(found)
+
+
+def test_an_escape_in_an_initiatives_mapping_is_told() -> None:
+    details = make_details(values={"x": "[parameters('x')]"})
+    definition = make_definition(details=details, parameters={"x": make_parameter("String", defaultValue="d")})
+    initiative = make_initiative(make_reference("one", parameters={"x": "[[parameters('x')]"}))
+
+    (found,) = resolve_all(make_assignment(of=initiative_id()), initiative, definition)
+
+    assert isinstance(found, EffectivePolicy)
+    (note,) = found.notes
+    assert note == (
+        "the initiative's parameters.x: [[parameters('x')] is text, as [[ is an escape that only ARM templates need:"
+        " write one ["
+    )
+
+
+def test_an_assignment_that_cannot_be_read_has_the_last_part_of_its_id_as_its_name() -> None:
+    broken = with_properties(make_assignment("limits"), {"notScopes": "everywhere"})
+
+    (found,) = resolve_all(broken)
+
+    assert outcome(found) == "Unreadable"
+    assert found.member.assignment_name == "limits"
