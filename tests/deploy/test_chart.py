@@ -571,6 +571,13 @@ def test_the_schema_knows_every_api_version_that_the_program_does() -> None:
     assert known.keys() == {each.name.replace("_", "-") for each in fields(ApiVersions)}
 
 
+def test_the_example_of_an_api_version_is_one_that_knows_effective_versions() -> None:
+    """2025-03-01 has `$expand`: https://learn.microsoft.com/rest/api/policy-authorization/policy-assignments/get."""
+    [example] = re.findall(r'\{policy: "(\d{4}-\d\d-\d\d)"\}', (CHART / "values.yaml").read_text())
+
+    assert example >= "2025-03-01"
+
+
 def test_every_value_is_described_for_users_and_in_the_schema() -> None:
     text = (CHART / "values.yaml").read_text()
     values = yaml.safe_load(text)

@@ -886,6 +886,18 @@ def test_a_parameter_that_is_not_declared_is_noted_and_ignored() -> None:
     assert found.notes == ("parameter 'y' is not declared, so its value is ignored",)
 
 
+def test_notes_stand_in_one_order_whatever_the_order_of_the_values() -> None:
+    names = [f"p{n}" for n in range(8)]
+
+    one, other = (
+        effective(make_assignment(parameters=dict.fromkeys(given, "x")), make_definition()).notes
+        for given in (names, names[::-1])
+    )
+
+    assert one == other
+    assert len(one) == len(names)
+
+
 def test_what_a_parameter_holds_is_not_evaluated_again() -> None:
     definition = make_definition(
         details=make_details(values={"x": "[parameters('x')]"}), parameters={"x": make_parameter("String")}
