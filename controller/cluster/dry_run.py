@@ -70,7 +70,6 @@ class DryRunCache:
     def retain(self, uids: Collection[str], desired_digests: Collection[str]) -> None:
         """Drops what is remembered of objects that are gone and of what is no longer desired."""
         self.entries = {uid: known for uid, known in self.entries.items() if uid in uids}
-        self.good_templates = {uid: good for uid, good in self.good_templates.items() if uid in uids}
         self.verbatim.intersection_update(desired_digests)
 
     def answer(self, change: NeedsDryRun) -> DryRunAnswer | None:
