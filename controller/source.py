@@ -125,7 +125,7 @@ class Source:
     reader: StateReader
     provider: TemplateProvider
     options: SourceOptions
-    inventory: InventoryKinds = InventoryKinds()
+    inventory: InventoryKinds = field(default_factory=InventoryKinds)
     now: Callable[[], datetime] = utc_now
     changes_at: datetime | None = field(default=None, init=False)
     _state: AzureState | None = field(default=None, init=False, repr=False)

@@ -72,6 +72,11 @@ def is_unknown(group: str, kind: str) -> bool:
     return group in _GROUPS and kind != "*" and (group, kind) not in _SCOPES and (group, kind) not in CONNECTED
 
 
+def homes(kind: str) -> tuple[str, ...]:
+    """The groups of Kubernetes' own that have, or had, a kind of this name."""
+    return tuple(sorted(group for group, known in _SCOPES if known == kind))
+
+
 def plural(kind: str) -> str:
     """The resource of a kind, by the rule that Kubernetes itself guesses by.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from controller.gatekeeper.builtin_kinds import CONNECTED, is_namespaced, is_unknown, kinds_in
+from controller.gatekeeper.builtin_kinds import CONNECTED, homes, is_namespaced, is_unknown, kinds_in
 from controller.gatekeeper.label_selectors import IN, contradiction, requirements
 
 if TYPE_CHECKING:
@@ -44,8 +44,10 @@ def match_notes(match: Mapping[str, Json], *, action: str) -> tuple[str, ...]:
 def _reasons(match: Mapping[str, Json]) -> Iterator[str]:
     kinds = kinds_in(_listed(match.get("kinds")))
     if kinds and all(is_unknown(*each) for each in kinds):
-        named = (f"{kind} in {group or 'the core group'}" for group, kind in sorted(kinds))
-        yield f"Kubernetes has no kind {' or '.join(named)}"
+        named = (f"{kind} in {_group(group)}" for group, kind in sorted(kinds))
+        found = {kind: homes(kind) for _, kind in sorted(kinds)}
+        advice = (f"{kind} is in {' and '.join(map(_group, groups))}" for kind, groups in found.items() if groups)
+        yield "; ".join((f"Kubernetes has no kind {' or '.join(named)}", *advice))
         return
     known = frozenset(each for each in kinds if not is_unknown(*each))
     scope = match.get("scope")
@@ -98,6 +100,10 @@ def _unasked(match: Mapping[str, Json], action: str) -> Iterator[str]:
             else "it comes with CONNECT requests alone, about which Gatekeeper's webhook does not ask"
         )
         yield f"it changes or denies no {_told(kinds)}: {why}"
+
+
+def _group(name: str) -> str:
+    return name or "the core group"
 
 
 def _told(kinds: frozenset[tuple[str, str]]) -> str:

@@ -22,7 +22,6 @@ from controller.gatekeeper.documents import (
     clean_metadata,
     read_mapping,
 )
-from controller.gatekeeper.kubernetes_kinds import misplaced
 from controller.gatekeeper.legacy import fill
 from controller.gatekeeper.manifests import (
     SYSTEM_NAMESPACES,
@@ -64,7 +63,7 @@ if TYPE_CHECKING:
     from controller.gatekeeper.sources import Documents
     from controller.gatekeeper.syncset import DataKind
     from controller.jsontypes import Json
-    from controller.policy.model import DocumentSource, Match, Resolution
+    from controller.policy.model import DocumentSource, Resolution
 
 _ANY: Final = "*"
 _PARAMETERS: Final = "azpolicy.dev/parameters"
@@ -220,7 +219,7 @@ class _Translator:
         manifest = constraint_manifest(
             document.constraint_kind, metadata, action=action, match=match, parameters=parameters
         )
-        notes += self._match_notes(policy.match, match)
+        notes += self._expansion_notes(match)
         return _Draft(policy, DesiredObject.of(Role.CONSTRAINT, manifest, (member,)), action, document, chosen, notes)
 
     def _metadata(self, name: str, annotations: dict[str, str]) -> dict[str, Json]:
@@ -253,11 +252,9 @@ class _Translator:
             )
         return notes
 
-    def _match_notes(self, given: Match, match: Mapping[str, Json]) -> tuple[str, ...]:
-        """What to know of what a constraint looks at."""
-        if match.get("source") == _GENERATED and not self.expands:
-            return (*misplaced(given), _NOTHING_EXPANDS)
-        return misplaced(given)
+    def _expansion_notes(self, match: Mapping[str, Json]) -> tuple[str, ...]:
+        """What to know of a constraint that looks at what Gatekeeper's expansion makes."""
+        return (_NOTHING_EXPANDS,) if match.get("source") == _GENERATED and not self.expands else ()
 
     def _match(self, policy: EffectivePolicy) -> dict[str, Json]:
         """A match block, shared by all members that look at the same."""

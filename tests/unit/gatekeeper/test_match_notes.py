@@ -60,6 +60,7 @@ CONTRADICTION: Final = {
         (match("Pod", groups=("apps",)), "Kubernetes has no kind Pod in apps"),
         (match("pod"), "Kubernetes has no kind pod in the core group"),
         (match("Pods", "Deployment"), "no kind Deployment in the core group or Pods in the core group"),
+        (match("Pods", "Deployment"), "; Deployment is in apps and extensions"),
     ],
 )
 def test_what_can_match_nothing_says_why(given: Mapping[str, Any], words: str) -> None:

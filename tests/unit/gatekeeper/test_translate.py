@@ -691,28 +691,6 @@ def test_a_policy_for_generated_objects_is_noted_where_nothing_is_expanded() -> 
     assert notes_of(replace(PODS, source="Original")) == ()
 
 
-def test_kinds_that_none_of_the_groups_has_are_noted() -> None:
-    (note,) = notes_of(Match(api_groups=("", "batch"), kinds=("Deployment", "Ingress")))
-
-    assert note == (
-        "it looks at nothing, as Deployment is in 'apps' or 'extensions', Ingress is in 'extensions' or"
-        " 'networking.k8s.io', not in apiGroups '', 'batch'"
-    )
-
-
-@pytest.mark.parametrize(
-    ("groups", "kinds"),
-    [
-        (("", "apps"), ("Pod", "Deployment", "CronJob")),
-        (("extensions",), ("Ingress",)),
-        (("", "serving.example"), ("Deployment",)),
-        (("",), ("SomethingNew",)),
-    ],
-)
-def test_kinds_that_one_of_the_groups_may_have_are_not_noted(groups: tuple[str, ...], kinds: tuple[str, ...]) -> None:
-    assert notes_of(Match(api_groups=groups, kinds=kinds)) == ()
-
-
 def test_values_that_can_never_match_are_noted_for_templates_of_azures_store_alone() -> None:
     text = template_text("K8sAzureV2ContainerAllowedImages")
     carried = Base64Content(base64.b64encode(text.encode()).decode())

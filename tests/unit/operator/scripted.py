@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from controller.cluster.apply import Applier
 from controller.cluster.cluster_record import ClusterRecord
 from controller.cluster.dry_run import DryRunCache
-from controller.cluster.health import WEBHOOK_PATH
+from controller.cluster.health import MUTATING_PATH, WEBHOOK_PATH
 from controller.cluster.installation import Installation
 from controller.cluster.kinds import kind_of
 from controller.cluster.last_state import LastState
@@ -178,6 +178,8 @@ def cluster() -> FakeApi:
     """An API server with a Gatekeeper that answers."""
     api = FakeApi()
     api.place(WEBHOOK_PATH, {"kind": "ValidatingWebhookConfiguration", "webhooks": [webhook()]})
+    mutating = webhook(name="mutation.gatekeeper.sh", clientConfig={"url": "https://gatekeeper/v1/mutate"})
+    api.place(MUTATING_PATH, {"kind": "MutatingWebhookConfiguration", "webhooks": [mutating]})
     return api
 
 
