@@ -26,11 +26,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from controller.azure.model import fold
 from controller.bounded_json import read_bounded
 from controller.cluster.config_maps import ConfigMapStore
-from controller.cluster.foreign import text_at
+from controller.cluster.foreign import text_at, text_map_at
 from controller.cluster.kinds import kind_of
 from controller.cluster.shared_values import share, written_out
 from controller.cluster.written import Kept
 from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef, Rendered, Role
+from controller.gatekeeper.naming import OwnershipMarks
+from controller.gatekeeper.syncset import SyncDataError, kinds_of, required_data, syncset
 from controller.policy.model import Member, NotApplied, NotAppliedReason, Unresolved, UnresolvedReason
 
 if TYPE_CHECKING:
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
     from controller.cluster.client import KubeClient
     from controller.gatekeeper.model import Outcome
-    from controller.gatekeeper.naming import OwnershipMarks
     from controller.jsontypes import Json
 
 T = TypeVar("T")
@@ -141,9 +142,21 @@ def _checked_object(*, role: Role, manifest: Mapping[str, Json], members: tuple[
         for value in _mapping(metadata.get(key, {})).values():
             _text(value)
     wanted = DesiredObject.of(role, manifest, members)
+    try:
+        _check_data(wanted)
+    except (SyncDataError, TypeError, LookupError) as error:
+        raise UnusableStateError(f"{wanted.ref} asks for data in a form that is not known: {error}") from error
     if role is not _role_of(wanted.ref):
         raise UnusableStateError(f"{wanted.ref} of group {wanted.ref.group!r} is not a {role}")
     return wanted
+
+
+def _check_data(wanted: DesiredObject) -> None:
+    """An error where it cannot be read which data a template or SyncSet asks for, as plans do."""
+    if wanted.role is Role.TEMPLATE:
+        required_data(text_map_at(wanted.manifest, "metadata", "annotations"))
+    if wanted.role is Role.SYNC:
+        syncset(kinds_of(wanted.manifest), OwnershipMarks())
 
 
 def _outcome(node: object) -> Outcome:

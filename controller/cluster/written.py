@@ -57,7 +57,7 @@ class Written:
     def good(self, desired: DesiredState) -> None:
         """A state that was read from Azure and carried out, or that was kept: for whom its objects were written."""
         self.desired = desired
-        single = (each for each in desired.objects if each.role is not Role.TEMPLATE and each.members)
+        single = (each for each in desired.objects if each.role is not Role.TEMPLATE and len(each.members) == 1)
         self._members = {each.ref: each.members[0].key for each in single}
 
     def to_keep(self, desired: DesiredState) -> Kept:

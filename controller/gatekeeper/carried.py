@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from controller.gatekeeper.model import DesiredState, Outcome
+    from controller.gatekeeper.model import DesiredState, ObjectRef, Outcome
     from controller.gatekeeper.naming import OwnershipMarks
     from controller.policy.model import Member
 
@@ -60,17 +60,16 @@ def carry_forward(
         return desired
     earlier = _Earlier.of(last)
     there = {each.ref for each in desired.objects}
-    carried: dict[Member, list[DesiredObject]] = {}
+    objects: dict[ObjectRef, DesiredObject] = {}
     outcomes: list[Outcome] = []
     for outcome in desired.outcomes:
         told = outcome
         if isinstance(outcome, Unresolved) and CAN_PASS[outcome.reason]:
             found = [each for each in earlier.objects(outcome) if each.ref not in there]
             if found:
-                carried[outcome.member] = found
+                objects |= {each.ref: each for each in found}
                 told = _told(outcome, earlier.since(outcome) or write_moment(now))
         outcomes.append(told)
-    objects = {each.ref: each for found in carried.values() for each in found}
     if not objects:
         return desired
     kept = {each.ref: each for each in desired.objects} | objects
@@ -81,7 +80,7 @@ def carry_forward(
 
 @dataclass(frozen=True, slots=True)
 class _Earlier:
-    """The last good state by assignment: objects of single members, and members that were carried then."""
+    """The last good state by assignment: objects of its members, and members that were carried then."""
 
     made: Mapping[str, list[DesiredObject]]
     unresolved: Mapping[str, list[Unresolved]]
@@ -90,8 +89,10 @@ class _Earlier:
     def of(cls, last: DesiredState) -> _Earlier:
         made: dict[str, list[DesiredObject]] = {}
         for each in last.objects:
-            if each.role in (Role.CONSTRAINT, Role.MUTATOR) and each.members:
-                made.setdefault(each.members[0].key.assignment_id, []).append(each)
+            # A template and a SyncSet follow from what needs them.
+            if each.role not in (Role.TEMPLATE, Role.SYNC):
+                for assignment_id in {member.key.assignment_id for member in each.members}:
+                    made.setdefault(assignment_id, []).append(each)
         unresolved: dict[str, list[Unresolved]] = {}
         for outcome in last.outcomes:
             if isinstance(outcome, Unresolved) and outcome.kept_since:
@@ -101,7 +102,7 @@ class _Earlier:
     def objects(self, outcome: Unresolved) -> list[DesiredObject]:
         """What the member had, or all members of an assignment that is unresolved as a whole."""
         found = self.made.get(outcome.member.key.assignment_id, [])
-        return [each for each in found if _stands_for(outcome.member, each.members[0])]
+        return [each for each in found if any(_stands_for(outcome.member, member) for member in each.members)]
 
     def since(self, outcome: Unresolved) -> str:
         """Since when it has been carried, empty where it has not."""
@@ -115,8 +116,8 @@ class _Earlier:
 
 
 def _stands_for(member: Member, other: Member) -> bool:
-    """Whether what is said of one member of an assignment is said of another one of it."""
-    return member.whole or member.key == other.key
+    """Whether what is said of one member is said of another one: of the same, or of all of its assignment."""
+    return member.key == other.key or (member.whole and member.key.assignment_id == other.key.assignment_id)
 
 
 def _told(outcome: Unresolved, since: str) -> Unresolved:
@@ -126,7 +127,7 @@ def _told(outcome: Unresolved, since: str) -> Unresolved:
 
 def _templates(
     carried: Iterable[DesiredObject], desired: DesiredState, last: DesiredState, marks: OwnershipMarks
-) -> dict[Any, DesiredObject]:
+) -> dict[ObjectRef, DesiredObject]:
     """The templates that carried constraints need, with these members among their users."""
     users: dict[str, list[Member]] = {}
     for each in carried:
@@ -164,7 +165,9 @@ def _also_used(template: DesiredObject, users: list[Member], marks: OwnershipMar
     return replace(template, manifest=manifest, members=(*template.members, *users), digest=digest(manifest))
 
 
-def _data(kept: Iterable[DesiredObject], desired: DesiredState, marks: OwnershipMarks) -> dict[Any, DesiredObject]:
+def _data(
+    kept: Iterable[DesiredObject], desired: DesiredState, marks: OwnershipMarks
+) -> dict[ObjectRef, DesiredObject]:
     """The SyncSet with what the templates look up, those of carried constraints too."""
     wanted = next((kinds_of(each.manifest) for each in desired.objects if each.ref == SYNCSET_REF), frozenset())
     needed = wanted.union(*(required_data(_annotations(each)) for each in kept if each.role is Role.TEMPLATE))

@@ -32,7 +32,7 @@ def test_every_limit_that_the_page_gives_is_the_codes() -> None:
     from controller.azure.parse import DEEPEST_DOCUMENT
     from controller.azure.snapshot import LARGEST_FILE
     from controller.bounded_json import DEEPEST
-    from controller.cluster import client, fights, last_state
+    from controller.cluster import client, fights, last_state, shared_values
     from controller.cluster.prune import PruneLimit
     from controller.gatekeeper import fetch, syncset, yamltext
     from controller.policy import cost, functions, grammar
@@ -51,6 +51,7 @@ def test_every_limit_that_the_page_gives_is_the_codes() -> None:
         f"Retry-After up to {azure.retry_after_cap:g} s",
         f"| {LARGEST_FILE // kib // kib} MiB |",
         f"| {last_state.LARGEST // kib // kib} MiB |",
+        f"| {shared_values.LARGEST_WRITTEN_OUT // kib // kib} MiB, {DEEPEST} levels |",
         f"{client.LARGEST_ANSWER // kib // kib} MiB, {DEEPEST} levels; a page",
         f"deeper than {DEEPEST} levels before",
         f"| {MOST_ASKED} in one reading |",

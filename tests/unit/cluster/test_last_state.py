@@ -40,6 +40,7 @@ from controller.errors import ClusterError
 from controller.gatekeeper.desired import desired_state as read_desired
 from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef, Rendered, Role
 from controller.gatekeeper.providers import make_provider
+from controller.gatekeeper.syncset import ANNOTATION, syncset
 from controller.policy.model import Member, NotApplied, NotAppliedReason, Unresolved, UnresolvedReason
 from tests.unit.cluster_builders import (
     CLUSTER_ID,
@@ -153,6 +154,9 @@ JSON: Final = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=6,
 )
+GVKS: Final = st.fixed_dictionaries(
+    {"gvks": st.lists(st.fixed_dictionaries({"group": TEXTS, "version": TEXTS, "kind": TEXTS}), max_size=2)}
+)
 MEMBERS: Final = st.builds(Member, *[TEXTS] * 8, whole=st.booleans(), enforcement_mode=TEXTS)
 KINDS: Final = st.sampled_from([*FIXED_KINDS, constraint_kind("K8sThing"), constraint_kind("K8sOther")])
 
@@ -167,7 +171,7 @@ def objects(draw: st.DrawFn) -> DesiredObject:
         "apiVersion": kind.api_version,
         "kind": kind.kind,
         "metadata": metadata,
-        "spec": draw(JSON),
+        "spec": draw(JSON if kind.role is not Role.SYNC else GVKS),
     }
     return DesiredObject.of(kind.role, manifest, draw(st.lists(MEMBERS, max_size=2).map(tuple)))
 
@@ -303,6 +307,32 @@ def test_no_record_makes_an_object_ours_that_is_of_no_kind_of_gatekeepers(foreig
     document["written"].append(foreign)
 
     with pytest.raises(UnusableStateError, match="of no kind that azpolicy writes"):
+        of_document(document)
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        {"gvks": 1},
+        {"gvks": ["Pod"]},
+        {"gvks": [{"kind": "Pod"}]},
+        {"gvks": [{"group": [], "version": "", "kind": ""}]},
+        {},
+    ],
+)
+def test_a_syncset_that_no_plan_could_read_is_an_error(asks: dict[str, Any]) -> None:
+    document = to_json(Kept(desired_state(syncset((), MARKS))))
+    document["objects"][0]["manifest"]["spec"] = asks
+
+    with pytest.raises(UnusableStateError, match="asks for data in a form that is not known"):
+        of_document(document)
+
+
+def test_a_template_whose_need_for_data_no_plan_could_read_is_an_error() -> None:
+    document = to_json(STATE)
+    document["objects"][0]["manifest"]["metadata"]["annotations"][ANNOTATION] = "not JSON"
+
+    with pytest.raises(UnusableStateError, match="asks for data in a form that is not known"):
         of_document(document)
 
 

@@ -35,6 +35,8 @@ def turned(changes: dict[str, Any]) -> tuple[SyncState, int]:
     [
         ({}, "True", "InSync"),
         ({"counts": Counts(unresolved=1)}, "True", "InSyncButUnresolved"),
+        ({"unsaved": "too large", "counts": Counts(unresolved=1)}, "True", "InSyncButNotKept"),
+        ({"unsaved": "too large", "source_error": "no answer"}, "False", "SourceUnreadable"),
         ({"source_error": "no answer"}, "False", "SourceUnreadable"),
         ({"pending": 1, "source_error": "x"}, "False", "Enforcing"),
         ({"fights": (REF,), "pending": 1}, "False", "Contended"),
