@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
@@ -30,6 +29,7 @@ from controller.policy.grammar import (
     shown,
 )
 from controller.policy.signatures import Function, check_count, check_kind, type_name
+from controller.policy.text_cache import TextCache
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -152,7 +152,7 @@ def _list(items: list[Json], scope: Scope) -> Json:
     return result
 
 
-@lru_cache(maxsize=2048)
+@TextCache
 def _names_in_text(text: str) -> frozenset[str]:
     return frozenset(_names(parse(text)))
 
@@ -174,7 +174,7 @@ def _names(expression: Expression) -> set[str]:
 # From the syntax tree to closures.
 
 
-@lru_cache(maxsize=2048)
+@TextCache
 def _compiled(text: str) -> Compiled:
     return _compile(parse(text))
 
