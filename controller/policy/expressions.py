@@ -11,7 +11,6 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
@@ -31,6 +30,7 @@ from controller.policy.grammar import (
     shown,
 )
 from controller.policy.signatures import Function, check_count, check_kind, type_name
+from controller.policy.text_cache import TextCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,7 +172,7 @@ def _list(items: list[Json], scope: Scope) -> Json:
     return result
 
 
-@lru_cache(maxsize=2048)
+@TextCache
 def _names_in_text(text: str) -> frozenset[str]:
     return frozenset(_names(parse(text)))
 
@@ -194,7 +194,7 @@ def _names(expression: Expression) -> set[str]:
 # From the syntax tree to closures.
 
 
-@lru_cache(maxsize=2048)
+@TextCache
 def _compiled(text: str) -> Compiled:
     return _compile(parse(text))
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeAlias
 
 from controller.errors import AzpolicyError
+from controller.policy.text_cache import TextCache
 
 LONGEST_EXPRESSION = 81_920
 DEEPEST_EXPRESSION = 64
@@ -127,7 +127,7 @@ def is_expression(text: str) -> bool:
     return text[:1] == "[" and text[-1:] == "]" and text[:2] != "[["
 
 
-@lru_cache(maxsize=2048)
+@TextCache
 def parse(text: str) -> Expression:
     """The syntax tree of an expression, brackets included; ExpressionError says what is wrong at which character."""
     if not is_expression(text):

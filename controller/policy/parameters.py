@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import reprlib
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from controller.azure.model import Absent, Parameter
 from controller.policy.expressions import ExpressionError, parameter_names
 from controller.policy.model import UnresolvedReason
 from controller.policy.problem import Problem
+from controller.policy.text_cache import TextCache
 from controller.text import one_line
 from controller.times import parse_moment
 
@@ -193,7 +193,7 @@ def _allowed(allowed: tuple[Json, ...] | None, value: Json) -> bool:
     return isinstance(value, str) and value.casefold() in {each.casefold() for each in allowed if isinstance(each, str)}
 
 
-@lru_cache(maxsize=2048)
+@TextCache
 def _names_in(text: str) -> frozenset[str]:
     try:
         return parameter_names(text)

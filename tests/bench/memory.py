@@ -6,10 +6,8 @@ As it is deployed: with a report on each constraint, under the limits of glibc's
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import urllib.request
 from contextlib import contextmanager
@@ -22,7 +20,7 @@ from controller.cluster.kinds import ASSIGNED_POLICY
 from tests.bench.cluster import AZPOLICY, ROOT, _assignment, _definition, _initiative
 from tests.bench.figures import figure
 from tests.cluster.harness import eventually
-from tests.cluster.harness.processes import free_port
+from tests.cluster.harness.processes import free_port, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,12 +62,10 @@ def _write_snapshot(folder: Path, constraints: int) -> None:
 def _api_server(snapshot: Path) -> Iterator[Path]:
     port = free_port()
     command = [sys.executable, "-m", "tests.bench.simulated", str(snapshot), str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    with (snapshot.parent / f"{snapshot.name}-api.log").open("wb") as log:
+        process = spawn(command, log=log, folder=ROOT)
     try:
-        assert process.stdout is not None
-        said = process.stdout.readline()
-        if not said.startswith("ready"):
-            raise SystemExit("the simulated API server did not start")
+        eventually(lambda: _page(f"127.0.0.1:{port}/api"), timeout=120, what="the simulated API server")
         kubeconfig = snapshot.parent / f"{snapshot.name}.kubeconfig"
         named = {"cluster": "bench", "user": "bench"}
         config = {
@@ -91,8 +87,8 @@ def _operator(snapshot: Path, kubeconfig: Path, name: str) -> Iterator[tuple[int
     listen = f"127.0.0.1:{free_port()}"
     command = [str(AZPOLICY), "run", "--kubeconfig", str(kubeconfig), "--listen", listen, "--resync", "5"]
     command += ["--leader-elect", "--identity", name, "--snapshot", str(snapshot)]
-    with (snapshot.parent / f"{snapshot.name}-{name}.log").open("w") as log:
-        process = subprocess.Popen(command, stderr=log, env={**os.environ, **_image_environ()})
+    with (snapshot.parent / f"{snapshot.name}-{name}.log").open("wb") as log:
+        process = spawn(command, log=log, folder=snapshot.parent, environ=_image_environ())
         try:
             ready = eventually(
                 lambda: process.poll() is not None or _page(f"{listen}/readyz"), timeout=120, what=f"the {name}"
