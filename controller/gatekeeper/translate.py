@@ -170,7 +170,7 @@ class _Translator:
         except Problem as problem:
             return unresolved(resolution.member, problem)
         except DocumentError as error:
-            return unresolved(resolution.member, Problem(UnresolvedReason.TEMPLATE, str(error)))
+            return unresolved(resolution.member, Problem(UnresolvedReason.TEMPLATE_MALFORMED, str(error)))
 
     def templates(self, drafts: Iterable[_Draft | NotApplied | Unresolved]) -> list[DesiredObject]:
         """The templates that constraints need, each once, with every definition that brings it."""
@@ -330,7 +330,7 @@ class _Translator:
     def _document(self, wanted: Wanted, expected: type[_D], *, legacy_form: bool = False) -> _D:
         document = self.documents[wanted]
         if isinstance(document, Unavailable):
-            reason = UnresolvedReason.LEGACY_FORM if legacy_form else UnresolvedReason.TEMPLATE
+            reason = UnresolvedReason.LEGACY_FORM if legacy_form else document.cause
             raise Problem(reason, document.reason)
         assert isinstance(document, expected)
         return document
