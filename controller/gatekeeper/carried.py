@@ -36,6 +36,7 @@ CAN_PASS: Final[Mapping[UnresolvedReason, bool]] = {
     UnresolvedReason.ENFORCEMENT_MODE: True,  # enrollments that may not be read
     UnresolvedReason.LEGACY_FORM: True,  # a constraint file that cannot be fetched
     UnresolvedReason.TEMPLATE: True,  # a store or mirror that is away, or has another text for now
+    UnresolvedReason.TEMPLATE_MALFORMED: True,  # a definition that is being corrected
     UnresolvedReason.TEMPLATE_CONFLICT: False,
     UnresolvedReason.PARAMETER: False,
     UnresolvedReason.DETAILS: False,

@@ -34,6 +34,7 @@ from controller.policy.model import (
     MutationPolicy,
     PublicUrl,
     TemplatePolicy,
+    UnresolvedReason,
 )
 
 if TYPE_CHECKING:
@@ -63,9 +64,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """The document is not to be had; the reason names its address."""
+    """The document is not to be had; the reason names its address, the cause is what becomes of its policies."""
 
     reason: str
+    cause: UnresolvedReason = UnresolvedReason.TEMPLATE
 
 
 Documents: TypeAlias = "Mapping[Wanted, Document | Unavailable]"
@@ -226,7 +228,8 @@ class TemplateSources:
                 try:
                     return await self._parse(wanted.kind, Origin.BASE64, decode(content))
                 except DocumentError as error:
-                    return Unavailable(f"the base64 {wanted.kind} in the definition: {error}")
+                    reason = f"the base64 {wanted.kind} in the definition: {error}"
+                    return Unavailable(reason, UnresolvedReason.TEMPLATE_MALFORMED)
 
     async def _public(self, url: str, kind: DocumentKind) -> Document | Unavailable:
         reasons = []

@@ -72,7 +72,7 @@ def choose_templates(
         document = documents[Wanted(source, DocumentKind.TEMPLATE)]
         if isinstance(document, Unavailable):
             unread.add(url)
-            chosen[source] = Refusal(UnresolvedReason.TEMPLATE, document.reason)
+            chosen[source] = Refusal(document.cause, document.reason)
         else:
             assert isinstance(document, TemplateDocument)
             address = _Address(url, document.digest)

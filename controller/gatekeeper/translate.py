@@ -178,7 +178,7 @@ class _Translator:
         except Problem as problem:
             return unresolved(resolution.member, problem)
         except DocumentError as error:
-            return unresolved(resolution.member, Problem(UnresolvedReason.TEMPLATE, str(error)))
+            return unresolved(resolution.member, Problem(UnresolvedReason.TEMPLATE_MALFORMED, str(error)))
 
     def templates(self, drafts: Iterable[_Draft | NotApplied | Unresolved]) -> list[DesiredObject]:
         """The templates that constraints need, each once, with every definition that brings it."""
@@ -329,15 +329,15 @@ class _Translator:
     def _document(self, wanted: Wanted, expected: type[_D], *, legacy_form: bool = False) -> _D:
         document = self.documents[wanted]
         if isinstance(document, Unavailable):
-            raise Problem(_unavailable(wanted.source, legacy=legacy_form), document.reason)
+            raise Problem(_reason(wanted.source, document, legacy=legacy_form), document.reason)
         assert isinstance(document, expected)
         return document
 
 
-def _unavailable(source: DocumentSource, *, legacy: bool) -> UnresolvedReason:
+def _reason(source: DocumentSource, document: Unavailable, *, legacy: bool) -> UnresolvedReason:
     """Why a document is not to be had. Azure's own of the legacy form are of the past: a newer version helps."""
     azures = legacy and isinstance(source, PublicUrl) and store_path(source.url) is not None
-    return UnresolvedReason.LEGACY_FORM if azures else UnresolvedReason.TEMPLATE
+    return UnresolvedReason.LEGACY_FORM if azures else document.cause
 
 
 def _data(drafts: Iterable[_Draft | NotApplied | Unresolved], inventory: InventoryKinds) -> frozenset[DataKind]:

@@ -181,6 +181,7 @@ class UnresolvedReason(StrEnum):
     ENFORCEMENT_MODE = "EnforcementModeUnknown"
     LEGACY_FORM = "LegacyForm"
     TEMPLATE = "TemplateUnavailable"
+    TEMPLATE_MALFORMED = "TemplateMalformed"
     TEMPLATE_CONFLICT = "ConstraintTemplateConflicts"
     CYCLE = "Cycle"
     COLLISION = "NameCollision"

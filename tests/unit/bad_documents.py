@@ -259,20 +259,20 @@ FIELDS: Final = {
     "template": Fields(
         TEMPLATE,
         carried_as(template),
-        "TemplateUnavailable",
+        "TemplateMalformed",
         # What stands in these is Gatekeeper's to judge.
         dict.fromkeys(below(TEMPLATE, "spec.targets", "spec.crd.spec.validation"), "deny"),
     ),
     "constraint file": Fields(
         CONSTRAINT,
         carried_as(constraint),
-        "TemplateUnavailable",
+        "TemplateMalformed",
         {"metadata.name": "deny", **dict.fromkeys(below(CONSTRAINT, "spec.parameters."), "Parameter")},
     ),
     "mutator": Fields(
         MUTATION,
         carried_as(mutation),
-        "TemplateUnavailable",
+        "TemplateMalformed",
         dict.fromkeys(below(MUTATION, "spec.location", "spec.parameters"), "mutate"),
     ),
 }

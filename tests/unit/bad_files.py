@@ -383,17 +383,17 @@ COLLISIONS: Final = {
     ),
     "base64 that is none": Case(
         defined(hostile_details(templateInfo={"sourceType": "Base64Encoded", "content": "%%%"})),
-        "TemplateUnavailable",
+        "TemplateMalformed",
         "not base64",
     ),
     "base64 of nothing at all": Case(
         defined(hostile_details(templateInfo={"sourceType": "Base64Encoded", "content": " "})),
-        "TemplateUnavailable",
+        "TemplateMalformed",
         "is empty",
     ),
     "base64 larger than it may be": Case(
         defined(hostile_details(templateInfo={"sourceType": "Base64Encoded", "content": "A" * (3 * MAX_BYTES)})),
-        "TemplateUnavailable",
+        "TemplateMalformed",
         "larger than 1024 KiB",
     ),
 }
@@ -406,13 +406,13 @@ def files() -> Iterator[tuple[str, Case]]:
     for what, case in (*READ_ALL_THE_SAME.items(), *NO_FILES.items()):
         yield f"a snapshot: {what}", case
     for what, (content, says) in NO_TEMPLATES.items():
-        yield f"a template: {what}", Case(template(content), "TemplateUnavailable", says)
+        yield f"a template: {what}", Case(template(content), "TemplateMalformed", says)
     for what, (content, says) in NO_MUTATORS.items():
-        yield f"a mutator: {what}", Case(mutation(content), "TemplateUnavailable", says)
+        yield f"a mutator: {what}", Case(mutation(content), "TemplateMalformed", says)
     for what, (content, says) in NO_CONSTRAINTS.items():
-        yield f"a constraint file: {what}", Case(constraint(content), "TemplateUnavailable", says)
+        yield f"a constraint file: {what}", Case(constraint(content), "TemplateMalformed", says)
     for what, (old, says) in NO_OLD_CONSTRAINTS.items():
-        yield f"a constraint file {what}", Case(old_constraint(old, VALUES), "TemplateUnavailable", says)
+        yield f"a constraint file {what}", Case(old_constraint(old, VALUES), "TemplateMalformed", says)
     for what, case in FOLDER.items():
         yield f"a template in a folder: {what}", case
 

@@ -222,3 +222,14 @@ def test_the_command_prints_json_and_ends_with_2_when_strict_and_something_is_un
         assert json.loads(capsys.readouterr().out)["counts"] == {"NotApplied": 0, "Rendered": 0, "Unresolved": 1}
 
     assert codes == [0, 2]
+
+
+def test_a_template_that_the_definition_carries_is_to_be_corrected_there(azure: Azure) -> None:
+    carried = {"sourceType": "Base64Encoded", "content": "%%%"}
+    azure.snapshot.assign("one", azure.snapshot.define("carried", azure.url, templateInfo=carried))
+
+    member = next(each for each in azure.members() if each["reason"])
+
+    assert member["reason"] == "TemplateMalformed"
+    assert "the base64 template in the definition: it is not base64 text" in member["message"]
+    assert member["advice"] == "correct the document that the reason names, in the definition or where it is kept"

@@ -487,7 +487,7 @@ class TestConstraintFiles:
 
         (outcome,) = desired(policy, served=documents(files={FILE_URL: text})).outcomes
 
-        assert reason_of(outcome) is UnresolvedReason.TEMPLATE
+        assert reason_of(outcome) is UnresolvedReason.TEMPLATE_MALFORMED
         assert isinstance(outcome, Unresolved)
         assert complaint in outcome.message
 
