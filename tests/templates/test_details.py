@@ -14,6 +14,7 @@ POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "labels": 
     ("template", "parameters", "details"),
     [
         ("enforce-required-annotation/v1", {"annotations": [{"key": "owner"}]}, {"missing_annotations": ["owner"]}),
+        ("pod-enforce-labels", {"labels": ["app", "team", "tier"]}, {"missing_labels": ["team", "tier"]}),
         ("pod-enforce-labels/v1", {"labels": ["app", "team", "tier"]}, {"missing_labels": ["team", "tier"]}),
     ],
 )

@@ -147,7 +147,8 @@ class Makers:
         """Parameters as definitions send them: each is there, nearly always."""
         name = template.partition("/")[0]
         own = PARAMETERS.get(template) or PARAMETERS.get(name) or {}
-        shared = [field for field, templates in EXCLUSIONS.items() if {name, template} & templates]
+        # Before the store no template took exclusions.
+        shared = [field for field, templates in EXCLUSIONS.items() if "/" in template and {name, template} & templates]
         made = {field: make(self._chance) for field, make in own.items()}
         made |= {field: EXCLUDED[field](self._chance) for field in shared}
         return {field: value for field, value in made.items() if value is not None and self._chance.odds(0.97)}
@@ -257,7 +258,7 @@ USERS_AND_GROUPS: Mapping[str, Maker] = {"allowedUsers": some(*USERNAMES[:2]), "
 PORT_RANGES = ("any", "0-79", "80", "3000-4000", "79-80", "4000-3000", "8080")
 PARAMETERS: Mapping[str, Mapping[str, Maker]] = {
     "allowed-external-ips": {"allowedExternalIPs": some(*ADDRESSES)},
-    "allowed-host-paths/v3": {"allowedHostPaths": paths},
+    "allowed-host-paths": {"allowedHostPaths": paths},
     "allowed-host-paths/v4": {"allowedHostPaths": paths, "windowsAllowedHostPaths": windows_paths},
     "allowed-proc-mount-types": {"procMount": one("Default", "Unmasked", "unmasked")},
     "allowed-seccomp-profiles": {
@@ -302,7 +303,7 @@ PARAMETERS: Mapping[str, Mapping[str, Maker]] = {
     "enforce-required-annotation": {"annotations": annotations},
     "flexvolume-drivers": {"allowedFlexVolumeDrivers": some(*FLEX_DRIVERS, "example/*")},
     "forbidden-sysctl-interfaces": {"forbiddenSysctls": some(*SYSCTLS, "kernel.*", "net/*", "kernel.s", "*")},
-    "host-network-ports/v3": {
+    "host-network-ports": {
         "allowHostNetwork": one(True, False),
         "minPort": one(0, 80, 3000),
         "maxPort": one(0, 80, 4000),
@@ -313,7 +314,7 @@ PARAMETERS: Mapping[str, Mapping[str, Maker]] = {
     "restricted-labels": {"labels": some(*LABELS), **USERS_AND_GROUPS},
     "restricted-node-edits": USERS_AND_GROUPS,
     "restricted-taints": {"reservedTaints": some(*TAINTS[:1], "^Critical$", "^CriticalAddonsOnly", "(")},
-    "selinux/v2": {"allowedSELinuxOptions": selinux_options},
+    "selinux": {"allowedSELinuxOptions": selinux_options},
     "selinux/v3": {
         "enforcePSS": one(True, False),
         "allowedSELinuxTypes": some("container_t", "container_init_t", "spc_t"),

@@ -39,6 +39,12 @@ def block_default_namespace(case: Case) -> bool:
     return metadata(case).get("namespace", "default") == "default" and not is_kubernetes_own(case)
 
 
+def oldest_default_namespace(case: Case) -> bool:
+    """Before the store: the certificates of the cluster are not spared."""
+    ca = case.object["kind"] == "ConfigMap" and metadata(case).get("namespace", "default") == "default"
+    return ca or block_default_namespace(case)
+
+
 def block_resource(case: Case) -> bool:
     """The object is in a namespace, and none that Kubernetes puts into one."""
     return "namespace" in metadata(case) and not is_kubernetes_own(case)
@@ -179,6 +185,15 @@ def service_allowed_ports(case: Case) -> bool:
     return any(not listed(each["port"], allowed) for each in case.spec.get("ports") or [])
 
 
+def oldest_service_ports(case: Case) -> bool:
+    """Before the store: every port is in a list, and a range is none."""
+    if (metadata(case).get("namespace"), metadata(case)["name"]) == ("default", "kubernetes"):
+        return False
+    lists = [case.parameters.get(name, []) for name in ("allowedPorts", "allowedServicePorts")]
+    allowed = {str(port) for ports in lists for port in ports}
+    return any(str(each["port"]) not in allowed for each in case.spec.get("ports") or [])
+
+
 def listed(port: int, entries: Sequence[str]) -> bool:
     """Whether an entry is the port, or the first two numbers of it are around the port."""
     ranges = [re.match("([0-9]+)-([0-9]+)(?:-|$)", entry) for entry in entries]
@@ -217,6 +232,12 @@ def ingress_https_only(case: Case) -> bool:
     gateway = marks.get(CLASS) == "azure/application-gateway"
     nginx = case.spec.get("ingressClassName", marks.get(CLASS)) == "nginx"
     return (gateway and not with_tls and CERTIFICATE not in marks) or (nginx and not nginx_is_secure(case, with_tls))
+
+
+def oldest_ingress(case: Case) -> bool:
+    """Before the store: an Ingress of any controller has tls, and the annotation that takes plain HTTP away."""
+    allowed = objects.annotations(case).get("kubernetes.io/ingress.allow-http")
+    return not case.spec.get("tls") or allowed != "false"
 
 
 def nginx_is_secure(case: Case, with_tls: bool) -> bool:
@@ -353,6 +374,12 @@ def image_integrity(case: Case) -> bool:
 
 
 RULES: Mapping[str, Rule] = {
+    "allowed-external-ips": allowed_external_ips,
+    "block-default-namespace": oldest_default_namespace,
+    "ingress-https-only": oldest_ingress,
+    "load-balancer-no-public-ips": load_balancer_no_public_ips,
+    "pod-enforce-labels": pod_enforce_labels,
+    "service-allowed-ports": oldest_service_ports,
     "allowed-external-ips/v1": allowed_external_ips,
     "block-admin-rolebindings/v1": block_admin_rolebindings,
     "block-default-namespace/v1": block_default_namespace,

@@ -583,7 +583,128 @@ def windows_block_host_process(case: Case) -> bool:
     return any(windows_option(each, "hostProcess", case) is True for each in judged(case))
 
 
+# Before the store (2020, 2021): containers and init containers, nothing is excluded, Windows is like any other
+
+
+def lasting(case: Case) -> list[Container]:
+    """The containers that the oldest templates look at."""
+    return objects.containers(case, LASTING)
+
+
+def every(fault: Callable[[Container], bool]) -> Rule:
+    """A rule that none of them may break."""
+    return lambda case: any(map(fault, lasting(case)))
+
+
+def oldest_host_paths(case: Case) -> bool:
+    """Every host path, mounted or not, has an entry that fits; one for reading does while nothing writes to it."""
+    written = {
+        mount["name"]
+        for each in lasting(case)
+        for mount in each.get("volumeMounts", [])
+        if mount.get("readOnly") is not True
+    }
+    return any(
+        not any(
+            entry["pathPrefix"] != ""
+            and prefix_of(posix_parts(entry["pathPrefix"]), posix_parts(volume["hostPath"]["path"]))
+            and not (entry.get("readOnly") is True and volume["name"] in written)
+            for entry in case.parameters.get("allowedHostPaths", [])
+        )
+        for volume in case.spec.get("volumes", [])
+        if "hostPath" in volume
+    )
+
+
+def prefix_of(prefix: Sequence[str], path: Sequence[str]) -> bool:
+    """Whether a path begins with the parts of another."""
+    return path[: len(prefix)] == prefix
+
+
+def oldest_proc_mount_types(case: Case) -> bool:
+    """procMount is Default, or the parameter is Unmasked."""
+    return case.parameters.get("procMount", "").lower() != "unmasked" and any(
+        security(each).get("procMount", "Default").lower() != "default" for each in lasting(case)
+    )
+
+
+def oldest_volume_types(case: Case) -> bool:
+    """Volumes have only types of the list; without a list they may have any."""
+    allowed = case.parameters.get("volumes")
+    types = {field for volume in case.spec.get("volumes", []) for field in volume.keys() - {"name"}}
+    return allowed is not None and "*" not in allowed and bool(types - set(allowed))
+
+
+def oldest_capabilities(case: Case) -> bool:
+    """Only capabilities of the list are added, and each required one is dropped, letter by letter."""
+    allowed = set(case.parameters.get("allowedCapabilities", []))
+    required = set(case.parameters.get("requiredDropCapabilities", []))
+    for container in lasting(case):
+        added, dropped = map(set, capabilities(container))
+        if ("*" not in allowed and added - allowed) or required - dropped:
+            return True
+    return False
+
+
+def oldest_disallowed_capabilities(case: Case) -> bool:
+    """No capability of the list is added, letter by letter; the star forbids each container."""
+    listed = set(case.parameters.get("disallowedCapabilities", []))
+    return any("*" in listed or listed & set(capabilities(each)[0]) for each in lasting(case))
+
+
+def oldest_images(case: Case) -> bool:
+    """Every image matches the expression."""
+    expression = case.parameters.get("imageRegex")
+    images = [each["image"] for each in lasting(case) if "image" in each]
+    return expression is not None and any(not matches(expression, image) for image in images)
+
+
+def oldest_apparmor(case: Case) -> bool:
+    """Every container has an annotation with a profile of the list; without a list any will do, and none."""
+    allowed = case.parameters.get("allowedProfiles")
+    return allowed is not None and any(
+        objects.annotations(case).get(APPARMOR + each["name"]) not in allowed for each in lasting(case)
+    )
+
+
+def oldest_host_ports(case: Case) -> bool:
+    """The host's network needs leave, and a host port lies between those bounds that are there."""
+    network = case.spec.get("hostNetwork") and case.parameters.get("allowHostNetwork") is not True
+    least, most = case.parameters.get("minPort"), case.parameters.get("maxPort")
+    beside = any(
+        (least is not None and port < least) or (most is not None and port > most) for port in host_ports(lasting(case))
+    )
+    return bool(network and lasting(case)) or beside
+
+
+def oldest_selinux(case: Case) -> bool:
+    """What the pod and its containers set is in one entry; without a list all is."""
+    entries = case.parameters.get("allowedSELinuxOptions")
+    found = [security(owner).get("seLinuxOptions") for owner in (case.spec, *lasting(case))]
+    return entries is not None and any(
+        options is not None and not any(options.items() <= entry.items() for entry in entries) for options in found
+    )
+
+
 RULES: Mapping[str, Rule] = {
+    "allowed-host-paths": oldest_host_paths,
+    "allowed-proc-mount-types": oldest_proc_mount_types,
+    "allowed-volume-types": oldest_volume_types,
+    "block-automount-token": lambda case: case.spec.get("automountServiceAccountToken") is not False,
+    "block-host-namespace": lambda case: bool(case.spec.get("hostPID") or case.spec.get("hostIPC")),
+    "container-allowed-capabilities": oldest_capabilities,
+    "container-allowed-images": oldest_images,
+    "container-disallowed-capabilities": oldest_disallowed_capabilities,
+    "container-no-privilege": every(lambda each: bool(security(each).get("privileged"))),
+    "container-no-privilege-escalation": every(
+        lambda each: security(each).get("allowPrivilegeEscalation") is not False
+    ),
+    "enforce-apparmor-profile": oldest_apparmor,
+    "flexvolume-drivers": flexvolume_drivers,
+    "forbidden-sysctl-interfaces": forbidden_sysctls,
+    "host-network-ports": oldest_host_ports,
+    "read-only-root-filesystem": every(lambda each: security(each).get("readOnlyRootFilesystem") is not True),
+    "selinux": oldest_selinux,
     "allowed-host-paths/v3": allowed_host_paths,
     "allowed-host-paths/v4": allowed_host_paths_of_both,
     "allowed-proc-mount-types/v4": on_linux(allowed_proc_mount_types),

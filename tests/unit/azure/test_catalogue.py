@@ -124,9 +124,9 @@ def test_every_definition_assigned_alone(catalogue: AzureState, cluster_id: str,
 async def test_old_forms_whose_template_is_in_the_bundle_are_enforced_offline(catalogue: AzureState) -> None:
     state = replace(catalogue, cluster=cluster_of(CONNECTED_ID), assignments=assign_all(catalogue.definitions))
     provider = make_provider("bundle")
-    bundled = {path.relative_to(bundle_root()).as_posix() for path in bundle_root().rglob("template.yaml")}
+    held = {path.relative_to(bundle_root()).as_posix() for path in bundle_root().rglob("template.yaml")}
     old = {
-        each.member.assignment_id: store_path(each.policy.template.url) in bundled
+        each.member.assignment_id: store_path(each.policy.template.url) in held
         for each in resolve(state, NOW)
         if isinstance(each, EffectivePolicy) and isinstance(each.policy, TemplatePolicy) and each.policy.legacy
         if isinstance(each.policy.template, PublicUrl)
@@ -135,9 +135,11 @@ async def test_old_forms_whose_template_is_in_the_bundle_are_enforced_offline(ca
     desired = await desired_state(state, provider, now=NOW, marks=OwnershipMarks())
 
     became = {each.member.assignment_id: each for each in desired.outcomes if each.member.assignment_id in old}
-    assert sum(old.values()) >= 32
-    assert {name for name, each in became.items() if isinstance(each, Rendered)} == {n for n, has in old.items() if has}
-    assert {each.reason for each in became.values() if isinstance(each, Unresolved)} == {UnresolvedReason.LEGACY_FORM}
+    refused = {name: each.reason for name, each in became.items() if isinstance(each, Unresolved)}
+    assert refused == {name: UnresolvedReason.LEGACY_FORM for name, bundled in old.items() if not bundled}
+    enforced = {name for name, each in became.items() if isinstance(each, Rendered)}
+    assert enforced == {name for name, bundled in old.items() if bundled}
+    assert len(enforced) >= 73
 
 
 def test_every_initiative_assigned_alone(catalogue: AzureState) -> None:
