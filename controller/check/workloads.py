@@ -26,6 +26,18 @@ _WORKLOADS: Final[Mapping[tuple[str, str], tuple[tuple[str, ...], str, str]]] = 
 }
 
 
+def template_path(content: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Where an object has its pod's metadata and spec: empty for a pod, None for what makes none or has no template."""
+    group, kind = str(content.get("apiVersion", "")).rpartition("/")[0], content.get("kind")
+    if (group, kind) == ("", "Pod"):
+        return () if isinstance(content.get("spec"), dict) else None
+    path = _WORKLOADS.get((group, str(kind)), ((), "", ""))[0]
+    template: Any = content
+    for key in path:
+        template = template.get(key) if isinstance(template, dict) else None
+    return path if path and isinstance(template, dict) and isinstance(template.get("spec"), dict) else None
+
+
 def pod_of(manifest: Manifest, namespace: str) -> dict[str, Any] | None:
     """The pod that a workload would make in its namespace; None if it is no workload or has no pod template."""
     found = _WORKLOADS.get((manifest.group, manifest.kind))

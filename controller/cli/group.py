@@ -31,6 +31,7 @@ SUMMARIES: Final = {
     "suspend": "Have the operator read and report, but write nothing, until a moment that has to be given.",
     "sync": "Have the operator poll the source and compare everything now, and wait until it has.",
     "uninstall": "Take away everything that azpolicy made in the cluster: nothing of it is enforced any more.",
+    "why": "Say which policy denied a request, who decides about it, and the smallest change that it would let pass.",
 }
 
 

@@ -205,8 +205,7 @@ class _Translator:
             raise Problem(UnresolvedReason.EFFECT, f"effect {policy.effect} cannot go with a constraint template")
         chosen = self.chosen[by.template]
         if isinstance(chosen, Refusal):
-            conflict = chosen.reason is UnresolvedReason.TEMPLATE_CONFLICT
-            raise Problem(chosen.reason if conflict else _unavailable(by.template, legacy=by.legacy), chosen.message)
+            raise Problem(_reason(by.template, chosen.reason, legacy=by.legacy), chosen.message)
         document, member = chosen.document, policy.member
         name = constraint_name(document.name, member.assignment_id, member.reference_id, member.definition_id)
         if by.constraint is None:
@@ -329,15 +328,15 @@ class _Translator:
     def _document(self, wanted: Wanted, expected: type[_D], *, legacy_form: bool = False) -> _D:
         document = self.documents[wanted]
         if isinstance(document, Unavailable):
-            raise Problem(_reason(wanted.source, document, legacy=legacy_form), document.reason)
+            raise Problem(_reason(wanted.source, document.cause, legacy=legacy_form), document.reason)
         assert isinstance(document, expected)
         return document
 
 
-def _reason(source: DocumentSource, document: Unavailable, *, legacy: bool) -> UnresolvedReason:
-    """Why a document is not to be had. Azure's own of the legacy form are of the past: a newer version helps."""
+def _reason(source: DocumentSource, cause: UnresolvedReason, *, legacy: bool) -> UnresolvedReason:
+    """Why there is no document. Azure's own that are not to be had, of the legacy form, are of the past."""
     azures = legacy and isinstance(source, PublicUrl) and store_path(source.url) is not None
-    return UnresolvedReason.LEGACY_FORM if azures else document.cause
+    return UnresolvedReason.LEGACY_FORM if azures and cause is UnresolvedReason.TEMPLATE else cause
 
 
 def _data(drafts: Iterable[_Draft | NotApplied | Unresolved], inventory: InventoryKinds) -> frozenset[DataKind]:
