@@ -158,28 +158,48 @@ def _as_read(node: object) -> object:
             return node
 
 
+def expand(gator: str, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What gator makes of objects by the ExpansionTemplates and mutators among them; InputError where it cannot.
+
+    https://open-policy-agent.github.io/gatekeeper/website/docs/gator#the-gator-expand-subcommand
+    """
+    ended = _ended([gator, "expand", "--format=json"], documents)
+    if ended.returncode:
+        raise _failure(gator, ended)
+    decoder, found, rest = json.JSONDecoder(), [], ended.stdout.lstrip("-\n ")
+    while rest:
+        each, end = decoder.raw_decode(rest)
+        found.append(each)
+        rest = rest[end:].lstrip("-\n ")
+    return found
+
+
 def _run(gator: str, documents: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """One gator's results. It exits with 1 for a denial and for an error, so only its output distinguishes them."""
-    stream = "\n---\n".join(json.dumps(document) for document in documents)
-    try:
-        ended = subprocess.run(  # noqa: S603 - the program that the user named
-            [gator, "test", "--output=json"],
-            input=stream,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=_ENVIRONMENT | os.environ,
-        )
-    except OSError as error:
-        raise InputError(f"{gator} cannot be run: {error.strerror}") from error
+    ended = _ended([gator, "test", "--output=json"], documents)
     try:
         results: list[Mapping[str, Any]] | None = json.loads(ended.stdout)
     except ValueError:
         if refused := _REFUSED.search(ended.stderr):
             raise _RefusedError(refused[1], refused[2], " ".join(refused[3].split())) from None
-        said = " ".join((ended.stderr or ended.stdout).split()) or f"exit code {ended.returncode}"
-        raise InputError(f"{gator} cannot judge: {said}") from None
+        raise _failure(gator, ended) from None
     return results or []
+
+
+def _ended(command: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> subprocess.CompletedProcess[str]:
+    """gator, which was given documents: JSON is YAML, and by far the fastest to write and to read."""
+    stream = "\n---\n".join(json.dumps(document) for document in documents)
+    try:
+        return subprocess.run(  # noqa: S603 - the program that the user named
+            command, input=stream, capture_output=True, text=True, check=False, env=_ENVIRONMENT | os.environ
+        )
+    except OSError as error:
+        raise InputError(f"{command[0]} cannot be run: {error.strerror}") from error
+
+
+def _failure(gator: str, ended: subprocess.CompletedProcess[str]) -> InputError:
+    said = " ".join((ended.stderr or ended.stdout).split()) or f"exit code {ended.returncode}"
+    return InputError(f"{gator} cannot judge: {said}")
 
 
 def _kinds(policies: Sequence[DesiredObject]) -> frozenset[tuple[str, str]]:

@@ -111,7 +111,7 @@ def as_junit(result: CheckResult) -> str:
     for finding in result.findings:
         by_object.setdefault((finding.location, finding.kind, finding.namespace, finding.name), []).append(finding)
     for file, objects in groupby(sorted(result.objects, key=_by_location), key=lambda j: j.manifest.location.file):
-        suite = ET.SubElement(root, "testsuite", name=_xml(file))
+        suite = ET.SubElement(root, "testsuite", name=xml_text(file))
         for judged in objects:
             m = judged.manifest
             _case(suite, judged, by_object.get((m.location, m.kind, judged.namespace, m.name), []))
@@ -123,11 +123,11 @@ def as_junit(result: CheckResult) -> str:
 def _case(suite: ET.Element, judged: Judged, findings: list[Finding]) -> None:
     m = judged.manifest
     name = f"{m.kind} {judged.namespace}/{m.name}" if judged.namespace else f"{m.kind} {m.name}"
-    case = ET.SubElement(suite, "testcase", name=_xml(name), classname=_xml(str(m.location)))
+    case = ET.SubElement(suite, "testcase", name=xml_text(name), classname=xml_text(str(m.location)))
     denied = [f for f in findings if f.action is Action.DENY]
     if denied:
         # Readers of JUnit show one failure a case.
-        failure = ET.SubElement(case, "failure", type="deny", message=_xml(denied[0].message))
+        failure = ET.SubElement(case, "failure", type="deny", message=xml_text(denied[0].message))
         failure.text = "\n".join(map(_lines, denied))
     if others := [f for f in findings if f.action is not Action.DENY]:
         ET.SubElement(case, "system-out").text = "\n".join(map(_lines, others))
@@ -137,7 +137,7 @@ def _lines(finding: Finding) -> str:
     told = (
         f"{finding.action}: {finding.message}{_in_pod(finding)}\n  {finding.policy} (assignment {finding.assignment})"
     )
-    return _xml(told)
+    return xml_text(told)
 
 
 def _by_location(judged: Judged) -> tuple[str, int]:
@@ -148,7 +148,7 @@ def _in_pod(finding: Finding) -> str:
     return " (its pod)" if finding.pod else ""
 
 
-def _xml(text: str) -> str:
+def xml_text(text: str) -> str:
     """Text without the characters that XML cannot contain in any form."""
     return _NO_XML.sub("?", text)
 

@@ -11,7 +11,7 @@ from controller.check.gator import find_gator
 from controller.check.judge import Action, judge
 from controller.check.manifests import read_manifests
 from controller.check.report import FORMATS
-from controller.cli.options import source_options, strict_option
+from controller.cli.options import gator_option, source_options, strict_option
 from controller.cli.output import ERROR, report_unresolved
 from controller.source import read_desired_state
 from controller.text import one_line
@@ -23,14 +23,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("manifests", nargs=-1, required=True, metavar="FILE|DIR|-...")
 @source_options
-@click.option(
-    "--gator",
-    metavar="PATH",
-    default="gator",
-    show_default=True,
-    envvar="AZPOLICY_GATOR",
-    help="Gatekeeper's command line, which judges.",
-)
+@gator_option
 @click.option(
     "--namespace",
     default="default",

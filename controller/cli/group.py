@@ -22,6 +22,7 @@ SUMMARIES: Final = {
     "completion": "Print the script that completes azpolicy's commands and options in a shell.",
     "explain": "Show what each member of each ASSIGNMENT became, or why it is not enforced and what to do.",
     "export": "Save what Azure says of the cluster as a snapshot in the folder DIR, for --snapshot.",
+    "forecast": "Say which workloads of the cluster would fail at their next restart, and by which policy.",
     "migrate": "Move from the AKS add-on to azpolicy, or back, a step at a time.",
     "plan": "Show what apply would change in the cluster, with a diff per object.",
     "render": "Print the objects that the assignments mean, as YAML.",

@@ -258,6 +258,14 @@ operator_namespace_option = click.option(
     envvar="AZPOLICY_NAMESPACE",
     help="Namespace of the operator. Without it: wherever its Lease is found, else gatekeeper-system.",
 )
+gator_option = click.option(
+    "--gator",
+    metavar="PATH",
+    default="gator",
+    show_default=True,
+    envvar="AZPOLICY_GATOR",
+    help="Gatekeeper's command line, which judges.",
+)
 strict_option = click.option("--strict", is_flag=True, help="Exit with 2 if anything stays unresolved.")
 
 

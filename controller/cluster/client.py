@@ -324,6 +324,33 @@ class KubeClient:
                     return tuple(found), _position(response)
         raise ClusterError(f"listing {plural}: the list kept expiring between pages", status=HTTPStatus.GONE)
 
+    async def items(self, path: str) -> AsyncGenerator[Mapping[str, Any], None]:
+        """The items of a collection, a page at a time in memory; none where the kind is not served.
+
+        For what need not be of one moment: where the list expires between pages it goes on with what is there by then
+        (https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks).
+        """
+        size, after = PAGE, ""
+        while True:
+            query = {"limit": str(size), **({"continue": after} if after else {})}
+            try:
+                response = await self.request("GET", path, query=query)
+            except AnswerTooLarge:
+                if size == 1:
+                    raise
+                size //= 2
+                continue
+            if response.status == HTTPStatus.NOT_FOUND:
+                return
+            after = text_at(response.body, "metadata", "continue")
+            if not response.ok and not (response.status == HTTPStatus.GONE and after):
+                raise response.error(f"listing {path.rpartition('/')[2]}")
+            if response.ok:
+                for item in _items(response):
+                    yield item
+                if not after:
+                    return
+
     async def create(self, kind: Resource, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Response:
         """POST; the answer is the caller's to judge."""
         return await self.request("POST", kind.path(), query=_write_query(dry_run=dry_run), body=manifest)

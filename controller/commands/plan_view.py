@@ -123,8 +123,11 @@ class Progress:
         print(line, flush=True)  # noqa: T201 - this is the command's output
 
 
-def as_json(plan: Plan, desired: DesiredState) -> str:
-    """The plan as one JSON document, keys sorted, ASCII alone, ending in a newline; docs/plan.md has the keys."""
+def as_json(plan: Plan, desired: DesiredState, *, forecast: Mapping[str, Any] | None = None) -> str:
+    """The plan as one JSON document, keys sorted, ASCII alone, ending in a newline; docs/plan.md has the keys.
+
+    `forecast` is what it has under that key: the sums of a forecast, where one was asked for.
+    """
     results = [(change, planned(change)) for change in plan.changes]
     document = {
         "schema": SCHEMA,
@@ -132,6 +135,7 @@ def as_json(plan: Plan, desired: DesiredState) -> str:
         "changes": [_change(change, result) for change, result in results],
         "counts": dict(sorted(Counter(_VERBS[result.action][0] for _, result in results).items())),
         "members": [_member(outcome) for outcome in desired.outcomes],
+        **({"forecast": forecast} if forecast else {}),
     }
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.bench import admission, azure, check, cluster, state, translate
+from tests.bench import admission, azure, check, cluster, forecast, state, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,7 @@ BENCHES: Final[dict[str, Callable[[Path], None]]] = {
     "cluster": cluster.run,
     "azure": azure.run,
     "check": check.run,
+    "forecast": forecast.run,
     "admission": lambda _: admission.run(),
 }
 

@@ -323,6 +323,18 @@ def test_people_who_plan_only_read_and_see_all_that_the_operator_compares(chart:
     assert compared <= may.keys()
 
 
+def test_people_who_forecast_read_workloads_besides_if_the_role_is_wanted(chart: Path) -> None:
+    def forecaster(values: dict[str, Any]) -> list[dict[str, Any]]:
+        objects = of_kind(render(chart, azure() | values), "ClusterRole")
+        return [each for each in objects if each["metadata"]["name"].endswith("-forecaster")]
+
+    [role] = forecaster({"forecasterRole": True})
+
+    assert not forecaster({})
+    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list"}
+    assert {"pods", "deployments", "jobs"} <= {name for rule in role["rules"] for name in rule["resources"]}
+
+
 # --- single values ---------------------------------------------------------------------------------------------------
 
 

@@ -3,18 +3,22 @@
 from tests.cluster.harness import tools
 from tests.cluster.harness.files import ClusterFiles
 
-# What a cluster without nodes needs. The garbage collector deletes a deleted template's CRD; deployments and replica
-# sets let a user see a pod refused the way it happens in daily life.
+# What a cluster without nodes needs. The garbage collector deletes a deleted template's CRD; the controllers that make
+# pods let a user see one refused the way it happens in daily life.
 CONTROLLERS = [
     "clusterrole-aggregation-controller",
+    "daemonset-controller",
     "deployment-controller",
     "garbage-collector-controller",
+    "job-controller",
     "namespace-controller",
     "replicaset-controller",
+    "replicationcontroller-controller",
     "resourcequota-controller",
     "root-ca-certificate-publisher-controller",
     "serviceaccount-controller",
     "serviceaccount-token-controller",
+    "statefulset-controller",
     "validatingadmissionpolicy-status-controller",
 ]
 
