@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.bench import admission, azure, check, cluster, translate
+from tests.bench import admission, azure, check, cluster, memory, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,7 @@ BENCHES: Final[dict[str, Callable[[Path], None]]] = {
     "azure": azure.run,
     "check": check.run,
     "admission": lambda _: admission.run(),
+    "memory": memory.run,
 }
 
 
