@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.bench import admission, azure, check, cluster, forecast, state, translate
+from tests.bench import admission, azure, check, cluster, forecast, memory, state, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +22,7 @@ BENCHES: Final[dict[str, Callable[[Path], None]]] = {
     "check": check.run,
     "forecast": forecast.run,
     "admission": lambda _: admission.run(),
+    "memory": memory.run,
 }
 
 

@@ -1,6 +1,6 @@
 """How much memory the operator takes, leading and standing by, by the number of constraints: on a simulated API server.
 
-As it is deployed: with a report on each constraint, under the limits of glibc's allocator that the image sets.
+As it is deployed: with a report on each constraint, and with the environment that the image sets.
 """
 
 from __future__ import annotations

@@ -590,6 +590,20 @@ def test_the_example_of_an_api_version_is_one_that_knows_effective_versions() ->
     assert example >= "2025-03-01"
 
 
+def test_the_memory_that_is_asked_for_is_more_than_what_was_measured() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    rows = re.findall(
+        r"^\| [\d,]+ \| .*?(\d+) MiB \| (\d+) MiB \| \d+ MiB \| (\d+)Mi.*? \| (\d+)Mi", page, re.MULTILINE
+    )
+    values = yaml.safe_load((CHART / "values.yaml").read_text())["resources"]
+
+    assert len(rows) == 3
+    for leader, most, request, limit in (map(int, row) for row in rows):
+        assert request > leader
+        assert limit > 1.5 * most
+    assert (values["requests"]["memory"], values["limits"]["memory"]) == (f"{rows[0][2]}Mi", f"{rows[0][3]}Mi")
+
+
 def test_every_value_is_described_for_users_and_in_the_schema() -> None:
     text = (CHART / "values.yaml").read_text()
     values = yaml.safe_load(text)
