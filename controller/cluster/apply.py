@@ -451,6 +451,10 @@ class _Run:
             raise _Stopped(Reason.TEMPLATE_REJECTED, message, Action.REJECTED) from stop
 
     async def _ready(self, ref: ObjectRef, stored: LiveObject | None) -> None:
+        """Returns once Gatekeeper has taken a template up; _Stopped where it does not, or where `stored` is no more.
+
+        Who edits or deletes again what was just written must not have us wait for Gatekeeper's word on it.
+        """
         deadline = loop_time() + self.ready_timeout
         passing_since: float | None = None
         nudge_at = loop_time() + NUDGE_SECONDS if self.nudges else float("inf")
@@ -460,6 +464,8 @@ class _Run:
             live = await self.client.get_live(kind, ref.name)
             if live and not self._template_is_ours(live):
                 raise _Stopped(Reason.BLOCKED, _NOT_OURS, Action.BLOCKED)
+            if stored is not None and _version(live) != _version(stored):
+                raise _Stopped(Reason.CONCURRENT_CHANGES, f"{ref}: changed again before Gatekeeper took it up")
             verdict = await self._judge(live) if live else Pending("the template is not there")
             now = loop_time()
             if isinstance(verdict, Ready):
@@ -642,6 +648,10 @@ def _kind_for(desired: DesiredObject) -> Kind:
 def _crd_kind(crd: Mapping[str, Any] | None) -> str:
     """The kind that a CustomResourceDefinition serves, empty where there is none."""
     return str(crd["spec"]["names"]["kind"]) if crd else ""
+
+
+def _version(live: LiveObject | None) -> tuple[str, int] | None:
+    return (live.uid, live.generation) if live else None
 
 
 def _kind_at(ref: ObjectRef, stored: LiveObject | None) -> Kind:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import pytest
+
 from controller.cluster.client import Response
+from controller.gatekeeper.naming import TEMPLATE_GROUP
 from controller.operator.settings import PolicySyncRequests
 from controller.report.conditions import Mode
 from tests.unit.cluster_builders import constraint, desired_state, member, template
@@ -30,12 +33,15 @@ NEVER: Final = Response(200, {"kind": "List", "metadata": {"resourceVersion": "1
 
 
 class SlowApi(FakeApi):
-    """The next request of a method takes so many seconds before it arrives; `deaf` watches tell nothing."""
+    """The next request of a method takes so many seconds before it arrives; `deaf` watches tell nothing.
+
+    A `silent` Gatekeeper says nothing of templates.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.seconds: dict[str, float] = {}
-        self.deaf = False
+        self.deaf = self.silent = False
         self._objects = cluster()._objects
 
     async def watch(
@@ -44,6 +50,11 @@ class SlowApi(FakeApi):
         async for event in super().watch(kind, resource_version, seconds=seconds):
             if not self.deaf:
                 yield event
+
+    def _written(self, path: str) -> None:
+        super()._written(path)
+        if self.silent and TEMPLATE_GROUP in path:
+            self._objects[path]["status"] = {}
 
     async def _once(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Response:
         if "dryRun" not in query and "/configmaps" not in path:
@@ -205,3 +216,24 @@ async def test_an_object_is_repaired_again_while_another_of_its_batch_waits() ->
 
         await until(lambda: restored(api, ONE), seconds=2)
         assert not api.has(OTHER.ref)
+
+
+@pytest.mark.parametrize("again", ["edited", "deleted"])
+def test_a_template_is_repaired_again_while_gatekeeper_says_nothing_of_it(again: str) -> None:
+    @in_virtual_time
+    async def check() -> None:
+        api = SlowApi()
+        async with Operator(api, ScriptedSource(desired_state(TEMPLATE, ONE))).running() as operator:
+            await operator.in_sync(TEMPLATE, ONE)
+            api.silent = True
+            api.edit(TEMPLATE.ref, targets=[])
+            await until(lambda: restored(api, TEMPLATE), seconds=2)
+
+            if again == "edited":
+                api.edit(TEMPLATE.ref, targets=[])
+            else:
+                api.remove(TEMPLATE.ref)
+
+            await until(lambda: restored(api, TEMPLATE), seconds=8)
+
+    check()
