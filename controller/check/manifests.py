@@ -232,7 +232,7 @@ def _reviewed(review: dict[str, Any]) -> Any:
     asked = review.get("request")
     request: dict[str, Any] = asked if isinstance(asked, dict) else {}
     content = request.get("object")
-    if not isinstance(content, dict) or request.get("operation") == "DELETE":
+    if not isinstance(content, dict):
         return None
     metadata = content.get("metadata")
     if request.get("namespace") and isinstance(metadata, dict) and content.get("kind") != "Namespace":
