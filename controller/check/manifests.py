@@ -76,10 +76,14 @@ class Manifest:
 
 @dataclass(slots=True)
 class Reading:
-    """What was read: objects in order, and documents of folders that are no Kubernetes objects."""
+    """What was read: objects in order, and documents that are passed over, as they have no object to judge.
+
+    `requests` are the places of requests whose user or whose object before says more than the object that is judged.
+    """
 
     manifests: list[Manifest] = field(default_factory=list)
     passed_over: list[Location] = field(default_factory=list)
+    requests: list[Location] = field(default_factory=list)
 
 
 def read_manifests(paths: Sequence[str]) -> Reading:
@@ -122,6 +126,8 @@ def _read(name: str, text: str, reading: Reading, *, strict: bool) -> None:
     for line, value in _documents(name, text):
         for location, found in _items(Location(name, line), value):
             content = _reviewed(found) if _is_review(found) else found
+            if content is not found and _asks_more(found.get("request")):
+                reading.requests.append(location)
             if content is None and found is not None:
                 reading.passed_over.append(location)
             elif _is_object(content):
@@ -227,12 +233,17 @@ def _is_review(content: Any) -> bool:
     return _is_object(content) and (content["kind"], content["apiVersion"].partition("/")[0]) == _REVIEW
 
 
+def _asks_more(request: Any) -> bool:
+    """Whether a request says who makes it, or what the object was before: rules may ask for both."""
+    return isinstance(request, dict) and any(request.get(key) for key in ("userInfo", "oldObject"))
+
+
 def _reviewed(review: dict[str, Any]) -> Any:
     """The object that is to be admitted, in the namespace of the request; None for a request to delete."""
     asked = review.get("request")
     request: dict[str, Any] = asked if isinstance(asked, dict) else {}
     content = request.get("object")
-    if not isinstance(content, dict) or request.get("operation") == "DELETE":
+    if not isinstance(content, dict):
         return None
     metadata = content.get("metadata")
     if request.get("namespace") and isinstance(metadata, dict) and content.get("kind") != "Namespace":

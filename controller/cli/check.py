@@ -48,6 +48,9 @@ def check(
     click.echo(FORMATS[output](result), nl=False)
     for location in reading.passed_over:
         click.echo(one_line(f"note: {location}: no Kubernetes object, passed over"), err=True)
+    for location in reading.requests:
+        told = "of this request only the object is judged: no rule sees its user, nor the object as it was before"
+        click.echo(one_line(f"note: {location}: {told}"), err=True)
     for note in result.notes:
         click.echo(one_line(f"note: {note}"), err=True)
     for error in result.errors:

@@ -59,7 +59,7 @@ _ADVICE: Final[Mapping[NotAppliedReason | UnresolvedReason, str]] = {
     UnresolvedReason.ENFORCEMENT_MODE: "set enforcementMode to Default or DoNotEnforce, or let enrollments be read",
     UnresolvedReason.LEGACY_FORM: "use a newer version of the definition",
     UnresolvedReason.TEMPLATE: "fetch it (--templates url, --template-host HOST), or give a folder or mirror with it",
-    UnresolvedReason.TEMPLATE_MALFORMED: "correct the document that the reason names, there or where it is kept",
+    UnresolvedReason.TEMPLATE_MALFORMED: "correct the document that it names, in the definition or where it is kept",
     UnresolvedReason.TEMPLATE_CONFLICT: "make all definitions use one source of the template",
     UnresolvedReason.CYCLE: _MALFORMED,
     UnresolvedReason.COLLISION: "give each member of the assignment a reference id of its own",

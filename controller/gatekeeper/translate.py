@@ -68,6 +68,7 @@ if TYPE_CHECKING:
 _ANY: Final = "*"
 _PARAMETERS: Final = "azpolicy.dev/parameters"
 _FILE: Final = "the constraint file's spec"
+_MOST_DROPPED: Final = 5  # keys that are noted one by one
 _GENERATED: Final = "Generated"
 _NOTHING_EXPANDS: Final = (
     "source is Generated, so it looks only at what Gatekeeper's expansion makes, and nothing is expanded here"
@@ -237,8 +238,10 @@ class _Translator:
             dropped = schema.stored(parameters).dropped
             notes = tuple(
                 one_line(f"{place}.{path} is dropped: template {document.name} has no such parameter")
-                for path in dropped
+                for path in dropped[:_MOST_DROPPED]
             )
+            if len(dropped) > _MOST_DROPPED:
+                notes += (f"{place}: {len(dropped) - _MOST_DROPPED} more keys are dropped",)
             if store_path(chosen.url) is not None:
                 notes += tuple(value_notes(document.constraint_kind, parameters, place))
             # The parameters are kept: their id stands for them.

@@ -31,6 +31,7 @@ from controller.policy.grammar import (
 )
 from controller.policy.signatures import Function, check_count, check_kind, type_name
 from controller.policy.text_cache import TextCache
+from controller.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,7 @@ __all__ = ["ExpressionError", "Scope", "evaluate", "is_expression", "parameter_n
 _BOOLEAN = frozenset({bool})
 _ESCAPED = re.compile(r"\[\[\s*[A-Za-z]\w*\s*\(")
 _KEYS_SHOWN = 20
+_MOST_ESCAPES = 3
 _CALL_COST = 20
 
 
@@ -83,21 +85,25 @@ def evaluate(value: Json, scope: Scope, *, path: str = "") -> Json:
         raise ExpressionError("nested too deeply", path=path) from None
 
 
-def escape_notes(value: Json, path: str) -> Iterator[str]:
-    """A note on each text such as `[[parameters('x')]` below a path: it stays text, without one of the brackets.
+def escape_notes(value: Json, path: str) -> tuple[str, ...]:
+    """Notes on the first few texts such as `[[parameters('x')]` below a path: they stay text, with one bracket less.
 
     ARM templates need the second bracket, so that what they deploy is not evaluated as their own:
     https://learn.microsoft.com/azure/azure-resource-manager/templates/template-expressions#escape-characters.
     """
+    return tuple(map(one_line, islice(_escapes(value, path), _MOST_ESCAPES)))
+
+
+def _escapes(value: Json, path: str) -> Iterator[str]:
     match value:
         case str() as text if _ESCAPED.match(text):
             yield f"{path}: {shown(text)} is text, as [[ is an escape that only ARM templates need: write one ["
         case list():
             for index, each in enumerate(value):
-                yield from escape_notes(each, f"{path}[{index}]")
+                yield from _escapes(each, f"{path}[{index}]")
         case dict():
             for key, each in value.items():
-                yield from escape_notes(each, f"{path}.{key}")
+                yield from _escapes(each, f"{path}.{key}")
 
 
 def parameter_names(value: Json) -> frozenset[str]:

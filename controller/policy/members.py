@@ -28,7 +28,6 @@ from controller.policy.model import (
 from controller.policy.parameters import Binding, Declarations, bind, kind_of, parameters_in, shown
 from controller.policy.problem import Problem
 from controller.policy.verdict import Unknown, Verdict
-from controller.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,7 +112,7 @@ class Prepared:
             details=_details(parts.get("details")),
             version=str(definition.version or ""),
             asks_who=calls("policy").search(json.dumps(definition.rule)) is not None,
-            notes=tuple(map(one_line, escape_notes(dict(definition.rule), "policyRule"))),
+            notes=escape_notes(dict(definition.rule), "policyRule"),
         )
 
 
@@ -302,9 +301,9 @@ def _effect(inputs: MemberInput, scope: Scope, binding: Binding) -> Effect | Pro
     if text.casefold() in _OLD_EFFECTS:
         message = f"{_EFFECT_PLACE} is {text}, which Azure gave up in 2020: use a newer version of the definition"
         return Problem(UnresolvedReason.LEGACY_FORM, message)
-    told = next(escape_notes(raw, _EFFECT_PLACE), "")
+    told = escape_notes(raw, _EFFECT_PLACE)
     if told and not inputs.override:
-        return Problem(UnresolvedReason.EFFECT, told)
+        return Problem(UnresolvedReason.EFFECT, told[0])
     known = ", ".join(Effect)
     return Problem(UnresolvedReason.EFFECT, f"{_EFFECT_PLACE} is {shown(text)}, but in this mode it can be: {known}")
 

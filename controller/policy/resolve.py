@@ -35,7 +35,6 @@ from controller.policy.model import Effect, Member, NotAppliedReason, Unresolved
 from controller.policy.parameters import Binding, Declarations, bind, parameters_in
 from controller.policy.problem import Problem
 from controller.policy.versions import choose_version
-from controller.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -115,7 +114,7 @@ class _AssignedInitiative:
         if reference is self.initiative.references[0]:
             used |= self.binding.ignored
         yield from (note for name, note in self.binding.notes.items() if name in used)
-        yield from map(one_line, escape_notes(dict(reference.parameters), "the initiative's parameters"))
+        yield from escape_notes(dict(reference.parameters), "the initiative's parameters")
 
     def _value(self, raw: Json) -> Json:
         if not has_expression(raw):

@@ -486,3 +486,14 @@ def test_text_from_a_policy_cannot_steer_a_terminal(world: World) -> None:
 
     assert "\x1b" not in ended.out
     assert len(ended.out.splitlines()) == 3
+
+
+def test_an_admission_review_is_judged_as_what_it_holds(world: World) -> None:
+    request = {"uid": "u", "operation": "CREATE", "namespace": "shop", "object": pod(), "userInfo": {"username": "me"}}
+    world.write({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request})
+
+    ended = world.check()
+
+    assert ended.code == 1
+    assert "deny Pod shop/web" in ended.out
+    assert "of this request only the object is judged" in ended.err

@@ -169,3 +169,14 @@ def test_a_review_of_a_deletion_is_passed_over(tmp_path: Path) -> None:
 
     assert len(reading.manifests) == 1
     assert len(reading.passed_over) == 2
+
+
+def test_a_request_whose_user_or_object_before_no_rule_can_see_is_told(tmp_path: Path) -> None:
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}}
+    reviews = [review(object=pod), review(object=pod, userInfo={"username": "me"}), review(object=pod, oldObject=pod)]
+    file = tmp_path / "reviews.yaml"
+    file.write_text(yaml.safe_dump_all(reviews))
+
+    reading = read_manifests([str(file)])
+
+    assert [m.location for m in reading.manifests][1:] == reading.requests

@@ -232,4 +232,4 @@ def test_a_template_that_the_definition_carries_is_to_be_corrected_there(azure: 
 
     assert member["reason"] == "TemplateMalformed"
     assert "the base64 template in the definition: it is not base64 text" in member["message"]
-    assert member["advice"] == "correct the document that the reason names, in the definition or where it is kept"
+    assert member["advice"] == "correct the document that it names, in the definition or where it is kept"

@@ -639,6 +639,17 @@ def test_a_value_that_the_templates_schema_does_not_have_is_noted_and_still_sent
     assert constraint(state)["spec"]["parameters"] == {"most": 1, "least": 0}
 
 
+def test_of_many_values_that_are_dropped_a_few_are_named() -> None:
+    served = documents({URL: strict_template(most={"type": "integer"})})
+    values: dict[str, Json] = {f"unknown{number}": number for number in range(1000)}
+
+    (outcome,) = desired(make_policy(policy=TemplatePolicy(URL, values)), served=served).outcomes
+
+    assert isinstance(outcome, Rendered)
+    assert len(outcome.notes) == 6
+    assert outcome.notes[-1] == "policyRule.then.details.values: 995 more keys are dropped"
+
+
 def test_a_namespace_that_is_no_name_is_unresolved_with_its_place_and_parameter() -> None:
     match = Match(api_groups=("",), kinds=("Pod",), excluded_namespaces=("fine", '{"paths":[]}'))
     policy = replace(make_policy(match=match), origins={"excludedNamespaces": "excluded"})
