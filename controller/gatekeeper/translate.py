@@ -183,8 +183,7 @@ class _Translator:
             raise Problem(UnresolvedReason.EFFECT, f"effect {policy.effect} cannot go with a constraint template")
         chosen = self.chosen[by.template]
         if isinstance(chosen, Refusal):
-            conflict = chosen.reason is UnresolvedReason.TEMPLATE_CONFLICT
-            raise Problem(chosen.reason if conflict else _unavailable(by.template, legacy=by.legacy), chosen.message)
+            raise Problem(_reason(chosen.reason, by.template, legacy=by.legacy), chosen.message)
         document, member = chosen.document, policy.member
         name = constraint_name(document.name, member.assignment_id, member.reference_id, member.definition_id)
         if by.constraint is None:
@@ -267,15 +266,15 @@ class _Translator:
     def _document(self, wanted: Wanted, expected: type[_D], *, legacy_form: bool = False) -> _D:
         document = self.documents[wanted]
         if isinstance(document, Unavailable):
-            raise Problem(_unavailable(wanted.source, legacy=legacy_form), document.reason)
+            raise Problem(_reason(UnresolvedReason.TEMPLATE, wanted.source, legacy=legacy_form), document.reason)
         assert isinstance(document, expected)
         return document
 
 
-def _unavailable(source: DocumentSource, *, legacy: bool) -> UnresolvedReason:
-    """Why a document is not to be had. Azure's own of the legacy form are of the past: a newer version helps."""
+def _reason(cause: UnresolvedReason, source: DocumentSource, *, legacy: bool) -> UnresolvedReason:
+    """The cause; but for Azure's own files of the legacy form, where one is missing, a newer version helps instead."""
     azures = legacy and isinstance(source, PublicUrl) and store_path(source.url) is not None
-    return UnresolvedReason.LEGACY_FORM if azures else UnresolvedReason.TEMPLATE
+    return UnresolvedReason.LEGACY_FORM if azures and cause is UnresolvedReason.TEMPLATE else cause
 
 
 def _data(drafts: Iterable[_Draft | NotApplied | Unresolved], inventory: InventoryKinds) -> frozenset[DataKind]:
