@@ -206,7 +206,7 @@ class _Translator:
             raise Problem(UnresolvedReason.EFFECT, f"effect {policy.effect} cannot go with a constraint template")
         chosen = self.chosen[by.template]
         if isinstance(chosen, Refusal):
-            raise Problem(_reason(by.template, chosen.reason, legacy=by.legacy), chosen.message)
+            raise Problem(_reason(chosen.reason, by.template, legacy=by.legacy), chosen.message)
         document, member = chosen.document, policy.member
         name = constraint_name(document.name, member.assignment_id, member.reference_id, member.definition_id)
         if by.constraint is None:
@@ -331,13 +331,13 @@ class _Translator:
     def _document(self, wanted: Wanted, expected: type[_D], *, legacy_form: bool = False) -> _D:
         document = self.documents[wanted]
         if isinstance(document, Unavailable):
-            raise Problem(_reason(wanted.source, document.cause, legacy=legacy_form), document.reason)
+            raise Problem(_reason(document.cause, wanted.source, legacy=legacy_form), document.reason)
         assert isinstance(document, expected)
         return document
 
 
-def _reason(source: DocumentSource, cause: UnresolvedReason, *, legacy: bool) -> UnresolvedReason:
-    """Why there is no document. Azure's own that are not to be had, of the legacy form, are of the past."""
+def _reason(cause: UnresolvedReason, source: DocumentSource, *, legacy: bool) -> UnresolvedReason:
+    """The cause; but for Azure's own files of the legacy form, where one is missing, a newer version helps instead."""
     azures = legacy and isinstance(source, PublicUrl) and store_path(source.url) is not None
     return UnresolvedReason.LEGACY_FORM if azures and cause is UnresolvedReason.TEMPLATE else cause
 

@@ -31,6 +31,8 @@ MANAGED_CLUSTER = "Microsoft.ContainerService/managedClusters"
 SAMPLES: dict[str, Any] = {"string": "x", "array": ["x"], "object": {}, "boolean": True, "integer": 1}
 FITTING = {"cpuLimit": "200m", "memoryLimit": "1Gi", "allowedServicePortsList": ["80"], "kind": "Ingress"}
 NO_EFFECT = "disabled"
+# What Azure called deny until 2020.
+GIVEN_UP = "enforceopaconstraint"
 
 
 @pytest.fixture
@@ -73,13 +75,15 @@ def assign_all(snapshot: Snapshot, found: list[dict[str, Any]]) -> None:
 
 
 def in_bundle(definition: Mapping[str, Any]) -> bool:
-    """Whether the bundle has what a definition points at, and the definition is for managed clusters."""
+    """Whether the bundle has what a definition points at, and it is for managed clusters and has an effect of today."""
     rule = definition["properties"]["policyRule"]
     kinds = rule["if"].get("in") or [rule["if"]["equals"]]
     details = rule["then"]["details"]
     source = details.get("templateInfo") or details.get("mutationInfo")
     urls = [source["url"]] if source else [details["constraintTemplate"], details["constraint"]]
-    return MANAGED_CLUSTER in kinds and all((BUNDLE / _path(url)).is_file() for url in urls)
+    effects = definition["properties"]["parameters"].get("effect", {}).get("allowedValues", [])
+    of_today = GIVEN_UP not in [each.lower() for each in effects]
+    return of_today and MANAGED_CLUSTER in kinds and all((BUNDLE / _path(url)).is_file() for url in urls)
 
 
 def _path(url: str) -> str:

@@ -646,6 +646,21 @@ def oldest_capabilities(case: Case) -> bool:
     return False
 
 
+def oldest_users_groups(case: Case) -> bool:
+    """As later, but that every rule asks for a user, and runAsNonRoot is none."""
+    for container in lasting(case):
+        for field in ("runAsUser", "runAsGroup", "supplementalGroups", "fsGroup"):
+            rule = case.parameters.get(field, {}).get("rule")
+            found = setting(container, field, case)
+            if rule in {None, "RunAsAny"}:
+                continue
+            if found is None and (field == "runAsUser" or rule == "MustRunAs"):
+                return True
+            if found is not None and bad_identity(container, field, case):
+                return True
+    return False
+
+
 def oldest_disallowed_capabilities(case: Case) -> bool:
     """No capability of the list is added, letter by letter; the star forbids each container."""
     listed = set(case.parameters.get("disallowedCapabilities", []))
@@ -689,6 +704,7 @@ def oldest_selinux(case: Case) -> bool:
 RULES: Mapping[str, Rule] = {
     "allowed-host-paths": oldest_host_paths,
     "allowed-proc-mount-types": oldest_proc_mount_types,
+    "allowed-users-groups": oldest_users_groups,
     "allowed-volume-types": oldest_volume_types,
     "block-automount-token": lambda case: case.spec.get("automountServiceAccountToken") is not False,
     "block-host-namespace": lambda case: bool(case.spec.get("hostPID") or case.spec.get("hostIPC")),
