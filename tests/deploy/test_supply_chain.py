@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME, DEV = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-RUN_TIME_DOCUMENTS = {"template.yaml", "constraint.yaml", "mutation.yaml", "deviations.yaml"}
+RUN_TIME_DOCUMENTS = {"template.yaml", "constraint.yaml", "mutation.yaml", "remedy.yaml", "deviations.yaml"}
 
 
 # --- the lock files --------------------------------------------------------------------------------------------------
