@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.check.judge import Action, Finding, judge
@@ -91,8 +91,13 @@ def find_fix(
     kinds = {each.constraint.name: each.constraint.kind for each in findings}
     edits: dict[str, tuple[Edit, ...]] = {}
     for name, kind in sorted(kinds.items()):
-        remedy = remedies().get(kind)
-        edits[name] = _needed(ask, content, name, proposed(remedy, parameters.get(name, {}), content)) if remedy else ()
+        if (remedy := remedies().get(kind)) is None:
+            continue
+        # Of one policy: gator reads all that it is given anew with each question.
+        alone = _Judge(_only(desired, name, kind), named, gator, namespace)
+        edits[name] = (
+            _needed(alone, content, name, proposed(remedy, parameters.get(name, {}), content)) if remedy else ()
+        )
     chosen = tuple({(e.path, repr(e.value) if e.append else ""): e for each in edits.values() for e in each}.values())
     patched = edited(content, chosen)
     left = ask.denying([patched])[0] if chosen else denied
@@ -103,6 +108,12 @@ def find_fix(
         name: tuple(_change(e, content) for e in each) for name, each in edits.items() if each and name not in left
     }
     return Fix(denied, left, changes, tuple(json_patch(content, patched)), patched, findings)
+
+
+def _only(desired: DesiredState, name: str, kind: str) -> DesiredState:
+    """The state with one constraint and its template alone."""
+    kept = (o for o in desired.objects if o.ref.name in (name, kind.lower()))
+    return replace(desired, objects=tuple(kept))
 
 
 def _needed(ask: _Judge, content: Mapping[str, Any], name: str, edits: Sequence[Edit]) -> tuple[Edit, ...]:
@@ -177,7 +188,7 @@ def _operations(before: Any, after: Any, path: Path) -> Iterator[tuple[Path, Map
     if before == after and type(before) is type(after):
         return
     if isinstance(before, dict) and isinstance(after, dict):
-        for key in before.keys() - after.keys():
+        for key in (each for each in before if each not in after):
             yield (*path, key), {"op": "remove", "path": _pointer((*path, key))}
         for key, value in after.items():
             if key in before:

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME, DEV = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-RUN_TIME_DOCUMENTS = {"template.yaml", "constraint.yaml", "mutation.yaml", "deviations.yaml", "meanings.yaml"}
+RUN_TIME_DOCUMENTS = {
+    "template.yaml", "constraint.yaml", "mutation.yaml", "remedy.yaml", "deviations.yaml", "meanings.yaml"
+}
 
 
 # --- the lock files --------------------------------------------------------------------------------------------------
