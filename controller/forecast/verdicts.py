@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int], None]
 
 _DENY: Final = "deny"
-_AT_ONCE: Final = 250  # workloads, so that what gator says of them fits into memory
+_AT_ONCE: Final = 500  # workloads, so that what gator says of them fits into memory
 _POD_KINDS: Final = frozenset({"Pod", "*"})
 _POD_GROUPS: Final = frozenset({"", "*"})
 _STAND_IN: Final = 'package standin\n\nviolation[{"msg": "not known"}] { true }\n'
