@@ -27,7 +27,7 @@ _SUMS: Final[Mapping[str, Callable[[Forecast], Iterable[str]]]] = {
 }
 _COLUMNS: Final = ("verdict", "kind", "namespace", "name", "pods", "policies", "assignments", "note")
 _FORMULA: Final = ("=", "+", "-", "@")
-_HEAD: Final = ("VERDICT", "WORKLOAD", "PODS", "POLICY", "NOTE")
+_HEAD: Final = ("VERDICT", "WORKLOAD", "PODS", "WHY")
 _COUNTED: Final[Mapping[Verdict, str]] = {
     Verdict.RESTART: "fail at their next restart",
     Verdict.ROLLOUT: "at their next rollout only",
@@ -54,8 +54,8 @@ def as_sums(found: Forecasts) -> str:
 
 
 def _row(each: Forecast) -> tuple[str, ...]:
-    policies = sorted({f"{cause.policy} (assignment {cause.assignment})" for cause in each.causes})
-    return (each.verdict.value, str(each.workload), str(each.workload.pods), "; ".join(policies), each.note)
+    why = [*sorted({cause.policy for cause in each.causes}), *filter(None, [each.note])]
+    return (each.verdict.value, str(each.workload), str(each.workload.pods), "; ".join(why))
 
 
 def _cells(sums: Mapping[str, int]) -> Iterator[tuple[str, str]]:
@@ -156,7 +156,7 @@ def _no_formula(cell: str) -> str:
 
 def as_markdown(found: Forecasts) -> str:
     """The table and the sums for a page or a pull request."""
-    lines = [*_markdown(["Verdict", "Workload", "Pods", "Policy", "Note"], map(_row, found.workloads)), ""]
+    lines = [*_markdown(["Verdict", "Workload", "Pods", "Why"], map(_row, found.workloads)), ""]
     for name, sums in sums_of(found).items():
         if sums:
             lines += [*_markdown([f"Failing by {name}", "Workloads"], _cells(sums)), ""]

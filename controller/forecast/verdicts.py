@@ -4,7 +4,8 @@
 |-----------------------------------------------------------------------------|---------------------------------|
 | it breaks one as it would be made after a restart                           | fails at its next restart       |
 | it breaks one as it would be made after a rollout or once it goes on        | fails at its next rollout only  |
-| one of them looks at it, and gator cannot know its answer                   | cannot be known                 |
+| one of them looks at it, and gator cannot know its answer; or neither its   | cannot be known                 |
+| template nor a pod of it is known                                           |                                 |
 | its template breaks one, but what is made of it at admission does not       | passes after mutation           |
 | none of this                                                                | passes                          |
 """
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int], None]
 
 _DENY: Final = "deny"
-_AT_ONCE: Final = 250  # workloads, so that what gator says of them fits into memory
+_AT_ONCE: Final = 500  # workloads, so that what gator says of them fits into memory
 _POD_KINDS: Final = frozenset({"Pod", "*"})
 _POD_GROUPS: Final = frozenset({"", "*"})
 _STAND_IN: Final = 'package standin\n\nviolation[{"msg": "not known"}] { true }\n'
@@ -278,10 +279,10 @@ class _Judge:
             whys = sorted({f"{each.policy}: {self._policies.obstacles[each.constraint]}" for each in unknown})
             return Forecast(workload, Verdict.UNKNOWN, tuple(sorted(unknown)), "; ".join(whys))
         groups = [pods[id(each)] for each in (*workload.restart, *workload.rollout)]
+        if not all(group.next for group in groups):
+            return Forecast(workload, Verdict.UNKNOWN, note=workload.note or _NOTHING_TO_JUDGE)
         if helped := {cause for group in groups for cause in causes(group.template)}:
             return Forecast(workload, Verdict.MUTATED, tuple(sorted(helped)), workload.note)
-        if not any(group.next for group in groups):
-            return Forecast(workload, Verdict.UNKNOWN, note=workload.note or _NOTHING_TO_JUDGE)
         return Forecast(workload, Verdict.PASSES, note=workload.note)
 
     def _why(
@@ -301,7 +302,7 @@ class _Judge:
 
 
 _ADDED: Final = "not by its template, but by what is added when its pods are made"
-_NOTHING_TO_JUDGE: Final = "neither its template nor a pod of it can be judged"
+_NOTHING_TO_JUDGE: Final = "a pod that it would make is not known"
 
 
 def _namespace(name: str) -> Document:

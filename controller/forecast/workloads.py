@@ -235,7 +235,7 @@ class _Reading:
             self._of_unknown_kind(document)
         else:
             workload = self._add(document, _NO_CONTROLLER)
-            workload.pods, workload.rollout = 1, [Candidate(None, as_created(document))]
+            workload.pods, workload.rollout = 1, [Candidate(None, as_created(_unmanaged(document)))]
 
     def _of_unknown_kind(self, document: Document) -> None:
         reference = _reference(document)
@@ -255,6 +255,12 @@ def _reference(document: Document) -> Document:
     """The reference to the controller of an object, empty where it has none."""
     references = mappings_at(document, "metadata", "ownerReferences")
     return next((each for each in references if each.get("controller") is True), {})
+
+
+def _unmanaged(pod: Document) -> Document:
+    """A pod of nobody as it is now: whoever has changed it may do so again."""
+    metadata = {key: value for key, value in mapping_at(pod, "metadata").items() if key != "managedFields"}
+    return {**pod, "metadata": metadata}
 
 
 def _controller(document: Document) -> str:

@@ -24,7 +24,7 @@ REPLICAS: Final = 10
 BARE: Final = 1000
 PODS: Final = DEPLOYMENTS * REPLICAS + BARE
 GOAL: Final = 120.0
-GOAL_MB: Final = 600
+GOAL_MB: Final = 400
 CLIENTS: Final = 16
 
 
@@ -44,12 +44,13 @@ def run(folder: Path) -> None:
         command += ["--snapshot", str(safeguards(folder / "snapshot")), "--as", "deny"]
         with stopwatch() as watch:
             ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        # Of what has ended by now, which the cluster's servers have not.
+        largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     if not ended.stdout:
         raise SystemExit(ended.stderr)
     summary = ended.stdout.splitlines()[-1].removeprefix("forecast: ")
     taken = watch.seconds
     figure(f"forecast of {PODS} pods", f"{taken:.1f} s ({summary})", goal=f"< {GOAL:g} s", met=taken < GOAL)
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     figure("  its largest process, gator included", f"{largest:.0f} MB", goal=f"< {GOAL_MB} MB", met=largest < GOAL_MB)
 
 

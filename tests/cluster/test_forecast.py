@@ -330,7 +330,11 @@ def test_the_cluster_s_own_policies_are_judged_by_as_if_they_denied(nowhere: Tes
 
     now = run("forecast", "-o", "json", *where)
     denying = run("forecast", "--as", "deny", *where)
+    snapshot.assign("labels", snapshot.define("forbidden", url), effect="Deny")
+    planned = azpolicy("plan", "--forecast", "--gator", gator())
 
     assert (now.code, now.document()["counts"]["restart"]) == (0, 0)
     assert denying.code == 1
     assert "fails at its next restart  Deployment forecast-shop/bad" in denying.out
+    assert planned.code == 1
+    assert "1 fail at their next restart" in planned.out.splitlines()[-1]

@@ -32,7 +32,12 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNTIME, DEV = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RUN_TIME_DOCUMENTS = {
-    "template.yaml", "constraint.yaml", "mutation.yaml", "remedy.yaml", "deviations.yaml", "meanings.yaml"
+    "template.yaml",
+    "constraint.yaml",
+    "mutation.yaml",
+    "remedy.yaml",
+    "deviations.yaml",
+    "meanings.yaml",
 }
 
 

@@ -29,6 +29,9 @@ from controller.cluster.changes import (
 from controller.cluster.diff import ABSENT, Difference, differences
 from controller.cluster.plan import target_for
 from controller.commands.plan_view import SCHEMA, Progress, as_json, as_text
+from controller.forecast.report import totals
+from controller.forecast.verdicts import Forecast, Forecasts, Verdict
+from controller.forecast.workloads import Workload
 from controller.text import plain
 from tests.unit.cluster_builders import (
     CLUSTER_ID,
@@ -203,9 +206,22 @@ def test_every_kind_of_change_is_as_documented() -> None:
     jsonschema.validate(document(*EVERY), schema())
 
 
+def test_the_sums_of_a_forecast_are_there_where_one_was_asked_for() -> None:
+    failing = Forecast(Workload("Deployment", "shop", "web", 3), Verdict.RESTART)
+    sums = totals(Forecasts((failing,), 4))
+
+    found = json.loads(as_json(Plan(CLUSTER_ID, EVERY), STATE, forecast=sums))
+
+    jsonschema.validate(found, schema())
+    assert found["forecast"]["counts"]["restart"] == 1
+    assert found["forecast"]["failingBy"]["namespace"] == {"shop": 1}
+    assert "forecast" not in document(*EVERY)
+
+
 @pytest.mark.parametrize(
     "broken",
     [
+        {"forecast": {"counts": {}}},
         {"schema": "azpolicy.dev/plan/v2"},
         {"counts": {"explode": 1}},
         {"changes": [{"action": "create"}]},

@@ -88,6 +88,8 @@ def judged(gator: str, one: Workload, desired: DesiredState, surroundings: Surro
         ([GOOD], [BAD], Verdict.ROLLOUT),
         ([], [BAD], Verdict.ROLLOUT),
         ([Candidate(None)], [], Verdict.UNKNOWN),
+        ([GOOD, Candidate(None)], [], Verdict.UNKNOWN),
+        ([BAD, Candidate(None)], [], Verdict.RESTART),
         # What admission made of a template counts before the template.
         ([Candidate(BAD.template, GOOD.template)], [], Verdict.MUTATED),
         ([Candidate(GOOD.template, BAD.template)], [], Verdict.RESTART),

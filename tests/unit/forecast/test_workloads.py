@@ -217,6 +217,19 @@ async def test_a_pod_of_nobody_is_a_workload_and_those_that_never_come_back_are_
     assert "somebody applies it again" in found["Pod shop/bare"].note
 
 
+async def test_a_pod_of_nobody_is_judged_as_it_is_whoever_changed_it() -> None:
+    edits = [
+        {"manager": name, "fieldsV1": {"f:metadata": {"f:labels": {"f:v": {}}}, "f:spec": {"f:containers": {}}}}
+        for name in ("kubectl", "kubectl-set")
+    ]
+
+    [found] = (await read(Served(pod("bare", labels={"v": "1"}, managedFields=edits)))).values()
+
+    [candidate] = found.rollout
+    assert candidate.live
+    assert candidate.live["metadata"]["labels"] == {"v": "1"}
+
+
 async def test_a_controller_of_an_unknown_kind_is_judged_by_its_newest_pod_and_its_replica_set_by_its_template() -> (
     None
 ):
