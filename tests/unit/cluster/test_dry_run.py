@@ -13,10 +13,9 @@ def test_what_is_remembered_of_objects_that_are_gone_is_forgotten() -> None:
     for each in (gone, stays):
         uid = str(each.metadata["uid"])
         cache.entries[uid] = Rejection("live", "desired")
-        cache.good_templates[uid] = each
     cache.remember_equal(equal, wanted, ())
 
     cache.retain({stays.uid}, ())
 
-    assert set(cache.entries) == set(cache.good_templates) == {stays.uid}
+    assert set(cache.entries) == {stays.uid}
     assert cache.verbatim == set()

@@ -13,6 +13,7 @@ import pytest
 from controller.azure.snapshot import read_snapshot
 from controller.cluster.kinds import LiveObject
 from controller.cluster.last_state import LastState
+from controller.cluster.written import Kept
 from controller.commands import why as asking
 from controller.config import AzureOptions, ClusterOptions, SourceOptions
 from controller.errors import InputError
@@ -167,7 +168,7 @@ def test_a_workload_that_is_not_there_is_an_error_that_names_it(api: FakeApi) ->
 
 def test_the_policies_are_the_last_good_state_where_the_operator_keeps_one(api: FakeApi, desired: DesiredState) -> None:
     name = constraint(desired, "K8sAzureV2NoPrivilege")
-    asyncio.run(LastState(api, OPERATOR, MARKS).save(desired))
+    asyncio.run(LastState(api, OPERATOR, MARKS).save(Kept(desired)))
     metadata = {"name": "azure-policy-sync", "namespace": OPERATOR}
     api.place(f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR}/leases/azure-policy-sync", {"metadata": metadata})
 

@@ -33,7 +33,6 @@ from controller.gatekeeper.naming import (
     CONSTRAINT_INSTALLED_BY,
     MANAGED_BY_LABEL,
     MUTATION_GROUP,
-    SYNCSET_GROUP,
     TEMPLATE_GROUP,
     TEMPLATE_INSTALLED_BY,
     owned_key,
@@ -423,20 +422,7 @@ def strip_marks(world: World, chance: random.Random) -> None:
 
 
 def strip_everything(world: World, chance: random.Random) -> None:
-    """Of constraints and mutators: their names alone make them ours."""
-    _strip_everything(world, chance, [path for path in world.paths if _named(path)])
-
-
-def strip_everything_of_a_template(world: World, chance: random.Random) -> None:
-    _strip_everything(world, chance, [path for path in world.paths if not _named(path)])
-
-
-def _named(path: str) -> bool:
-    return not any(group in path for group in (TEMPLATE_GROUP, SYNCSET_GROUP))
-
-
-def _strip_everything(world: World, chance: random.Random, paths: Sequence[str]) -> None:
-    path = chance.choice(paths)
+    path = world.ours(chance)
     if path in world.api.paths:
 
         def strip(live: dict[str, Any]) -> None:
@@ -476,16 +462,8 @@ def delete_all_of_a_kind(world: World, chance: random.Random) -> None:
 
 
 def replace_by_anothers(world: World, chance: random.Random) -> None:
-    """Of constraints and mutators: another object of the same name, with none of our marks."""
-    _replace_by_anothers(world, chance, [path for path in world.paths if _named(path)])
-
-
-def replace_a_template_by_anothers(world: World, chance: random.Random) -> None:
-    _replace_by_anothers(world, chance, [path for path in world.paths if not _named(path)])
-
-
-def _replace_by_anothers(world: World, chance: random.Random, paths: Sequence[str]) -> None:
-    path = chance.choice(paths)
+    """By another object of the same name, with none of our marks."""
+    path = world.ours(chance)
     if path in world.api.paths:
         live = world.api.objects[path]
         head = {key: live[key] for key in ("apiVersion", "kind")}
@@ -598,11 +576,10 @@ def suspend(world: World, chance: random.Random) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """What may be done, how often beside the others, and why it is not done yet, empty where it is."""
+    """What may be done, and how often beside the others."""
 
     does: Callable[[World, random.Random], None]
     weight: int
-    off: str = ""
 
     @property
     def name(self) -> str:
@@ -616,13 +593,11 @@ DEEDS: Final = (
     Deed(forge_marks, 10),
     Deed(strip_marks, 4),
     Deed(strip_everything, 4),
-    Deed(strip_everything_of_a_template, 2, off="ownership rests on what an editor can erase"),
     Deed(hold, 4),
     Deed(delete, 10),
     Deed(delete_held, 5),
     Deed(delete_all_of_a_kind, 1),
     Deed(replace_by_anothers, 4),
-    Deed(replace_a_template_by_anothers, 2, off="ownership rests on what an editor can erase"),
     Deed(break_status, 5),
     Deed(edit_a_report, 3),
     Deed(stranger, 8),
@@ -651,8 +626,7 @@ class Step:
 def steps(count: int, seed: int) -> list[Step]:
     """The deeds of one round."""
     chance = random.Random(seed)
-    at_work = [deed for deed in DEEDS if not deed.off]
-    chosen = chance.choices(at_work, [deed.weight for deed in at_work], k=count)
+    chosen = chance.choices(DEEDS, [deed.weight for deed in DEEDS], k=count)
     return [Step(deed.name, chance.getrandbits(32), chance.choice([0.0, 0.0, 0.3, 0.7, 3.0])) for deed in chosen]
 
 
