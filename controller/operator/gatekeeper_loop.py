@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("azpolicy")
 _LOOK_SECONDS: Final = 30.0
+# With these Gatekeeper runs, and writes statuses: it can be nudged.
+_RUNS: Final = (None, GatekeeperProblem.WEBHOOK_INCOMPLETE, GatekeeperProblem.NOT_ENFORCING)
 
 
 class GatekeeperLoop:
@@ -60,7 +62,7 @@ class GatekeeperLoop:
         while True:
             with contextlib.suppress(ClusterError):
                 self._report(await self._look())
-                if self._state.mode is Mode.ENFORCE and self._state.status.gatekeeper.problem is None:
+                if self._state.mode is Mode.ENFORCE and self._state.status.gatekeeper.problem in _RUNS:
                     await self._nudge()
             await asyncio.sleep(min(_LOOK_SECONDS, self._state.settings.pace.resync))
 

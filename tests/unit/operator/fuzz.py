@@ -22,7 +22,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from controller.bounded_json import CUT, DEEPEST
-from controller.cluster.health import WEBHOOK_PATH
+from controller.cluster.health import MUTATING_PATH, WEBHOOK_PATH
 from controller.cluster.kinds import HOLDS, MUTATORS, SYNCSET, TEMPLATE, constraint_kind, kind_of
 from controller.errors import ClusterError, InputError, SourceError
 from controller.gatekeeper.documents import DocumentError, Origin
@@ -245,8 +245,8 @@ class WatchedApi(FakeApi):
         self.touched: list[str] = []
         self.slow: list[float] = []
         self.objects = self._objects
-        webhook = cluster().read(WEBHOOK_PATH)
-        self.place(WEBHOOK_PATH, webhook)
+        for path in (WEBHOOK_PATH, MUTATING_PATH):
+            self.place(path, cluster().read(path))
 
     async def _once(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Response:
         if self.slow:
