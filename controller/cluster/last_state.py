@@ -276,17 +276,10 @@ class LastState:
         self._saved: Kept | None = None
 
     async def load(self, cluster_id: str | None) -> Kept | None:
-        """What is kept, if it is of this cluster (None: of any) and can be used; else one line says why not.
-
-        ClusterError only where the API server does not answer or refuses.
-        """
+        """What `read` gives, and a line in the log where that is nothing."""
         try:
-            kept = await self._look()
-            if kept is None:
-                log.info("no last good state is kept yet configmap=%s/%s", self._namespace, NAME)
-            elif cluster_id is not None and fold(kept.desired.cluster_id) != fold(cluster_id):
-                raise UnusableStateError(f"it is of cluster {kept.desired.cluster_id}")
-        except (ValueError, RecursionError) as error:
+            kept = await self.read(cluster_id)
+        except UnusableStateError as error:
             log.warning(
                 "the last good state is not used; until Azure has been read, which writes it again, nothing is "
                 "repaired, and objects are known as ours by their marks alone configmap=%s/%s reason=%r",
@@ -295,6 +288,21 @@ class LastState:
                 str(error),
             )
             return None
+        if kept is None:
+            log.info("no last good state is kept yet configmap=%s/%s", self._namespace, NAME)
+        return kept
+
+    async def read(self, cluster_id: str | None) -> Kept | None:
+        """What is kept, None where nothing is yet; UnusableStateError where it is not of this cluster (None: of any).
+
+        The same where it cannot be used. ClusterError only where the API server does not answer or refuses.
+        """
+        try:
+            kept = await self._look()
+        except (ValueError, RecursionError) as error:
+            raise UnusableStateError(str(error)) from error
+        if kept is not None and cluster_id is not None and fold(kept.desired.cluster_id) != fold(cluster_id):
+            raise UnusableStateError(f"it is of cluster {kept.desired.cluster_id}")
         return kept
 
     async def _look(self) -> Kept | None:

@@ -15,7 +15,7 @@ from controller.cluster.dry_run import DryRunCache
 from controller.cluster.foreign import text_at
 from controller.cluster.installation import Installation
 from controller.cluster.inventory import take_inventory
-from controller.cluster.last_state import LastState
+from controller.cluster.last_state import LastState, UnusableStateError
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.planner import Planner
 from controller.cluster.resources import read_leases
@@ -94,9 +94,9 @@ async def recall(
     try:
         leases = await read_leases(client, namespace) or ()
         for held_in in {text_at(each, "metadata", "namespace") for each in leases}:
-            if kept := await LastState(client, held_in, marks).load(cluster_id):
+            if kept := await LastState(client, held_in, marks).read(cluster_id):
                 written.recall(kept)
-    except ClusterError as error:
+    except (ClusterError, UnusableStateError) as error:
         log.debug("what the operator remembers cannot be read error=%r", str(error))
 
 

@@ -8,12 +8,24 @@ import pytest
 
 from controller.cluster.apply import Action
 from controller.cluster.kinds import kind_of
+from controller.cluster.last_state import LastState
+from controller.cluster.written import Kept
 from controller.commands.uninstall import Uninstall, as_text, summary
 from controller.errors import ClusterError, Refused
 from controller.gatekeeper.naming import ADDON, OwnershipMarks
 from controller.gatekeeper.syncset import SYNCSET_REF, syncset
 from tests.resources import ASSIGNED, SYNCS, assigned_policy, lease, policy_sync
-from tests.unit.cluster_builders import CLUSTER_ID, MARKS, constraint, foreign, live, member, mutator, template
+from tests.unit.cluster_builders import (
+    CLUSTER_ID,
+    MARKS,
+    constraint,
+    desired_state,
+    foreign,
+    live,
+    member,
+    mutator,
+    template,
+)
 from tests.unit.fake_api import FakeApi, status
 
 if TYPE_CHECKING:
@@ -77,6 +89,21 @@ async def test_everything_goes_the_constraint_before_its_template_and_the_lease_
     kinds = [path.split("/")[-2] for path in deletions(api)]
     assert kinds.index("k8sthing") < kinds.index("constrainttemplates")
     assert kinds[3:] == [*["customresourcedefinitions"] * 2, *["configmaps"] * 4, "leases"]
+
+
+async def test_what_was_stripped_of_every_mark_goes_too_as_the_operator_remembers_it() -> None:
+    api, _ = await installed()
+    bare = {"labels": None, "annotations": None, "managedFields": None}
+    objects = (constraint(), mutator(), template())
+    for wanted in objects:
+        api.merge(kind_of(wanted.ref).path(wanted.ref.name), {"metadata": bare})
+    uids = {each.ref: api.found(each.ref).uid for each in objects}
+    api.drop(f"{MAPS.format(NAMESPACE)}/azure-policy-sync-state")
+    await LastState(api, NAMESPACE, MARKS).save(Kept(desired_state(*objects), uids))
+
+    await run(api)
+
+    assert not any(api.has(each.ref) for each in objects)
 
 
 async def test_a_second_run_finds_nothing() -> None:
