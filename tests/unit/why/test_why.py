@@ -248,6 +248,14 @@ def test_a_hostile_text_prints_nothing_that_a_terminal_obeys(world: World) -> No
     assert all(character.isprintable() or character == "\n" for character in ended.out)
 
 
+def test_standard_input_that_is_no_text_is_read_all_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe" + world.denied(world.privileged).encode()))
+    )
+
+    assert world.why("-").code == 0
+
+
 def test_the_example_of_the_page_is_what_the_command_prints(
     tmp_path: Path, gator: str, run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,7 +272,7 @@ def test_the_example_of_the_page_is_what_the_command_prints(
     (tmp_path / "web.yaml").write_text(manifest[1])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AZPOLICY_GATOR", gator)
-    monkeypatch.setattr("sys.stdin", io.StringIO(denied[1]))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(denied[1].encode())))
 
     ended = run("why", "-", "-f", "web.yaml", "--snapshot", "examples/snapshot")
 
