@@ -90,7 +90,7 @@ def test_a_request_is_lowered_to_its_limit_only_where_it_is_above() -> None:
         return {spelled(e.path, POD) for e in proposed(remedy, {"cpuLimit": limit}, POD)}
 
     assert "spec.containers[web].resources.requests.cpu" in paths("2999m")
-    assert "spec.containers[web].resources.requests.cpu" not in paths("3")
+    assert "spec.containers[web].resources.requests.cpu" not in paths("3500m")
 
 
 def test_a_value_that_the_parameters_do_not_give_is_not_proposed() -> None:

@@ -243,8 +243,13 @@ def test_a_question_without_a_text_is_an_error_that_says_what_to_give(world: Wor
 
 
 def test_a_hostile_text_prints_nothing_that_a_terminal_obeys(world: World) -> None:
-    ended = world.why(world.denied(world.privileged) + "\x1b]0;evil\x07\u202e")
+    file = world.snapshot.folder / "definition-privileged-1.0.0.json"
+    file.write_text(file.read_text().replace("Definition privileged", "Definition \\u001b]0;evil\\u0007 \\u202e"))
+    manifest = world.write(deployment(image="\x1b[2Jweb"))
 
+    ended = world.why(world.denied(world.privileged, world.images) + "\x1b]0;evil\x07\u202e", "-f", manifest)
+
+    assert "Denied by Definition" in ended.out
     assert all(character.isprintable() or character == "\n" for character in ended.out)
 
 
