@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sys
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -56,7 +57,7 @@ def why(
     workload's own events. With --snapshot the policies are read from there, else from the cluster, and never from
     Azure. Exits with 0 when a policy of azpolicy's denied or warned, 3 when none did, 2 on an error.
     """
-    asked = asking.question(denial, namespace, filename)
+    asked = asking.question(denial, namespace, filename, sys.stdin.buffer)
     found = asyncio.run(asking.why(asked, source, cluster, shutil.which(gator)))
     click.echo(FORMATS[output](found), nl=False)
     if output == "yaml" and found.ours and not found.patch:

@@ -6,7 +6,6 @@ and children, list of Gatekeeper's templates and constraints; the operator's las
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +28,7 @@ from controller.why.denials import LONGEST, Subject, read_denials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import BinaryIO
 
     from controller.cluster.client import KubeClient
     from controller.cluster.kinds import Inventory, LiveObject
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from controller.why.denials import Reading
 
 STDIN: Final = "-"
+_MOST_BYTES: Final = 4 * (LONGEST + 1)  # a character has four at most
 _DEFAULT_NAMESPACE: Final = "default"
 _MOST_OWNERS: Final = 3
 # The kinds that make pods, with kubectl's short names.
@@ -68,15 +69,15 @@ class Question:
     file: str | None
 
 
-def question(arguments: Sequence[str], namespace: str | None, file: str | None) -> Question:
-    """The arguments as a question; InputError where there is none, or more than one workload."""
+def question(arguments: Sequence[str], namespace: str | None, file: str | None, stdin: BinaryIO) -> Question:
+    """The arguments as a question, `-` being what stands in `stdin`; InputError for none, or for two workloads."""
     texts = [each for each in arguments if _workload(each) is None]
     workloads = [found for each in arguments if (found := _workload(each))]
     if len(workloads) > 1:
         raise InputError("name one workload at a time")
     if not arguments:
         raise InputError("give what denied you: its text, - for standard input, or KIND/NAME -n NAMESPACE")
-    said = [sys.stdin.read(LONGEST + 1) if each == STDIN else each for each in texts]
+    said = [stdin.read(_MOST_BYTES).decode("utf-8", "replace") if each == STDIN else each for each in texts]
     return Question("\n".join(said) if texts else None, workloads[0] if workloads else None, namespace, file)
 
 

@@ -111,7 +111,7 @@ def read_denials(text: str) -> Reading:
     objects = mappings_at(document, "items") or [document]
     said = "\n".join(text for each in objects for text in _texts(each))
     subject = next((found for each in objects if (found := _subject(each))), None)
-    manifest = next((each for each in objects if template_path(each) is not None), None)
+    manifest = next((each for each in objects if _makes_pods(each)), None)
     reading = _of_text(said, cut=cut)
     return replace(reading, subject=subject or reading.subject, manifest=manifest)
 
@@ -322,6 +322,11 @@ def _document(text: str) -> Mapping[str, Any] | None:
             except YamlError:
                 return None
     return read if isinstance(read, dict) else None
+
+
+def _makes_pods(document: Mapping[str, Any]) -> bool:
+    """Whether it is a workload or a pod that can be judged: with a pod's spec, and metadata that name it."""
+    return template_path(document) is not None and text_at(document, "metadata", "name") != ""
 
 
 def _texts(document: Mapping[str, Any]) -> Iterator[str]:

@@ -316,14 +316,12 @@ def _order(key: str | int) -> tuple[int, str]:
 
 
 def _put(content: Any, edit: Edit) -> None:
+    """Sets the value, or appends it; what stands in its way without being an object gives way to one."""
     *parents, last = edit.path
-    for key in parents:
-        if isinstance(content, list) and isinstance(key, int):
-            content = content[key]
-        else:
-            if not isinstance(content.get(key), dict | list):
-                content[key] = {}
-            content = content[key]
+    for key, following in zip(parents, edit.path[1:], strict=True):
+        if isinstance(following, str) and not isinstance(at(content, (key,)), dict):
+            content[key] = {}
+        content = content[key]
     if not edit.append:
         content[last] = copy.deepcopy(edit.value)
     elif isinstance(content.get(last), list):
@@ -333,7 +331,7 @@ def _put(content: Any, edit: Edit) -> None:
 
 
 def _take(content: Any, path: Path) -> None:
-    """Takes a field away, and a list or mapping that this leaves empty with it, up to what the edit is about."""
+    """Takes a field, or an item of a list, away."""
     *parents, last = path
     holder = at(content, tuple(parents))
     if holder is None:

@@ -182,3 +182,28 @@ def test_of_edits_that_stand_in_for_each_other_one_is_made(gator: str) -> None:
     fix = find_fix(pod, state(template, constraint), {"users": parameters}, gator=gator, namespace="default")
 
     assert fix.patch == ({"op": "add", "path": "/spec/securityContext", "value": {"runAsUser": 100}},)
+
+
+def test_what_the_api_server_asks_for_is_changed_only_beside_what_the_policy_denies(gator: str) -> None:
+    privileged = {"allowPrivilegeEscalation": True, "privileged": True}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "two"},
+        "spec": {"containers": [{"name": n, "image": "app", "securityContext": privileged} for n in ("web", "proxy")]},
+    }
+    template = load(BUNDLE / "container-no-privilege-escalation/v3/template.yaml")
+    parameters = {"excludedContainers": ["proxy"]}
+    constraint = {
+        "apiVersion": "constraints.gatekeeper.sh/v1beta1",
+        "kind": template["spec"]["crd"]["spec"]["names"]["kind"],
+        "metadata": {"name": "escalation"},
+        "spec": {"parameters": parameters},
+    }
+
+    fix = find_fix(pod, state(template, constraint), {"escalation": parameters}, gator=gator, namespace="default")
+
+    assert {each.path for each in fix.changes["escalation"]} == {
+        "spec.containers[web].securityContext.allowPrivilegeEscalation",
+        "spec.containers[web].securityContext.privileged",
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,7 +108,7 @@ def event(api: FakeApi, uid: str, name: str) -> None:
 
 
 def ask(*arguments: str, namespace: str | None = "shop") -> Answer:
-    asked = asking.question(arguments, namespace, None)
+    asked = asking.question(arguments, namespace, None, io.BytesIO())
     return asyncio.run(asking.why(asked, SOURCE, ClusterOptions(None, None), None))
 
 
@@ -192,4 +193,4 @@ def test_without_the_right_to_that_state_the_constraints_themselves_tell(api: Fa
 @pytest.mark.parametrize("arguments", [(), ("deploy/a", "deploy/b")])
 def test_a_question_that_names_nothing_or_two_workloads_is_an_error(arguments: tuple[str, ...]) -> None:
     with pytest.raises(InputError):
-        asking.question(arguments, None, None)
+        asking.question(arguments, None, None, io.BytesIO())

@@ -243,9 +243,22 @@ def test_a_question_without_a_text_is_an_error_that_says_what_to_give(world: Wor
 
 
 def test_a_hostile_text_prints_nothing_that_a_terminal_obeys(world: World) -> None:
-    ended = world.why(world.denied(world.privileged) + "\x1b]0;evil\x07\u202e")
+    file = world.snapshot.folder / "definition-privileged-1.0.0.json"
+    file.write_text(file.read_text().replace("Definition privileged", "Definition \\u001b]0;evil\\u0007 \\u202e"))
+    manifest = world.write(deployment(image="\x1b[2Jweb"))
 
+    ended = world.why(world.denied(world.privileged, world.images) + "\x1b]0;evil\x07\u202e", "-f", manifest)
+
+    assert "Denied by Definition" in ended.out
     assert all(character.isprintable() or character == "\n" for character in ended.out)
+
+
+def test_standard_input_that_is_no_text_is_read_all_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe" + world.denied(world.privileged).encode()))
+    )
+
+    assert world.why("-").code == 0
 
 
 def test_the_example_of_the_page_is_what_the_command_prints(
@@ -264,7 +277,7 @@ def test_the_example_of_the_page_is_what_the_command_prints(
     (tmp_path / "web.yaml").write_text(manifest[1])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AZPOLICY_GATOR", gator)
-    monkeypatch.setattr("sys.stdin", io.StringIO(denied[1]))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(denied[1].encode())))
 
     ended = run("why", "-", "-f", "web.yaml", "--snapshot", "examples/snapshot")
 
