@@ -114,6 +114,8 @@ class Prober:
     async def _was_admitted(self, webhook: str) -> None:
         # A constraint that Gatekeeper has not taken up yet denies nothing, and says so itself.
         self._admitted = self._admitted + 1 if self._accepted else 0
+        if self.proof.enforcing and not self._accepted:
+            self.proof = Proof()
         self._due_at = 0.0
         if self._admitted < SURE:
             return

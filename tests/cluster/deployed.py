@@ -30,6 +30,7 @@ SYNCS: Final = "/apis/azpolicy.dev/v1alpha1/policysyncs"
 SYNC: Final = f"{SYNCS}/default"
 ASSIGNED: Final = "/apis/azpolicy.dev/v1alpha1/assignedpolicies"
 KIND: Final = "K8sAzureV1DeployedLabel"
+CONFIGS: Final = "/apis/config.gatekeeper.sh/v1alpha1/namespaces/gatekeeper-system/configs"
 
 
 class Deployed:
@@ -128,6 +129,22 @@ class Deployed:
         differ = [path for path in before.keys() | found.keys() if before.get(path) != found.get(path)]
         assert not differ, [(path, before.get(path), found.get(path)) for path in differ]
 
+    @contextlib.contextmanager
+    def exempting(self, *names: str) -> Iterator[None]:
+        """Gatekeeper's Config leaves these namespaces out while the block runs."""
+        config = {
+            "apiVersion": "config.gatekeeper.sh/v1alpha1",
+            "kind": "Config",
+            "metadata": {"name": "config", "namespace": "gatekeeper-system"},
+            "spec": {"match": [{"excludedNamespaces": list(names), "processes": ["*"]}]},
+        }
+        status, answer = self.cluster.request("POST", CONFIGS, config)
+        assert status == 201, answer
+        try:
+            yield
+        finally:
+            self.cluster.request("DELETE", f"{CONFIGS}/config")
+
     # --- what the operator reports
 
     def sync(self) -> dict[str, Any]:
@@ -139,6 +156,11 @@ class Deployed:
         """Status and reason of one of its conditions, both empty where there is none."""
         found = self.sync().get("status", {}).get("conditions", [])
         return next(((each["status"], each["reason"]) for each in found if each["type"] == kind), ("", ""))
+
+    def gatekeeper(self) -> str:
+        """What its condition GatekeeperReady says, empty where there is none."""
+        found = self.sync().get("status", {}).get("conditions", [])
+        return next((str(each["message"]) for each in found if each["type"] == "GatekeeperReady"), "")
 
     def wait_for(self, kind: str, status: str, reason: str = "", timeout: float = 60) -> None:
         """Waits for a condition."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from tests.azure.faults import FaultKind
-from tests.cluster.azpolicy import TEMPLATES, all_constraints, edit, managed, pod, refusal
+from tests.cluster.azpolicy import TEMPLATES, all_constraints, constraints_of, edit, managed, pod, refusal
 from tests.cluster.deployed import ASSIGNED, KIND, SYNC, Deployed
 from tests.cluster.harness import eventually
 
@@ -94,6 +94,7 @@ def test_a_repair_and_a_change_from_azure_are_one_event_each(deployed: Deployed)
 def test_nothing_is_written_while_nothing_happens_status_included(deployed: Deployed) -> None:
     with deployed.replica() as operator:
         deployed.wait_in_sync()
+        eventually(lambda: "a probe was denied" in deployed.gatekeeper(), what="a denied probe")
         deployed.cluster.wait_for_audit()
         operator.wait_syncs(2)
         mark, sync, policies = deployed.cluster.audit_mark(), deployed.sync(), deployed.cluster.get(ASSIGNED)
@@ -309,7 +310,7 @@ def test_an_upgrade_to_other_values_is_taken_over_without_a_gap(deployed: Deploy
             eventually(lambda: new.metric("azpolicy_leader") == 1, what="the new one to lead")
             excluded = lambda: all(  # noqa: E731
                 "excluded" in live["spec"]["match"]["excludedNamespaces"]
-                for live in all_constraints(deployed.cluster).values()
+                for live in constraints_of(deployed.cluster, KIND).values()
             )
             eventually(excluded, what="the new setting in every constraint")
             assert refusal(deployed.cluster, pod(one="x"))

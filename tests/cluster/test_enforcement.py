@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 HOOKS: Final = "/apis/admissionregistration.k8s.io/v1"
 VALIDATING: Final = f"{HOOKS}/validatingwebhookconfigurations/gatekeeper-validating-webhook-configuration"
-CONFIGS: Final = "/apis/config.gatekeeper.sh/v1alpha1/namespaces/gatekeeper-system/configs"
 PROBE: Final = "/apis/constraints.gatekeeper.sh/v1beta1/azpolicyprobe/azpolicy-probe"
 TEMPLATE: Final = "/apis/templates.gatekeeper.sh/v1/constrainttemplates/azpolicyprobe"
 VALIDATION: Final = "validation.gatekeeper.sh"
@@ -90,16 +89,9 @@ def broken(world: Deployed, change: Callable[[list[dict[str, Any]]], list[dict[s
     eventually(lambda: not refusal(world.cluster, pod(one="x")), what="a pod to be admitted")
 
 
-def message(world: Deployed) -> str:
-    """What the condition GatekeeperReady says."""
-    conditions = world.sync()["status"]["conditions"]
-    (found,) = (each["message"] for each in conditions if each["type"] == "GatekeeperReady")
-    return str(found)
-
-
 def wait_message(world: Deployed, words: str, why: str = "") -> None:
     """Waits until the condition says so."""
-    eventually(lambda: words in message(world), timeout=60, what=f"{words!r} {why}")
+    eventually(lambda: words in world.gatekeeper(), timeout=60, what=f"{words!r} {why}")
 
 
 def wait_proven(world: Deployed, why: str = "") -> None:
@@ -140,30 +132,13 @@ def test_a_config_that_exempts_every_namespace_is_told_and_one_that_exempts_the_
         (["*"], "False", "was admitted"),
         ([world.release.namespace], "True", "cannot be probed"),
     ):
-        with exempting(world, *names), world.replica():
+        with world.exempting(*names), world.replica():
             world.ask_sync()
             wait_message(world, words)
             world.wait_for("GatekeeperReady", ready)
     with world.replica():
         world.wait_in_sync()
         wait_proven(world)
-
-
-@contextlib.contextmanager
-def exempting(world: Deployed, *names: str) -> Iterator[None]:
-    """Gatekeeper's Config leaves these namespaces out while the block runs."""
-    config = {
-        "apiVersion": "config.gatekeeper.sh/v1alpha1",
-        "kind": "Config",
-        "metadata": {"name": "config", "namespace": "gatekeeper-system"},
-        "spec": {"match": [{"excludedNamespaces": list(names), "processes": ["*"]}]},
-    }
-    status, answer = world.cluster.request("POST", CONFIGS, config)
-    assert status == 201, answer
-    try:
-        yield
-    finally:
-        world.cluster.request("DELETE", f"{CONFIGS}/config")
 
 
 def test_settled_it_probes_and_writes_nothing_and_switched_off_it_leaves_nothing(world: Deployed) -> None:

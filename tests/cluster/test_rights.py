@@ -119,6 +119,9 @@ def everything(deployed: Deployed) -> None:
 def test_every_right_is_used_and_every_call_is_allowed(deployed: Deployed) -> None:
     mark = deployed.cluster.audit_mark()
     everything(deployed)
+    with deployed.exempting(deployed.release.namespace), deployed.replica("azpolicy-1"):
+        deployed.ask_sync()
+        eventually(lambda: "cannot be probed" in deployed.gatekeeper(), timeout=60, what="why there is no proof")
     with deployed.replica():
         deployed.wait_in_sync()
         _drift_of_everything(deployed)
@@ -133,7 +136,10 @@ def test_every_right_is_used_and_every_call_is_allowed(deployed: Deployed) -> No
         for name in ("assign", "assignmetadata", "modifyset", "assignimage", "looks-up", "one"):
             deployed.unassign(name)
         eventually(
-            lambda: len(managed(deployed.cluster)) == 1 + 1 + 10, timeout=90, what="what Azure proves gone to go"
+            # Besides a template and its constraints, the operator's own for its probe.
+            lambda: len(managed(deployed.cluster)) == 1 + 1 + 10 + 2,
+            timeout=90,
+            what="what Azure proves gone to go",
         )
     _azure_away(deployed)
 

@@ -121,6 +121,15 @@ async def test_while_gatekeeper_has_not_taken_the_constraint_up_nothing_is_concl
 
 
 @in_virtual_time
+async def test_a_proof_ends_with_the_constraint_that_it_is_of() -> None:
+    probed = Probed()
+    assert "a probe was denied" in (await probed.look(DENIED, times=2)).message
+    probed.prober.seen(CONSTRAINT_REF, None)
+
+    assert await probed.look(ADMITTED, times=2) == WELL
+
+
+@in_virtual_time
 async def test_a_changed_configuration_is_probed_before_the_minute_is_over_but_not_at_once() -> None:
     """The API servers take a moment to see it: an answer by the old one would prove the new one."""
     probed = Probed()
