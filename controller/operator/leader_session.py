@@ -116,7 +116,7 @@ class LeaderSession:
             group.create_task(self._look_after_gatekeeper())
 
     async def _check_installation(self) -> None:
-        """OtherInstallation where the cluster is another's; without an answer, for which it waits, each sync asks again.
+        """OtherInstallation where the cluster is another's; after some tries without an answer, each sync asks again.
 
         The rights of a new release can take a moment to hold, and another's status must not be written meanwhile.
         """
