@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("azpolicy")
 _WATCHED_GROUPS: Final = frozenset({CONSTRAINT_GROUP, MUTATION_GROUP, TEMPLATE_GROUP, AZPOLICY_GROUP})
+_RECORD_TRIES: Final = 5
+_RECORD_PAUSE: Final = 1.0
 _STEERING: Final = "suspend"  # the one field of a PolicySync's spec that is no setting
 
 
@@ -111,9 +113,7 @@ class LeaderSession:
         OtherInstallation where the cluster belongs to another azpolicy, before anything is written: the PolicySync is
         another's then, too.
         """
-        # Without an answer each sync asks for the record again.
-        with contextlib.suppress(ClusterError):
-            await self._record.check_installation()
+        await self._check_installation()
         # Without an answer the watcher brings it, as soon as there is one.
         with contextlib.suppress(ClusterError):
             self._live = await self._client.get_live(POLICY_SYNC, SYNC_REF.name)
@@ -123,6 +123,20 @@ class LeaderSession:
             group.create_task(self._watch_kinds())
             group.create_task(self._sessions())
             group.create_task(self._look_after_gatekeeper())
+
+    async def _check_installation(self) -> None:
+        """OtherInstallation where the cluster is another's; after some tries without an answer, each sync asks again.
+
+        The rights of a new release can take a moment to hold, and another's status must not be written meanwhile.
+        """
+        for _ in range(_RECORD_TRIES):
+            try:
+                await self._record.check_installation()
+            except ClusterError as error:
+                log.warning("whose cluster this is cannot be read yet error=%r", str(error))
+                await asyncio.sleep(_RECORD_PAUSE)
+            else:
+                return
 
     async def _look_after_gatekeeper(self) -> None:
         if self._guard is not None:

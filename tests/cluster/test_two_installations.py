@@ -58,7 +58,7 @@ def test_in_another_namespace_it_ends_with_words_and_writes_nothing(deployed: De
                 ends_refused(operator)
 
             assert other.writes(mark) == []
-            assert deployed.condition("Ready") == ("True", "InSync")
+            deployed.wait_for("Ready", "True", "InSync")
             assert managed(deployed.cluster) == before
 
 

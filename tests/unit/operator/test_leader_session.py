@@ -16,6 +16,7 @@ from controller.operator import leader_session
 from controller.operator.leader_session import LeaderSession
 from controller.report.metrics import Metrics
 from tests.unit.cluster_builders import MARKS, constraint, desired_state, member, template
+from tests.unit.fake_api import status
 from tests.unit.operator.scripted import NAMESPACE, SETTINGS, ScriptedSource, cluster, restored, until
 from tests.unit.virtual_time import in_virtual_time
 
@@ -241,3 +242,21 @@ async def test_who_loses_the_cluster_to_one_that_adopts_it_ends_at_the_next_sync
             await asyncio.sleep(2 * SETTINGS.pace.resync)
 
     assert sum(call.path == f"{PATH}/status" for call in api.calls) == statuses
+
+
+@pytest.mark.usefixtures("sources")
+@in_virtual_time
+async def test_nothing_is_written_either_while_the_record_may_not_be_read_yet() -> None:
+    """As in the first moments of a new release, before its rights hold."""
+    api = cluster()
+    async with leading(api):
+        await until(lambda: restored(api, ONE) and RECORD in api.paths and PATH in api.paths)
+        await until(lambda: condition(api, "Ready").get("reason") == "InSync", seconds=30)
+    before = len(api.calls)
+    api.at("GET", RECORD, status(403, "configmaps is forbidden", "Forbidden"), times=3)
+
+    with pytest.raises(OtherInstallation):
+        async with leading(api, OwnershipMarks("team-b")):
+            await asyncio.sleep(60)
+
+    assert {call.method for call in api.calls[before:]} == {"GET"}
