@@ -272,9 +272,9 @@ class _Run:
 
     async def _write(self, change: Create | Replace | NeedsDryRun) -> Result:
         desired = change.desired
-        if desired.ref.group == CONSTRAINT_GROUP:
-            await self._template_usable(change)
-            await self._data_replicated(desired.ref.kind)
+        # What a finalizer keeps in place is let go at once: a kind that is being deleted waits for it.
+        if not (isinstance(change, Replace) and change.live.deleting):
+            await self._usable(change)
         current: Decision = change
         released: Replace | None = None
         for _ in range(_ROUNDS):
@@ -291,6 +291,7 @@ class _Run:
             if response.ok and isinstance(current, Replace) and current.live.deleting:
                 # Without finalizers the server lets it go with this answer.
                 released, current = current, Create(desired)
+                await self._usable(current)
                 continue
             if response.ok:
                 stored = LiveObject.of(_kind_for(desired), response.body)
@@ -389,6 +390,12 @@ class _Run:
                 raise _Stopped(Reason.TEMPLATE_NOT_READY, message)
             await asyncio.sleep(delay)
             delay = min(delay * 1.5, 1.0)
+
+    async def _usable(self, change: Create | Replace | NeedsDryRun) -> None:
+        """Returns when what a constraint needs is there, at once for others; _Stopped when it cannot be written."""
+        if change.desired.ref.group == CONSTRAINT_GROUP:
+            await self._template_usable(change)
+            await self._data_replicated(change.desired.ref.kind)
 
     async def _template_usable(self, change: Create | Replace | NeedsDryRun) -> None:
         """Returns when a constraint can be written; _Stopped when it cannot.

@@ -1,4 +1,4 @@
-"""Everything at once, for some minutes: edits, deletions, Azure changing and failing, servers and leaders that die.
+"""Everything at once, for some minutes: hostile deeds, Azure changing and failing, servers and leaders that die.
 
 Seeded: AZPOLICY_SOAK_SEED repeats a run, AZPOLICY_SOAK_SECONDS makes it longer. At the end the cluster is exactly as
 Azure says, nothing foreign was touched, and the audit log has no write of the operator that nobody gave it a reason to.
@@ -21,6 +21,7 @@ import pytest
 from controller.gatekeeper.naming import name_digits
 from tests.azure.faults import FaultKind
 from tests.azure.standin import Standin
+from tests.cluster.attacks import Attacks
 from tests.cluster.azpolicy import CONSTRAINTS, MUTATORS, TEMPLATES, managed, projection, wipe
 from tests.cluster.deployed import KIND, Deployed
 from tests.cluster.harness import TestCluster, eventually
@@ -49,6 +50,7 @@ class Soak:
     def __init__(self, deployed: Deployed, stack: contextlib.ExitStack) -> None:
         self.deployed, self.cluster, self.random = deployed, deployed.cluster, random.Random(SEED)
         self._stack = stack
+        self.attacks = Attacks(deployed.cluster, self.random)
         self._started: list[Operator] = []
         self.done: Counter[str] = Counter()
         self.azure: Counter[str] = Counter()  # deeds in Azure by the digits of the objects that follow from them
@@ -100,6 +102,9 @@ class Soak:
         if path := self.live():
             self.cluster.request("DELETE", path)
 
+    def attack(self) -> None:
+        self.attacks.one()
+
     def weaken_template(self) -> None:
         self.cluster.request("PATCH", f"{TEMPLATES}/{KIND.lower()}", {"spec": {"targets": None}})
         rule = json.loads(template_text(KIND, 'violation[{"msg": "never"}] { false }'))["spec"]
@@ -150,6 +155,7 @@ class Soak:
         """One deed after another, most of them in the cluster; seldom ones are those that take seconds."""
         deeds: list[tuple[Callable[[], None], int]] = [
             (self.edit, 40),
+            (self.attack, 40),
             (self.delete, 15),
             (self.delete_all_of_a_kind, 2),
             (self.weaken_template, 5),
@@ -172,6 +178,8 @@ class Soak:
             if not self.done[deed.__name__]:
                 deed()
                 self.done[deed.__name__] += 1
+        self.attacks.each()
+        self.attacks.withdraw()
         self.heal_azure()
 
 
@@ -216,7 +224,7 @@ def test_after_all_of_it_the_cluster_is_as_azure_says_and_no_write_was_without_c
     soak.shake(SECONDS)
     found = deployed.wait_in_sync(timeout=240)
 
-    print(f"\nseed {SEED}: {dict(sorted(soak.done.items()))}")
+    print(f"\nseed {SEED}: {dict(sorted(soak.done.items()))} {dict(sorted(soak.attacks.counted.items()))}")
     assert {path: projection(cluster.get(path)) for path in theirs} == theirs
     assigned = {file.stem.removeprefix("assignment-") for file in deployed.snapshot.folder.glob("assignment-*.json")}
     assert deployed.made() == assigned - {"gives"}

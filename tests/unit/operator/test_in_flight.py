@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
 from controller.cluster.client import Response
+from controller.cluster.kinds import kind_of
 from controller.gatekeeper.naming import TEMPLATE_GROUP
 from controller.operator.settings import PolicySyncRequests
 from controller.report.conditions import Mode
@@ -237,3 +238,39 @@ def test_a_template_is_repaired_again_while_gatekeeper_says_nothing_of_it(again:
             await until(lambda: restored(api, TEMPLATE), seconds=8)
 
     check()
+
+
+class TerminatingApi(SlowApi):
+    """A kind that was deleted stays, being deleted, as long as finalizers keep one of its objects."""
+
+    def _held(self, name: str) -> bool:
+        of_kind = [each for path, each in self._objects.items() if f"/{name}/" in path]
+        return any("deletionTimestamp" in each["metadata"] for each in of_kind)
+
+    def _gone(self, path: str) -> None:
+        name, kind = path.rpartition("/")[2], self._crd_kinds.get(path.rpartition("/")[2], "")
+        super()._gone(path)
+        if kind and self._held(name):
+            self._crd_kinds[name] = kind
+
+    def _crd(self, name: str) -> Response:
+        answer = super()._crd(name)
+        if answer.ok and self._held(name):
+            cast("Any", answer.body)["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
+        return answer
+
+
+@in_virtual_time
+async def test_a_finalizer_on_a_constraint_does_not_hold_up_its_deleted_template() -> None:
+    api, two = TerminatingApi(), constraint(by=member("two"))
+    async with Operator(api, ScriptedSource(desired_state(TEMPLATE, ONE, two))).running() as operator:
+        await operator.in_sync(TEMPLATE, ONE, two)
+        api.deaf = True  # one plan makes the template and lets the constraint go
+        path = kind_of(ONE.ref).path(ONE.ref.name)
+        api._objects[path]["metadata"]["finalizers"] = ["example.com/hold"]
+        api.merge(path, {"metadata": {"deletionTimestamp": "2026-03-01T12:00:00Z"}})
+        api.remove(TEMPLATE.ref)
+        operator.loops.wake()
+
+        await until(lambda: all(restored(api, each) for each in (TEMPLATE, ONE, two)), seconds=10)
+        assert "deletionTimestamp" not in api.found(ONE.ref).metadata
