@@ -6,7 +6,7 @@ https://open-policy-agent.github.io/gatekeeper/website/docs/customize-admission
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -26,20 +26,26 @@ _ANY: Final = "*"
 _EVERYTHING: Final = frozenset({(_ANY, _ANY)})
 _SHOWN: Final = 5
 _DEFAULT_SECONDS: Final = 10
-# An ephemeral container comes into a pod by an update of this, and by nothing else.
-_BESIDES: Final = {("", "Pod"): ("pods/ephemeralcontainers",)}
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One that has to be in a configuration, the path that it calls, and what does not happen without it."""
+    """One that has to be in a configuration, the path that it calls, and what does not happen without it.
+
+    `besides` are subresources of kinds whose updates have to be asked about, too.
+    """
 
     name: str
     path: str
     loss: str
+    besides: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
 
-VALIDATION: Final = Webhook("validation.gatekeeper.sh", "/v1/admit", "is denied")
+# An ephemeral container comes into a pod by an update of that subresource, and by nothing else. In the manifest of
+# Gatekeeper the rules of its validation have it, and those of its mutation do not.
+VALIDATION: Final = Webhook(
+    "validation.gatekeeper.sh", "/v1/admit", "is denied", {("", "Pod"): ("pods/ephemeralcontainers",)}
+)
 MUTATION: Final = Webhook("mutation.gatekeeper.sh", "/v1/mutate", "is mutated")
 
 
@@ -112,7 +118,7 @@ def judge(configuration: Mapping[str, Any], hook: Webhook, kinds: Collection[tup
     rules = mappings_at(webhook, "rules")
     unasked = [each for each in OPERATIONS if not any(_has(rule, "operations", each) for rule in rules)]
     defects = [f"no rule of {hook.name} is for {each}" for each in unasked]
-    uncovered = () if len(unasked) == len(OPERATIONS) else tuple(_uncovered(rules, kinds))
+    uncovered = () if len(unasked) == len(OPERATIONS) else tuple(_uncovered(rules, kinds, hook))
     return Judged((*defects, *_defects(webhook, hook)), uncovered, tuple(_facts(webhook, hook)), _selector(webhook))
 
 
@@ -156,14 +162,14 @@ def _facts(webhook: Mapping[str, Any], hook: Webhook) -> Iterator[str]:
         yield f"its matchConditions may leave requests out: {', '.join(conditions)}"
 
 
-def _uncovered(rules: list[Mapping[str, Any]], kinds: Collection[tuple[str, str]]) -> Iterator[str]:
+def _uncovered(rules: list[Mapping[str, Any]], kinds: Collection[tuple[str, str]], hook: Webhook) -> Iterator[str]:
     for group, kind in sorted(kinds):
         missing = [
             operation for operation in OPERATIONS if not any(_covers(rule, operation, group, kind) for rule in rules)
         ]
         name = "every kind" if kind == _ANY else f"{kind}.{group}" if group else kind
         yield from (f"{operation} of {name}" for operation in missing)
-        for resource in _BESIDES.get((group, kind), ()):
+        for resource in hook.besides.get((group, kind), ()):
             if not any(_covers_resource(rule, "UPDATE", group, resource) for rule in rules):
                 yield f"UPDATE of {resource}"
 
