@@ -257,6 +257,7 @@ def world(tidy_module: TestCluster, tmp_path_factory: pytest.TempPathFactory) ->
     made.leave()
 
 
+@pytest.mark.timeout(600)
 def test_the_fix_of_every_real_denial_is_admitted_as_it_is_printed(world: World) -> None:
     def mended(name: str) -> str:
         ended = world.why(name, "yaml")
@@ -295,7 +296,8 @@ def test_a_workload_is_explained_by_its_own_events(world: World) -> None:
     ended = run("why", "deploy/web", "-n", namespace(name), "--kubeconfig", str(world.command.kubeconfig))
 
     assert ended.code == 0, ended
-    assert "Denied by Definition container-allowed-images-v2" in ended.out
+    # No operator keeps a state here, and the live objects have ids alone.
+    assert "Denied by container-allowed-images-v2\n" in ended.out
     assert re.search(r"enforced +deny since \d{4}-", ended.out)
     missing = run("why", "deploy/none", "--kubeconfig", str(world.command.kubeconfig))
     assert (missing.code, missing.err) == (
