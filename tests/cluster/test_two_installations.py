@@ -27,7 +27,7 @@ REFUSED: Final = f"belongs to the installation with --managed-by azure-policy-sy
 def second(deployed: Deployed, namespace: str, **values: Any) -> Iterator[Deployed]:
     """Another release of the chart, with the same Azure.
 
-    The chart would refuse it. So, unless it brings the kinds along, the kinds are made to look as kubectl installs them.
+    The chart would refuse it. So, unless it brings the kinds along, these are made to look as kubectl installs them.
     """
     other = copy.copy(deployed)
     chosen = {"managedBy": "team-b", "crds": {"install": False}, **values}
