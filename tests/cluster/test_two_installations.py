@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.cluster.azpolicy import RECORD, managed, run
-from tests.cluster.chart import KEPT, install
+from tests.cluster.chart import CRDS, KEPT, install
 from tests.cluster.harness import HarnessError, eventually
 from tests.deploy.helm import NAMESPACE
 
@@ -25,9 +25,15 @@ REFUSED: Final = f"belongs to the installation with --managed-by azure-policy-sy
 
 @contextlib.contextmanager
 def second(deployed: Deployed, namespace: str, **values: Any) -> Iterator[Deployed]:
-    """Another release of the chart, with the same Azure; helm would refuse it if it brought the kinds along."""
+    """Another release of the chart, with the same Azure.
+
+    The chart would refuse it. So, unless it brings the kinds along, these are made to look as kubectl installs them.
+    """
     other = copy.copy(deployed)
     chosen = {"managedBy": "team-b", "crds": {"install": False}, **values}
+    if not chosen["crds"]["install"]:
+        unmarked = {"metadata": {"annotations": {"meta.helm.sh/release-name": None}}}
+        assert deployed.cluster.request("PATCH", f"{CRDS}/policysyncs.azpolicy.dev", unmarked)[0] == 200
     other.release = install(deployed.cluster, deployed.values(**chosen), name="second", namespace=namespace)
     other.user = other.release.user
     try:
