@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from controller.azure.model import fold
 from controller.gatekeeper.model import DesiredObject, Role, digest, in_order
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, DEFINITION_ID, TEMPLATE_DIGEST, TEMPLATE_SOURCE, TEMPLATE_URL
+from controller.gatekeeper.rego import references
 from controller.gatekeeper.syncset import SYNCSET_REF, kinds_of, required_data, syncset
 from controller.policy.model import Unresolved, UnresolvedReason
 from controller.times import write_moment
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from controller.gatekeeper.model import DesiredState, ObjectRef, Outcome
     from controller.gatekeeper.naming import OwnershipMarks
+    from controller.gatekeeper.syncset import DataKind
     from controller.policy.model import Member
 
 # Whether the cause can lie in what could not be read, and so pass by itself. Where it cannot, Azure has another meaning
@@ -74,8 +76,10 @@ def carry_forward(
     if not objects:
         return desired
     kept = {each.ref: each for each in desired.objects} | objects
-    kept |= _templates(objects.values(), desired, last, marks)
-    kept |= _data(kept.values(), desired, marks)
+    templates = _templates(objects.values(), desired, last, marks)
+    kept |= templates
+    needed = _replicated(desired).union(*(_looked_up(each, _replicated(last)) for each in templates.values()))
+    kept |= {SYNCSET_REF: syncset(needed, marks)} if needed else {}
     return replace(desired, objects=in_order(kept.values()), outcomes=tuple(outcomes))
 
 
@@ -166,13 +170,15 @@ def _also_used(template: DesiredObject, users: list[Member], marks: OwnershipMar
     return replace(template, manifest=manifest, members=(*template.members, *users), digest=digest(manifest))
 
 
-def _data(
-    kept: Iterable[DesiredObject], desired: DesiredState, marks: OwnershipMarks
-) -> dict[ObjectRef, DesiredObject]:
-    """The SyncSet with what the templates look up, those of carried constraints too."""
-    wanted = next((kinds_of(each.manifest) for each in desired.objects if each.ref == SYNCSET_REF), frozenset())
-    needed = wanted.union(*(required_data(_annotations(each)) for each in kept if each.role is Role.TEMPLATE))
-    return {SYNCSET_REF: syncset(needed, marks)} if needed else {}
+def _replicated(state: DesiredState) -> frozenset[DataKind]:
+    return next((kinds_of(each.manifest) for each in state.objects if each.ref == SYNCSET_REF), frozenset())
+
+
+def _looked_up(template: DesiredObject, replicated: frozenset[DataKind]) -> frozenset[DataKind]:
+    """What a carried template asks for, and of what was replicated what it looks up without asking."""
+    looks = references(template.manifest)
+    unasked = frozenset(kind for kind in replicated if any(each.may_see(kind) for each in looks))
+    return required_data(_annotations(template)) | unasked
 
 
 def _annotations(template: DesiredObject) -> Mapping[str, Any]:

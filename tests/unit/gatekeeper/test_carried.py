@@ -147,6 +147,16 @@ def test_the_data_that_a_carried_template_looks_up_stays_replicated() -> None:
     assert kinds_of({e.ref: e for e in carried(alone, last).objects}[SYNCSET_REF].manifest) == {SERVICE}
 
 
+def test_what_a_carried_template_looks_up_without_asking_stays_replicated_while_it_was() -> None:
+    looking = template(rego="package thing\n\nviolation[{}] { data.inventory.namespace[_].v1.Service[_] }")
+    last = desired_state(looking, syncset({POD, SERVICE}, MARKS), ONE)
+    now = desired_state(outcomes=(unknown(member("one")),), listed=LISTED)
+
+    found = {each.ref: each for each in carried(now, last).objects}
+
+    assert kinds_of(found[SYNCSET_REF].manifest) == {SERVICE}
+
+
 def test_everything_unknown_gives_the_same_objects_in_the_same_order() -> None:
     last = desired_state(*sorted(BOTH.objects, key=lambda each: list(Role).index(each.role)))
     outcomes = [unknown(each.members[0]) for each in (ONE, TWO, mutator())]
