@@ -102,15 +102,21 @@ class Snapshot:
         version: str = "1.0.0",
         effect: str = "[parameters('effect')]",
         values: Mapping[str, Any] | None = None,
+        constraint: str = "",
         **details: object,
     ) -> str:
-        """A definition that asks for a template (or mutation) and forbids labels; parameters effect and labels."""
+        """A definition that asks for a template (or mutation) and forbids labels; parameters effect and labels.
+
+        With the URL of a `constraint` file it has the legacy form.
+        """
         template = {"sourceType": "PublicURL", "url": url}
         mutates = url.endswith("mutation.yaml")
         then: dict[str, Any] = {"mutationInfo": template, **details}
         if not mutates:
             wanted = {"labels": "[parameters('labels')]"} if values is None else dict(values)
-            then = {"templateInfo": template, "apiGroups": [""], "kinds": ["Pod"], "values": wanted, **details}
+            stored = {"templateInfo": template, "apiGroups": [""], "kinds": ["Pod"]}
+            asked = {"constraintTemplate": url, "constraint": constraint} if constraint else stored
+            then = {**asked, "values": wanted, **details}
         definition_id = f"{POLICY}/policyDefinitions/{name}"
         properties = {
             "displayName": f"Definition {name}",

@@ -1,6 +1,6 @@
 """The remedies of the bundle's templates: which fields a policy looks at, and which values its parameters allow.
 
-`templates/<name>/<vN>/remedy.yaml` is data; templates/README.md says what may stand in it. A remedy only proposes: what
+`remedy.yaml` beside a template is data; templates/README.md says what may stand in it. A remedy only proposes: what
 is printed has passed gator (`controller/why/fix.py`), so a remedy need not repeat what a rule excludes.
 """
 
@@ -26,6 +26,7 @@ Path = tuple[str | int, ...]
 FILE: Final = "remedy.yaml"
 CONTAINERS: Final = ("containers", "initContainers", "ephemeralContainers")
 _ANY: Final = "*"
+_EACH_CONTAINER: Final = "{container}"
 _REST: Final = "{rest}"
 _MOST_EDITS: Final = 500
 _NOTHING: Final = object()  # a value that the parameters or the object do not give
@@ -191,7 +192,10 @@ def _split(path: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _places(path: Sequence[str], scope: _Scope, *, exists: bool = True) -> Iterator[Path]:
-    """The paths that a pattern stands for: `*` is every item of a list, `prefix/*` every key that begins so."""
+    """The paths that a pattern stands for.
+
+    `*` is every item of a list, `prefix/*` every key that begins so, `prefix/{container}` a key for each container.
+    """
     level: list[Path] = [()]
     for depth, key in enumerate(path):
         below: list[Path] = []
@@ -202,10 +206,19 @@ def _places(path: Sequence[str], scope: _Scope, *, exists: bool = True) -> Itera
             elif key.endswith(f"/{_ANY}"):
                 keys = there if isinstance(there, dict) else ()
                 below += [(*place, each) for each in keys if each.startswith(key.removesuffix(_ANY))]
+            elif key.endswith(f"/{_EACH_CONTAINER}"):
+                below += [(*place, key.replace(_EACH_CONTAINER, name)) for name in _container_names(scope)]
             elif (not exists and _ANY not in path[depth:]) or (isinstance(there, dict) and key in there):
                 below.append((*place, key))
         level = below
     yield from level
+
+
+def _container_names(scope: _Scope) -> Iterator[str]:
+    """The names of the containers of the template that is the target."""
+    template = at(scope.content, scope.target)
+    for containers in CONTAINERS:
+        yield from (text_at(each, "name") for each in list_at(template, "spec", containers))
 
 
 def at(content: Any, path: Path) -> Any:

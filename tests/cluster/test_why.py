@@ -61,7 +61,7 @@ LOGS: Final = {"volumes": [{"name": "logs", "hostPath": {"path": "/var/log/app"}
 READ_LOGS: Final = {"allowedHostPaths": [{"pathPrefix": "/var/log", "readOnly": True}]}
 SYSCTLS: Final = secured(sysctls=[{"name": "kernel.shm_rmid_forced", "value": "1"}])
 
-BAD: Final[Mapping[str, Bad]] = {
+STORED: Final[Mapping[str, Bad]] = {
     "allowed-host-paths/v3": Bad(READ_LOGS, MOUNTS, LOGS),
     "allowed-host-paths/v4": Bad(READ_LOGS, MOUNTS, LOGS),
     "allowed-proc-mount-types/v4": Bad({"procMount": "Default"}, secured(procMount="Unmasked"), {"hostUsers": False}),
@@ -141,22 +141,56 @@ BAD: Final[Mapping[str, Bad]] = {
     "windows-container-allowed-usernames/v1": Bad({"allowedUserNames": ["ContainerUser"]}, pod=WINDOWS),
     "windows-container-resources/v1": Bad(container={"resources": {"requests": {"cpu": "100m"}}}, pod=WINDOWS),
 }
+BEFORE_STORE: Final = "https://raw.githubusercontent.com/Azure/azure-policy/master/built-in-references/Kubernetes"
+# Templates of the time before the store, each by the version that denies the same with the same parameters.
+LEGACY: Final = {
+    "allowed-host-paths": "v3",
+    "allowed-proc-mount-types": "v4",
+    "allowed-users-groups": "v3",
+    "allowed-volume-types": "v2",
+    "block-automount-token": "v2",
+    "block-default-namespace": "v1",
+    "block-host-namespace": "v2",
+    "container-allowed-capabilities": "v3",
+    "container-no-privilege": "v2",
+    "container-no-privilege-escalation": "v3",
+    "flexvolume-drivers": "v1",
+    "forbidden-sysctl-interfaces": "v1",
+    "host-network-ports": "v3",
+    "pod-enforce-labels": "v1",
+    "read-only-root-filesystem": "v3",
+    "selinux": "v2",
+}
+BAD: Final[Mapping[str, Bad]] = {
+    **STORED,
+    **{name: STORED[f"{name}/{version}"] for name, version in LEGACY.items()},
+    "container-allowed-images": Bad({"allowedContainerImagesRegex": "^elsewhere/.+$"}),
+    "container-disallowed-capabilities": Bad(
+        {"disallowedCapabilities": "SYS_TIME"}, secured(capabilities={"add": ["CHOWN", "SYS_TIME"]})
+    ),
+    "enforce-apparmor-profile": Bad({"allowedProfiles": ["runtime/default"]}),
+}
 FOLDERS: Final = [folder_name(file.parent) for file in sorted(BUNDLE.rglob("remedy.yaml"))]
 KINDS: Final = {name: load(BUNDLE / name / "schema.yaml")["kind"] for name in FOLDERS}
 FIXED: Final = [name for name in FOLDERS if remedies()[KINDS[name]].edits]
 UNKNOWABLE: Final = [name for name in FOLDERS if name not in FIXED and name != NEEDS_PROVIDER]
 
 
+def slug(name: str) -> str:
+    """A template's folder as a part of names."""
+    return name.replace("/", "-")
+
+
 def namespace(name: str) -> str:
     """A template's namespace."""
-    return "default" if name.startswith("block-default") else f"why-{name.replace('/', '-')}"
+    return "default" if name.startswith("block-default") else f"why-{slug(name)}"
 
 
 def workload(name: str) -> dict[str, Any]:
     """A Deployment with the bad pod, or the pod itself."""
     bad = BAD[name]
     spec = {"containers": [{"name": "web", "image": IMAGE, **bad.container}], **bad.pod}
-    labels = {"app": f"why-{name.replace('/', '-')}"}
+    labels = {"app": f"why-{slug(name)}"}
     metadata = {"name": "web", "namespace": namespace(name)}
     if bad.naked:
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
@@ -186,11 +220,14 @@ class World:
         self.denied = {name: self._denied(name) for name in FIXED + UNKNOWABLE}
 
     def _assign(self, snapshot: Snapshot, name: str) -> None:
-        slug = name.replace("/", "-")
         kinds = {"apiGroups": ["apps"], "kinds": ["Deployment"]} if BAD[name].workload else {}
-        url = f"{STORE}/{name}/template.yaml"
+        legacy = "/" not in name
+        url = f"{BEFORE_STORE if legacy else STORE}/{name}"
+        constraint = f"{url}/constraint.yaml" if legacy else ""
         where: dict[str, Any] = {"namespaces": [namespace(name)], **kinds}
-        snapshot.assign(slug, snapshot.define(slug, url, values=dict(BAD[name].values), **where))
+        values = dict(BAD[name].values)
+        defined = snapshot.define(slug(name), f"{url}/template.yaml", values=values, constraint=constraint, **where)
+        snapshot.assign(slug(name), defined)
         if namespace(name) != "default":
             document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace(name)}}
             assert self.cluster.request("POST", "/api/v1/namespaces", document)[0] == 201
@@ -214,7 +251,7 @@ class World:
         """`azpolicy why` of what was denied, with the manifest where only that has the object."""
         text = self.denied[name]
         if text:
-            manifest = self.folder / f"{namespace(name)}.json"
+            manifest = self.folder / f"{slug(name)}.json"
             manifest.write_text(json.dumps(workload(name)))
             arguments = (text, "-f", str(manifest), *arguments)
         else:
@@ -224,11 +261,11 @@ class World:
 
     def applied(self, name: str, patch: str) -> str:
         """What kubectl says of the patch as it was printed: nothing where it is admitted, and so are the pods."""
-        file = self.folder / f"{namespace(name)}.patch.yaml"
+        file = self.folder / f"{slug(name)}.patch.yaml"
         file.write_text(patch)
         patched = ["patch", "--type", "json", "--patch-file", str(file)]
         if self.denied[name]:
-            manifest = self.folder / f"{namespace(name)}.json"
+            manifest = self.folder / f"{slug(name)}.json"
             made = self.cluster.kubectl(*patched, "--local", "-f", str(manifest), "-o", "yaml", check=False)
             ended = self.cluster.kubectl("apply", "-f", "-", input=made.stdout, check=False)
         else:

@@ -26,9 +26,12 @@ FOLDERS: Final = sorted(file.parent for file in BUNDLE.rglob("remedy.yaml"))
 # What looks at pods and has no fix that can be known: what is allowed is said instead.
 UNKNOWABLE: Final = frozenset(
     {
+        "allowed-volume-types",
         "allowed-volume-types/v2",
+        "block-default-namespace",
         "block-default-namespace/v1",
         "block-naked-pods/v1",
+        "container-allowed-images",
         "container-allowed-images/v2",
         "container-allowed-ports/v1",
         "container-no-latest-image/v1",
@@ -36,13 +39,17 @@ UNKNOWABLE: Final = frozenset(
         "container-no-vulnerable-images/v1",
         "container-restricted-image-pulls/v1",
         "enforce-required-annotation/v1",
+        "flexvolume-drivers",
         "flexvolume-drivers/v1",
         "image-integrity-notation-verification/v1",
+        "pod-enforce-labels",
         "pod-enforce-labels/v1",
     }
 )
 # Denied samples that no edit can help, by folder and constraint, or with the object's name: with why.
 NO_HELP: Final[Mapping[str, str]] = {
+    "allowed-host-paths: constraint/denied": "paths that are not allowed",
+    "allowed-host-paths: constraint-none": "no path is allowed",
     "allowed-host-paths/v3: allowed-host-paths/denied": "paths that are not allowed",
     "allowed-host-paths/v3: allowed-host-paths/os-windows": "paths that are not allowed",
     "allowed-host-paths/v3: root/denied": "a block device cannot be mounted for reading alone",
@@ -55,9 +62,12 @@ NO_HELP: Final[Mapping[str, str]] = {
     "allowed-seccomp-profiles/v3: literal": "its entry is no profile",
     "allowed-seccomp-profiles/v3: empty": "no profile is allowed",
     "allowed-seccomp-profiles/v3: none": "no profile is allowed",
+    "allowed-users-groups: unknown": "its rule is none",
+    "allowed-users-groups: empty": "no id is allowed",
     "allowed-users-groups/v3: unknown": "its rule is none",
     "allowed-users-groups/v3: empty": "no id is allowed",
     "container-allowed-pull-policy/v2: empty": "no policy is allowed",
+    "container-disallowed-capabilities: constraint-all": "no container is allowed, whatever it adds",
     "container-enforce-probes/v2: container-enforce-probes/denied": "no container names a port",
     "container-enforce-probes/v2: container-enforce-probes/windows": "no container names a port",
     "container-enforce-probes/v2: other": "a probe that Kubernetes does not have",
