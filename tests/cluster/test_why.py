@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from tests.cluster.harness import TestCluster
 
+pytestmark = pytest.mark.timeout(900)  # each fix asks gator several times, about every policy of the bundle
+
 IMAGE: Final = "registry.example.com/web:1.0"
 WINDOWS: Final = {"nodeSelector": {"kubernetes.io/os": "windows"}}
 SCAN: Final = json.dumps(
@@ -333,7 +335,7 @@ def test_a_workload_is_explained_by_its_own_events(world: World) -> None:
     ended = run("why", "deploy/web", "-n", namespace(name), "--kubeconfig", str(world.command.kubeconfig))
 
     assert ended.code == 0, ended
-    # No operator keeps a state here, and the live objects have ids alone.
+    # Display names are the operator's to keep, and none runs here: the definition's id names it.
     assert "Denied by container-allowed-images-v2\n" in ended.out
     assert re.search(r"enforced +deny since \d{4}-", ended.out)
     missing = run("why", "deploy/none", "--kubeconfig", str(world.command.kubeconfig))
