@@ -7,10 +7,9 @@ Gatekeeper writes as many of these as it is told to: https://open-policy-agent.g
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from controller.cluster.foreign import list_at, mapping_at, mappings_at, text_at
+from controller.cluster.foreign import list_at, mapping_at, mappings_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +18,7 @@ FIRST: Final = 5
 _MESSAGE: Final = 256
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Violation:
+class Violation(NamedTuple):
     """One violating object, in the order of reports; `message` is Gatekeeper's, cut."""
 
     namespace: str
@@ -32,15 +30,16 @@ class Violation:
 def first_violations(status: Mapping[str, Any]) -> tuple[Violation, ...]:
     """The first few in plain order, whatever order the audit found them in."""
     found = (
-        Violation(
-            namespace=text_at(each, "namespace"),
-            kind=text_at(each, "kind"),
-            name=text_at(each, "name"),
-            message=_cut(text_at(each, "message")),
-        )
+        Violation(_text(each, "namespace"), _text(each, "kind"), _text(each, "name"), _cut(_text(each, "message")))
         for each in mappings_at(status, "violations")
     )
     return tuple(sorted(found)[:FIRST])
+
+
+def _text(violation: Mapping[str, Any], key: str) -> str:
+    """As `text_at`, which takes twice as long: an audit leaves many violations in each of thousands of constraints."""
+    found = violation.get(key)
+    return found if isinstance(found, str) else ""
 
 
 def _cut(message: str) -> str:
@@ -68,7 +67,7 @@ class Lean:
             made["metadata"] = {**document["metadata"], "managedFields": owners}
         if not self._all_violations and len(list_at(document, "status", "violations")) > FIRST:
             status = mapping_at(document, "status")
-            made["status"] = {**status, "violations": [asdict(each) for each in first_violations(status)]}
+            made["status"] = {**status, "violations": [each._asdict() for each in first_violations(status)]}
         return made
 
     def _shared(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -63,11 +63,12 @@ if TYPE_CHECKING:
     from controller.gatekeeper.sources import Documents
     from controller.gatekeeper.syncset import DataKind
     from controller.jsontypes import Json
-    from controller.policy.model import DocumentSource, Resolution
+    from controller.policy.model import DocumentSource, Match, Resolution
 
 _ANY: Final = "*"
 _PARAMETERS: Final = "azpolicy.dev/parameters"
 _FILE: Final = "the constraint file's spec"
+_VALUES: Final = f"{PLACE}.values"
 _MOST_DROPPED: Final = 5  # keys that are noted one by one
 _GENERATED: Final = "Generated"
 _NOTHING_EXPANDS: Final = (
@@ -103,12 +104,14 @@ def translate(
     drafts = _without_collisions([translator.draft(resolution) for resolution in resolutions])
     objects = [draft.object for draft in drafts if isinstance(draft, _Draft)]
     objects += translator.templates(drafts)
-    data = _data(drafts, inventory or InventoryKinds())
+    used = {id(draft.template): draft.template for draft in drafts if isinstance(draft, _Draft) and draft.template}
+    data = _data(used.values(), inventory or InventoryKinds())
+    blind = {key: blind_spots(template.document, data) for key, template in used.items()}
     objects += [syncset(data, translator.marks)] if data else []
     return DesiredState(
         cluster_id=cluster_id,
         objects=in_order(objects),
-        outcomes=tuple(draft.outcome(data) if isinstance(draft, _Draft) else draft for draft in drafts),
+        outcomes=tuple(draft.outcome(blind) if isinstance(draft, _Draft) else draft for draft in drafts),
         listed=listed,
         gone=gone,
     )
@@ -124,11 +127,12 @@ class _Draft:
     document: TemplateDocument | MutationDocument
     template: Chosen | None = None
     notes: tuple[str, ...] = ()
+    match_notes: tuple[str, ...] = ()
 
-    def outcome(self, replicated: frozenset[DataKind]) -> Rendered:
-        """What the user sees of the member, where Gatekeeper replicates these kinds."""
+    def outcome(self, blind: Mapping[int, tuple[str, ...]]) -> Rendered:
+        """What the user sees of the member; `blind` has by the template's id what that cannot see."""
         template = self.template
-        notes = (*template.notes, *blind_spots(template.document, replicated)) if template else ()
+        notes = (*template.notes, *blind[id(template)]) if template else ()
         own = (self.object.ref,)
         return Rendered(
             member=self.policy.member,
@@ -137,18 +141,17 @@ class _Draft:
             objects=(template.ref, *own) if template else own,
             template_source=self.document.origin.value,
             template_digest=self.document.digest,
-            notes=(*self.policy.notes, *self.notes, *notes, *self._match_notes()),
+            notes=(*self.policy.notes, *self.notes, *notes, *self.match_notes),
             effect_from=self.policy.effect_from,
         )
-
-    def _match_notes(self) -> tuple[str, ...]:
-        spec = as_mapping(self.object.manifest["spec"], "spec")
-        return match_notes(as_mapping(spec.get("match"), "spec.match"), action=self.action)
 
 
 @dataclass(slots=True)
 class _Translator:
-    """What all members of one translation share, so that each costs little time and memory."""
+    """What all members of one translation share, so that each costs little time and memory.
+
+    Where a key has an id, what it stands for is kept here, by the documents, or by the resolutions.
+    """
 
     documents: Documents
     chosen: Mapping[DocumentSource, Chosen | Refusal]
@@ -157,8 +160,10 @@ class _Translator:
     expands: bool
     labels: dict[str, Json] = field(init=False)
     _matches: dict[object, dict[str, Json]] = field(default_factory=dict)
+    _match_notes: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict)
+    _parameters: dict[tuple[int, int], Json] = field(default_factory=dict)
     _schemas: dict[str, Schema] = field(default_factory=dict)
-    _judged: dict[tuple[str, int, str], tuple[Json, str, tuple[str, ...]]] = field(default_factory=dict)
+    _judged: dict[tuple[str, int, str], tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     _bodies: dict[str, dict[str, Json]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -211,8 +216,8 @@ class _Translator:
         name = constraint_name(document.name, member.assignment_id, member.reference_id, member.definition_id)
         if by.constraint is None:
             metadata = self._metadata(name, self.marks.member_annotations(member))
-            match, parameters = self._match(policy), without_nulls(by.values)  # type: ignore[arg-type]
-            notes = self._judge(chosen, parameters, f"{PLACE}.values", policy.origins)
+            match, parameters = self._match(policy, PLACE), self._values(by, document)
+            notes = self._judge(chosen, parameters, _VALUES, policy.origins)
         else:
             metadata, match, parameters = self._from_file(policy, by, by.constraint, document, name)
             notes = self._judge(chosen, parameters, f"{_FILE}.parameters")
@@ -220,7 +225,8 @@ class _Translator:
             document.constraint_kind, metadata, action=action, match=match, parameters=parameters
         )
         notes += self._expansion_notes(match)
-        return _Draft(policy, DesiredObject.of(Role.CONSTRAINT, manifest, (member,)), action, document, chosen, notes)
+        made = DesiredObject.of(Role.CONSTRAINT, manifest, (member,))
+        return _Draft(policy, made, action, document, chosen, notes, self._notes_on(match, action))
 
     def _metadata(self, name: str, annotations: dict[str, str]) -> dict[str, Json]:
         return {"name": name, "labels": self.labels, "annotations": annotations}  # type: ignore[dict-item]
@@ -244,9 +250,8 @@ class _Translator:
                 notes += (f"{place}: {len(dropped) - _MOST_DROPPED} more keys are dropped",)
             if store_path(chosen.url) is not None:
                 notes += tuple(value_notes(document.constraint_kind, parameters, place))
-            # The parameters are kept: their id stands for them.
-            self._judged[key] = (parameters, schema.fault(parameters, place), notes)
-        _, fault, notes = self._judged[key]
+            self._judged[key] = (schema.fault(parameters, place), notes)
+        fault, notes = self._judged[key]
         if fault:
             raise Problem(
                 UnresolvedReason.PARAMETER,
@@ -258,25 +263,37 @@ class _Translator:
         """What to know of a constraint that looks at what Gatekeeper's expansion makes."""
         return (_NOTHING_EXPANDS,) if match.get("source") == _GENERATED and not self.expands else ()
 
-    def _match(self, policy: EffectivePolicy) -> dict[str, Json]:
-        """A match block, shared by all members that look at the same."""
+    def _notes_on(self, match: dict[str, Json], action: str) -> tuple[str, ...]:
+        """Notes on a match block, worked out once for those that share it."""
+        key = (id(match), action)
+        if key not in self._match_notes:
+            self._match_notes[key] = match_notes(match, action=action)
+        return self._match_notes[key]
+
+    def _match(self, policy: EffectivePolicy, place: str, file: Mapping[str, Json] | None = None) -> dict[str, Json]:
+        """A match block, over that of the constraint or mutator file, shared by all members that look at the same."""
         match = policy.match
         # The selector is compared by identity: it cannot be hashed, and an equal copy only costs memory.
         key = (
             match.api_groups, match.kinds, match.namespaces, match.excluded_namespaces,
-            id(match.label_selector) if match.label_selector else None, match.source, match.scope,
+            id(match.label_selector) if match.label_selector else None, match.source, match.scope, id(file),
         )  # fmt: skip
         if key not in self._matches:
-            if not match.kinds or not match.api_groups:
-                raise Problem(
-                    UnresolvedReason.DETAILS, "details need both apiGroups and kinds, and neither may be empty"
-                )
-            if _ANY in match.kinds or _ANY in match.api_groups:
-                raise Problem(UnresolvedReason.DETAILS, "details may not have * in apiGroups or kinds")
-            block = match_block(match, self.always_excluded)
-            _check_match(block, PLACE, policy.origins)
+            if file is None:
+                _check_kinds(match)
+            spec = as_mapping(file.get("spec"), "spec") if file else {}
+            base = as_mapping(without_nulls(spec.get("match")), "spec.match")
+            block = match_block(match, self.always_excluded, base)
+            _check_match(block, place, policy.origins)
             self._matches[key] = block
         return self._matches[key]
+
+    def _values(self, by: TemplatePolicy, template: TemplateDocument, body: dict[str, Json] | None = None) -> Json:
+        """A constraint's parameters, with those of its file, shared by all members that are given the same."""
+        key = (id(by), id(body))
+        if key not in self._parameters:
+            self._parameters[key] = without_nulls(_with_values(by, template, body))
+        return self._parameters[key]
 
     def _from_file(
         self, policy: EffectivePolicy, by: TemplatePolicy, source: DocumentSource, template: TemplateDocument, name: str
@@ -298,15 +315,8 @@ class _Translator:
             **self.marks.member_annotations(policy.member, url),
         }
         labels = {**as_mapping(kept.get("labels"), "labels"), **self.labels}
-        spec = as_mapping(body.get("spec"), "spec")
-        parameters = as_mapping(spec.get("parameters"), "spec.parameters")
-        if not by.legacy:
-            parameters = {**parameters, **by.values}
-        elif _takes_values(body):
-            parameters = {**parameters, **_declared(template, by.values)}
-        match = match_block(policy.match, self.always_excluded, as_mapping(spec.get("match"), "spec.match"))
-        _check_match(match, f"{_FILE}.match")
-        return {"name": name, "labels": labels, "annotations": annotations}, match, without_nulls(parameters)
+        parameters, match = self._values(by, template, body), self._match(policy, f"{_FILE}.match", body)
+        return {"name": name, "labels": labels, "annotations": annotations}, match, parameters
 
     def _mutator(self, policy: EffectivePolicy, by: MutationPolicy) -> _Draft | NotApplied:
         if policy.effect is not Effect.MUTATE:
@@ -316,9 +326,7 @@ class _Translator:
             return not_applied(policy.member, NotAppliedReason.NOT_ENFORCED, message)
         document = self._document(Wanted(by.mutation, DocumentKind.MUTATION), MutationDocument)
         member = policy.member
-        base = as_mapping(as_mapping(document.manifest["spec"], "spec").get("match"), "spec.match")
-        match = match_block(policy.match, self.always_excluded, as_mapping(without_nulls(base), "spec.match"))
-        _check_match(match, "the mutation's spec.match", policy.origins)
+        match = self._match(policy, "the mutation's spec.match", document.manifest)
         manifest = mutator_manifest(
             document,
             constraint_name(document.name, member.assignment_id, member.reference_id, member.definition_id),
@@ -326,7 +334,8 @@ class _Translator:
             annotations=self.marks.member_annotations(member),
             labels=self.marks.labels(),
         )
-        return _Draft(policy, DesiredObject.of(Role.MUTATOR, manifest, (member,)), "", document)
+        made = DesiredObject.of(Role.MUTATOR, manifest, (member,))
+        return _Draft(policy, made, "", document, match_notes=self._notes_on(match, ""))
 
     def _document(self, wanted: Wanted, expected: type[_D], *, legacy_form: bool = False) -> _D:
         document = self.documents[wanted]
@@ -342,14 +351,31 @@ def _reason(cause: UnresolvedReason, source: DocumentSource, *, legacy: bool) ->
     return UnresolvedReason.LEGACY_FORM if azures and cause is UnresolvedReason.TEMPLATE else cause
 
 
-def _data(drafts: Iterable[_Draft | NotApplied | Unresolved], inventory: InventoryKinds) -> frozenset[DataKind]:
-    """The kinds that Gatekeeper has to replicate for these members' templates."""
+def _data(templates: Iterable[Chosen], inventory: InventoryKinds) -> frozenset[DataKind]:
+    """The kinds that Gatekeeper has to replicate for these templates."""
     kinds: set[DataKind] = set()
-    for draft in drafts:
-        if isinstance(draft, _Draft) and draft.template:
-            document = draft.template.document
-            kinds |= document.data | inventory.replicated(document.lookups)
+    for template in templates:
+        kinds |= template.document.data | inventory.replicated(template.document.lookups)
     return frozenset(kinds)
+
+
+def _with_values(by: TemplatePolicy, template: TemplateDocument, body: dict[str, Json] | None) -> dict[str, Json]:
+    """A policy's values, over the parameters of its constraint file if it has one."""
+    if body is None:
+        return by.values  # type: ignore[return-value]
+    spec = as_mapping(body.get("spec"), "spec")
+    parameters = as_mapping(spec.get("parameters"), "spec.parameters")
+    if not by.legacy:
+        return {**parameters, **by.values}
+    return {**parameters, **_declared(template, by.values)} if _takes_values(body) else parameters
+
+
+def _check_kinds(match: Match) -> None:
+    """A Problem where a policy without a file does not say what it looks at."""
+    if not match.kinds or not match.api_groups:
+        raise Problem(UnresolvedReason.DETAILS, "details need both apiGroups and kinds, and neither may be empty")
+    if _ANY in match.kinds or _ANY in match.api_groups:
+        raise Problem(UnresolvedReason.DETAILS, "details may not have * in apiGroups or kinds")
 
 
 def _check_match(match: dict[str, Json], place: str, origins: Mapping[str, str] | None = None) -> None:

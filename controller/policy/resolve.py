@@ -80,6 +80,36 @@ class _Assigned:
 
 
 @dataclass(frozen=True, slots=True)
+class _Mapping:
+    """What an initiative makes of its parameters for a member, worked out as far as no assignment is needed for it.
+
+    `uses` are the parameters that the values refer to, folded; `notes` are on the values as written.
+    """
+
+    reference: DefinitionReference
+    uses: frozenset[str]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, reference: DefinitionReference) -> _Mapping:
+        values = dict(reference.parameters)
+        return cls(reference, _folded(parameters_in(values)), escape_notes(values, "the initiative's parameters"))
+
+
+@dataclass(frozen=True, slots=True)
+class _PreparedInitiative:
+    """An initiative, worked out as far as no assignment is needed for it; shared by all that assign it."""
+
+    initiative: Initiative
+    declared: Declarations
+    mappings: tuple[_Mapping, ...]
+
+    @classmethod
+    def of(cls, initiative: Initiative) -> _PreparedInitiative:
+        return cls(initiative, Declarations.of(initiative.parameters), tuple(map(_Mapping.of, initiative.references)))
+
+
+@dataclass(frozen=True, slots=True)
 class _AssignedInitiative:
     """An assigned initiative with its parameters bound.
 
@@ -88,33 +118,31 @@ class _AssignedInitiative:
     """
 
     assigned: _Assigned
-    initiative: Initiative
+    prepared: _PreparedInitiative
     asked: str
     binding: Binding
     scope: Scope
     names: frozenset[str]
     mapped: dict[str, Json] = field(default_factory=dict)
 
-    def given(self, reference: DefinitionReference) -> ParameterValues:
+    def given(self, mapping: _Mapping) -> ParameterValues:
         """What the initiative's mapping gives a member, worked out with the initiative's own parameters."""
+        parameters = mapping.reference.parameters
         values: dict[str, Json] = {}
         unusable: dict[str, str] = {}
-        for name, raw in reference.parameters.items():
+        for name, raw in parameters.items():
             try:
                 values[name] = self._value(raw)
             except ExpressionError as error:
                 problem = self.binding.problem(error, raw)
                 unusable[name] = f"the initiative's value for parameter '{name}': {problem.message}"
-        notes = (*self.assigned.enforcement.notes, *self._notes(reference))
-        return ParameterValues(values, self.names, reference.parameters, unusable, notes)
+        notes = (*self.assigned.enforcement.notes, *self._notes(mapping), *mapping.notes)
+        return ParameterValues(values, self.names, parameters, unusable, notes)
 
-    def _notes(self, reference: DefinitionReference) -> Iterator[str]:
+    def _notes(self, mapping: _Mapping) -> Iterator[str]:
         """What to know of the parameters that the mapping uses; the first member also says what nobody declares."""
-        used = {name.casefold() for name in parameters_in(dict(reference.parameters))}
-        if reference is self.initiative.references[0]:
-            used |= self.binding.ignored
-        yield from (note for name, note in self.binding.notes.items() if name in used)
-        yield from escape_notes(dict(reference.parameters), "the initiative's parameters")
+        used = mapping.uses | self.binding.ignored if mapping is self.prepared.mappings[0] else mapping.uses
+        return (note for name, note in self.binding.notes.items() if name in used)
 
     def _value(self, raw: Json) -> Json:
         if not has_expression(raw):
@@ -136,7 +164,7 @@ class _Resolver:
     exemptions: Mapping[str, Mapping[str | None, list[Exemption]]]
     doubts: Mapping[str, Unreadable]
     prepared: dict[int, Prepared] = field(default_factory=dict)
-    declared: dict[int, Declarations] = field(default_factory=dict)
+    initiatives: dict[int, _PreparedInitiative] = field(default_factory=dict)
     chosen: dict[tuple[str, str, str], Prepared | Problem] = field(default_factory=dict)
 
     @classmethod
@@ -164,8 +192,8 @@ class _Resolver:
         if together is None:
             yield self._single(assigned)
             return
-        for reference in together.initiative.references:
-            yield self._referenced(together, reference)
+        for mapping in together.prepared.mappings:
+            yield self._referenced(together, mapping)
 
     def _doubted(self, assignment: Assignment, whole: Member) -> Unresolved | None:
         """An exemption that does not parse may be for this assignment: then it is not known whether it applies."""
@@ -180,13 +208,13 @@ class _Resolver:
         versions = self._at_hand(assignment.definition_id, self.state.initiatives, "initiative")
         asked, effective = self._asked(assignment)
         initiative = choose_version(versions, asked, effective)
-        declared = self.declared.get(id(initiative))
-        if declared is None:
-            declared = self.declared[id(initiative)] = Declarations.of(initiative.parameters)
-        binding = bind(declared, assignment.parameters)
+        prepared = self.initiatives.get(id(initiative))
+        if prepared is None:
+            prepared = self.initiatives[id(initiative)] = _PreparedInitiative.of(initiative)
+        binding = bind(prepared.declared, assignment.parameters)
         names = _folded(assignment.parameters)
         return _AssignedInitiative(
-            assigned, initiative, asked, binding, self.evaluator.around.scope(binding.values), names
+            assigned, prepared, asked, binding, self.evaluator.around.scope(binding.values), names
         )
 
     def _asked(self, assignment: Assignment) -> tuple[str, str]:
@@ -254,9 +282,9 @@ class _Resolver:
         given = ParameterValues(assignment.parameters, _folded(assignment.parameters), notes=enforcement.notes)
         return self.evaluator.decide(MemberInput(member, prepared, given, enforcement.mode, override))
 
-    def _referenced(self, together: _AssignedInitiative, reference: DefinitionReference) -> Resolution:
+    def _referenced(self, together: _AssignedInitiative, mapping: _Mapping) -> Resolution:
         """One member of an assigned initiative."""
-        assigned = together.assigned
+        assigned, reference = together.assigned, mapping.reference
         asked, prepared = self._of_reference(assigned.assignment, reference)
         member = _referenced_member(together, reference, asked, prepared)
         if assigned.exemptions:
@@ -272,7 +300,7 @@ class _Resolver:
             return not_applied(member, NotAppliedReason.DISABLED, "its effect is disabled (override)")
         if isinstance(prepared, Problem):
             return self._without(reference.definition_id, member, prepared)
-        given = together.given(reference)
+        given = together.given(mapping)
         return self.evaluator.decide(MemberInput(member, prepared, given, assigned.enforcement.mode, override))
 
     def _of_reference(self, assignment: Assignment, reference: DefinitionReference) -> tuple[str, Prepared | Problem]:
@@ -311,7 +339,7 @@ def _referenced_member(
     together: _AssignedInitiative, reference: DefinitionReference, asked: str, prepared: Prepared | Problem
 ) -> Member:
     found = prepared if isinstance(prepared, Prepared) else None
-    assignment, initiative = together.assigned.assignment, together.initiative
+    assignment, initiative = together.assigned.assignment, together.prepared.initiative
     return Member(
         assignment_id=assignment.id,
         definition_id=reference.definition_id,

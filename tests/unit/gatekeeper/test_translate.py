@@ -553,6 +553,18 @@ def test_constraints_share_what_their_policies_share() -> None:
     assert first["match"] is second["match"]  # type: ignore[index,call-overload]
 
 
+def test_constraints_share_what_their_policies_and_their_file_share() -> None:
+    match, by = Match(), TemplatePolicy(URL, {"list": ["a", None]}, FILE_URL)
+    policies = [make_policy(assignment=f"/{n}", match=match, policy=by) for n in range(2)]
+    served = documents(files={FILE_URL: file_text()})
+
+    made = desired(*policies, served=served).objects
+    first, second = (o.manifest["spec"] for o in made if o.role is Role.CONSTRAINT)
+
+    assert first["parameters"] is second["parameters"]  # type: ignore[index,call-overload]
+    assert first["match"] is second["match"]  # type: ignore[index,call-overload]
+
+
 def test_each_member_of_each_assignment_becomes_a_constraint_and_all_share_a_template() -> None:
     members = 27
     policies = [
