@@ -18,25 +18,28 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 KEPT_LOGS = pytest.StashKey[Path]()
-# These take minutes each, the longest first. Workers get files in this order: one that begins last is waited for.
+# These take a minute or more, the longest first. Workers get files in this order: one that begins last is waited for.
 LONGEST: Final = (
     "test_deployed.py",
-    "test_alerts.py",
     "test_migrate.py",
+    "test_replicas.py",
+    "test_alerts.py",
+    "test_apply.py",
     "test_uninstall.py",
-    "test_guard.py",
     "test_enforcement.py",
-    "test_operator.py",
+    "test_guard.py",
     "test_azure_faults.py",
-    "test_prune.py",
+    "test_fights.py",
     "test_soak.py",
+    "test_prune.py",
+    "test_operator.py",
     "test_hostile.py",
     "test_why.py",
-    "test_replicas.py",
-    "test_lease.py",
-    "test_fights.py",
+    "test_initiatives.py",
     "test_forecast.py",
+    "test_syncset.py",
     "test_ownership.py",
+    "test_templates_change.py",
     "test_prevention.py",
     "test_two_installations.py",
     "test_status.py",
