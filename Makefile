@@ -27,8 +27,9 @@ run: $(READY) ## A cluster on this machine with azpolicy at work in it, until Ct
 cluster: $(READY) ## The test cluster alone, until Ctrl-C; prints its kubeconfig
 	@$(BIN)/python -m tests.cluster.harness up
 
-# Two at a time, a file each: tests of a cluster mostly wait for something. A cluster is one worker's own.
-WORKERS := -n 2 --dist loadfile
+# Four at a time, a file each: tests of a cluster mostly wait for something, and take a third of a core. A cluster is one
+# worker's own. Without reorder, files begin in the order of tests/cluster/conftest.py.
+WORKERS := -n 4 --dist loadfile --no-loadscope-reorder
 
 test: $(READY) ## Every test, those on a real cluster too
 	$(BIN)/pytest $(WORKERS)

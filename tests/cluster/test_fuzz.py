@@ -1,6 +1,7 @@
-"""Hostile deeds at random on the real cluster, for some minutes: then all is as desired, and nothing else was touched.
+"""Hostile deeds at random on the real cluster: then all is as desired, and nothing else was touched.
 
-AZPOLICY_FUZZ_SECONDS makes it longer (60 s by default), AZPOLICY_FUZZ_SEED repeats a run.
+AZPOLICY_FUZZ_SECONDS makes it longer (30 s by default, then each deed that chance left out), AZPOLICY_FUZZ_SEED repeats
+a run. tests/cluster/test_soak.py has the same deeds for longer; here they meet a SyncSet, and nothing else happens.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.cluster.harness import TestCluster
 
-SECONDS: Final = float(os.environ.get("AZPOLICY_FUZZ_SECONDS", "60"))
+SECONDS: Final = float(os.environ.get("AZPOLICY_FUZZ_SECONDS", "30"))
 SEED: Final = int(os.environ.get("AZPOLICY_FUZZ_SEED", "20261128"))
 KIND: Final = "K8sAzureV1FuzzedLabel"
 LOOKS_UP: Final = "K8sAzureV1FuzzedData"

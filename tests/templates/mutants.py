@@ -24,11 +24,12 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from templates import generate
+from tests.cluster.harness import tools
 from tests.templates import opa
 from tests.templates.rego import Mutation, mutations
 from tests.templates.suites import BUNDLE, Case, cases, folder_name, load
@@ -158,15 +159,17 @@ def _mutants(file: str) -> list[Mutant]:
 
 
 def _judge_lib(templates: Sequence[Template]) -> dict[Mutant, bool]:
-    """One template after another judges the mutants that are left: those with most cases first, which kill most."""
+    """Templates with most cases judge first, as they kill most; then twice as many at a time those that are left."""
     left = [mutant for path in sorted((BUNDLE / "lib").glob("*.rego")) for mutant in _mutants(f"lib/{path.name}")]
     judges = sorted(templates, key=lambda template: -len(list(cases(template.folder))))
     untried = {mutant: [each for each in judges if mutant.module in each.modules] for mutant in left}
     found = dict.fromkeys((mutant for mutant in left if not untried[mutant]), True)
-    while pairs := [(mutant, untried[mutant].pop(0)) for mutant in left if untried[mutant]]:
+    first, count = 0, 1
+    while pairs := [(mutant, each) for mutant in left for each in untried[mutant][first : first + count]]:
         judged = _judge(pairs)
         found |= judged
         left = [mutant for mutant, survives in judged.items() if survives]
+        first, count = first + count, count * 2
     return found
 
 
@@ -177,16 +180,18 @@ def _check(templates: Sequence[Template]) -> None:
 
 
 def _judge(pairs: Sequence[tuple[Mutant, Template]]) -> dict[Mutant, bool]:
-    """Whether each mutant that compiles survives the suite of the template beside it."""
+    """Whether each mutant that compiles survives the suites of all the templates that it is paired with."""
 
-    def judged(first: int) -> dict[Mutant, bool]:
+    def judged(first: int) -> Iterator[tuple[Mutant, bool]]:
         batch = pairs[first : first + BATCH]
         tests = [list(template.files(f"m{number}", mutant)) for number, (mutant, template) in enumerate(batch)]
-        return {batch[number][0]: passed for number, passed in _tested(tests).items()}
+        return ((batch[number][0], passed) for number, passed in _tested(tests).items())
 
+    found: dict[Mutant, bool] = {}
     with ThreadPoolExecutor(PROCESSES) as pool:
-        parts = pool.map(judged, range(0, len(pairs), BATCH))
-        return {mutant: survives for part in parts for mutant, survives in part.items()}
+        for mutant, survives in itertools.chain.from_iterable(pool.map(judged, range(0, len(pairs), BATCH))):
+            found[mutant] = survives and found.get(mutant, True)
+    return found
 
 
 def _tested(tests: Sequence[Sequence[tuple[str, str]]]) -> dict[int, bool]:
@@ -194,12 +199,14 @@ def _tested(tests: Sequence[Sequence[tuple[str, str]]]) -> dict[int, bool]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "modules"
         folder.mkdir()
-        for file, text in [*_shared_files(), *(pair for files in tests for pair in files)]:
+        for file, text in [*_shared_files().items(), *(pair for files in tests for pair in files)]:
             (folder / file).write_text(text, encoding="utf-8")
         flags = ["--v0-compatible", "--format=json", "--timeout=60s", "--max-errors=1000000"]
         command = [str(opa.program()), "test", *flags, "--capabilities", opa.write_capabilities(Path(name)), "."]
         while True:
-            run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            run = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, check=False, env=tools.short_lived()
+            )
             refused = {int(number) for number in re.findall(r"\bm(\d+)\.\w+\.rego", run.stderr)}
             if not refused:
                 break
@@ -211,16 +218,19 @@ def _tested(tests: Sequence[Sequence[tuple[str, str]]]) -> dict[int, bool]:
     return {int(each["name"].removeprefix("test_m")): not {"fail", "error"} & set(each) for each in results}
 
 
-def _shared_files() -> Iterator[tuple[str, str]]:
-    """What all mutants have in common: shared modules as they are, the suites' cases, a provider."""
-    for path in (BUNDLE / "lib").glob("*.rego"):
-        yield f"lib.{path.name}", path.read_text(encoding="utf-8")
-    yield "suites.rego", SUITES
-    yield "standin.rego", opa.PROVIDER.read_text(encoding="utf-8")
+@cache
+def _shared_files() -> Mapping[str, str]:
+    """What all mutants have in common, by name: shared modules as they are, the suites' cases, a provider."""
+    modules = {f"lib.{path.name}": path.read_text(encoding="utf-8") for path in (BUNDLE / "lib").glob("*.rego")}
     judged = {
         folder_name(folder): [_judged(case) for case in cases(folder) if case.matched] for folder in generate.sources()
     }
-    yield "cases.json", json.dumps({"cases": judged}, default=str)
+    return {
+        **modules,
+        "suites.rego": SUITES,
+        "standin.rego": opa.PROVIDER.read_text(encoding="utf-8"),
+        "cases.json": json.dumps({"cases": judged}, default=str),
+    }
 
 
 def _judged(case: Case) -> dict[str, Any]:

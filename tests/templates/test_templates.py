@@ -47,7 +47,8 @@ def test_no_generated_template_is_stale() -> None:
 def test_every_suite_passes_in(tool: str) -> None:
     gator = os.environ.get(GATORS[tool]) or tools.path(tool)
 
-    run = subprocess.run([gator, "verify", "./templates/..."], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [gator, "verify", "./templates/..."]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=tools.short_lived())
 
     assert run.returncode == 0, "\n".join(line for line in run.stdout.splitlines() if not line.startswith("ok"))
     passed = set(re.findall(r"^ok\s+\./templates/(\S+)/suite\.yaml", run.stdout, re.MULTILINE))

@@ -60,7 +60,8 @@ def _by_gator(numbers: Mapping[str, Sequence[int]], cases: Sequence[Case]) -> se
         folder = Path(name)
         for template, own in numbers.items():
             _lay_out(folder / template, template, {number: cases[number] for number in own})
-        run = subprocess.run([gator, "verify", "-v", "./..."], cwd=folder, capture_output=True, text=True, check=False)
+        command = [gator, "verify", "-v", "./..."]
+        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=tools.short_lived())
     refused, unjudged = set(), "; ".join(sorted(set(NOT_JUDGED.findall(run.stdout)))) or run.stderr
     judged = {int(number): (result, reason) for result, number, reason in JUDGED.findall(run.stdout)}
     for number in itertools.chain.from_iterable(numbers.values()):
