@@ -29,7 +29,7 @@ cluster: $(READY) ## The test cluster alone, until Ctrl-C; prints its kubeconfig
 
 # Four at a time, a file each: tests of a cluster mostly wait for something, and take a third of a core. A cluster is one
 # worker's own. Without reorder, files begin in the order of tests/cluster/conftest.py.
-WORKERS := -n 4 --dist loadfile --no-loadscope-reorder
+WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 
 test: $(READY) ## Every test, those on a real cluster too
 	$(BIN)/pytest $(WORKERS)

@@ -6,7 +6,6 @@ Its parts and what its webhooks say are read at every look; that it enforces is 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -58,12 +57,14 @@ class GatekeeperLoop:
         return proof.enforcing if proof.webhook == webhook else None
 
     async def run(self) -> None:
-        """Until it is cancelled; an API server that cannot be read is the sync's to report."""
+        """Until it is cancelled; an API server that cannot be read is the sync's to report, which is wanted at once."""
         while True:
-            with contextlib.suppress(ClusterError):
+            try:
                 self._report(await self._look())
                 if self._state.mode is Mode.ENFORCE and self._state.status.gatekeeper.problem in _RUNS:
                     await self._nudge()
+            except ClusterError:
+                self._state.sync_wanted.set()
             await asyncio.sleep(min(_LOOK_SECONDS, self._state.settings.pace.resync))
 
     async def _look(self) -> GatekeeperHealth:

@@ -118,8 +118,7 @@ def test_gatekeeper_uninstalled_and_installed_again_gets_everything_back(world: 
 
 
 def test_an_api_server_restart_is_survived_and_drift_is_seen_after_it(world: World) -> None:
-    # A resync is what notices that the API server is away; the longer that lasts, the longer all others wait after it.
-    with world.azpolicy.operating("--resync", "5") as operator:
+    with world.azpolicy.operating() as operator:
         before = world.settled(operator)
 
         world.cluster.stop_apiserver()

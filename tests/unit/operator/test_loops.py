@@ -269,6 +269,19 @@ async def test_a_report_that_cannot_be_written_holds_up_no_repair() -> None:
 
 
 @in_virtual_time
+async def test_an_api_server_that_is_away_is_told_long_before_the_next_resync_and_over_when_it_is_back() -> None:
+    api = cluster()
+    async with Operator(api, ScriptedSource(desired_state(TEMPLATE, ONE))).running() as operator:
+        await operator.in_sync(TEMPLATE, ONE)
+
+        api.at("GET", "", status(503, "away", "ServiceUnavailable"), times=10_000)
+        await until(lambda: operator.state.status.cluster_error, seconds=40)
+        api._steps.clear()
+
+        await until(lambda: not operator.state.status.cluster_error, seconds=10)
+
+
+@in_virtual_time
 async def test_a_loop_that_does_not_advance_is_seen() -> None:
     operator = Operator(cluster(), ScriptedSource(desired_state(TEMPLATE)))
     operator.source.silent = True
