@@ -34,7 +34,10 @@ POLICY = {
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """One request that the API server has answered, refused ones included: look at `code`."""
+    """One request that the API server has answered, refused ones included: look at `code`.
+
+    `authorized` says that the user has the right to it; an admission webhook may have refused it all the same.
+    """
 
     user: str
     verb: str
@@ -49,6 +52,7 @@ class AuditEvent:
     stage: str
     time: str
     user_agent: str
+    authorized: bool
 
     @property
     def is_write(self) -> bool:
@@ -84,6 +88,7 @@ def _event(entry: dict[str, Any]) -> AuditEvent:
         stage=entry["stage"],
         time=entry["requestReceivedTimestamp"],
         user_agent=entry.get("userAgent", ""),
+        authorized=(entry.get("annotations") or {}).get("authorization.k8s.io/decision") == "allow",
     )
 
 
