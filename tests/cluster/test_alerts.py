@@ -66,9 +66,11 @@ class Watched(Deployed):
             self.back(before)
         return path.rpartition("/")[2]
 
-    def add(self, name: str, kind: str, rule: str = FORBIDS_LABELS, **values: Any) -> None:
+    def add(
+        self, name: str, kind: str, rule: str = FORBIDS_LABELS, schema: Mapping[str, Any] | None = None, **values: Any
+    ) -> None:
         """Has Azure assign a definition with a template of its own."""
-        url = self.bundle.write(f"{name}/v1", kind, rule)
+        url = self.bundle.write(f"{name}/v1", kind, rule, schema)
         self.snapshot.assign(name, self.snapshot.define(name, url, **values))
         self.publish()
         self.ask_sync()
@@ -241,7 +243,10 @@ def test_a_template_whose_next_version_does_not_compile_is_a_failed_template_too
 
 
 def test_a_constraint_that_the_api_server_refuses_is_a_failed_member(watched: Watched, leader: Operator) -> None:
-    watched.add("invalid", "K8sAzureV1AlertsInvalid", values={"labels": "no list"})
+    # A rule in CEL is the API server's alone to judge.
+    full = {"type": "array", "maxItems": 9, "items": {"type": "string"}}
+    full["x-kubernetes-validations"] = [{"rule": "self.size() > 5", "message": "too few"}]
+    watched.add("invalid", "K8sAzureV1AlertsInvalid", schema={"labels": full})
     becomes(leader, "members_failed", 1)
 
     watched.assert_fires(leader, "AzpolicyMemberFailed")

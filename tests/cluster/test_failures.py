@@ -147,6 +147,6 @@ def test_gatekeeper_is_asked_again_about_a_template_whose_status_it_does_not_wri
         with deployed.replica() as operator:
             operator.wait_log(f"nudged Gatekeeper: no status for ConstraintTemplate/{name}")
             done = [e for e in deployed.writes(mark) if e.resource == "constrainttemplates" and e.code < 300]
-            assert [(e.verb, e.name) for e in done] == [("create", name), ("update", name), ("update", name)]
+            assert [e.verb for e in done if e.name == name] == ["create", "update", "update"]
             assert NUDGED not in cluster.get(f"{TEMPLATES}/{name}")["metadata"]["annotations"]
             assert "drift" not in operator.text
