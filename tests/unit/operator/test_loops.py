@@ -275,10 +275,11 @@ async def test_an_api_server_that_is_away_is_told_long_before_the_next_resync_an
         await operator.in_sync(TEMPLATE, ONE)
 
         api.at("GET", "", status(503, "away", "ServiceUnavailable"), times=10_000)
-        await until(lambda: operator.state.status.cluster_error, seconds=40)
+        # Half a minute until Gatekeeper is looked at, and twice the time in which a request is repeated.
+        await until(lambda: operator.state.status.cluster_error, seconds=90)
         api._steps.clear()
 
-        await until(lambda: not operator.state.status.cluster_error, seconds=10)
+        await until(lambda: not operator.state.status.cluster_error, seconds=30)
 
 
 @in_virtual_time
