@@ -123,7 +123,7 @@ def test_an_api_server_restart_is_survived_and_drift_is_seen_after_it(world: Wor
 
         world.cluster.stop_apiserver()
         try:
-            operator.wait_log("sync failed")
+            operator.wait_log("sync failed", timeout=120)
             assert operator.ask("/healthz")[0] == 200
         finally:
             world.cluster.start_apiserver()

@@ -20,7 +20,7 @@ from tests.templates.suites import BUNDLE, cases, load
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-OF_ONE_RULE = 5  # objects of a suite that are enough for a corpus
+OF_ONE_RULE = 2  # objects of a suite that are enough for a corpus
 
 
 @pytest.fixture(scope="module")
