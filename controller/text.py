@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Final
 
 LONGEST_MESSAGE: Final = 1000
+WIDTH: Final = 100
 
 
 def one_line(text: str) -> str:
@@ -28,3 +30,20 @@ def printable(text: str) -> str:
 def plain(text: str) -> str:
     """The text on one line, without anything that a terminal obeys: names and messages come from elsewhere."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def wrapped(text: str, *, indent: int = 2) -> list[str]:
+    """The text in lines of WIDTH for a terminal; its own indent stays, and `indent` is that of the further lines.
+
+    Whole words stay whole, so that an id can be copied.
+    """
+    # `drop_whitespace` would eat the indent of the first line.
+    start = len(text) - len(text.lstrip())
+    return textwrap.wrap(
+        plain(text.lstrip()),
+        WIDTH,
+        initial_indent=text[:start],
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -89,16 +89,6 @@ class Finding:
         """The object for people: `Deployment shop/web`."""
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
-    @property
-    def policy(self) -> str:
-        """The policy's display name."""
-        return self.member.definition_name or self.member.definition_id
-
-    @property
-    def assignment(self) -> str:
-        """The assignment's display name."""
-        return self.member.assignment_name or self.member.assignment_id
-
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
@@ -147,7 +137,7 @@ def judge(manifests: Sequence[Manifest], desired: DesiredState, *, gator: str, n
         for result in answer.results
         for document in origins.get(content(result["violatingObject"]), ())
     }
-    findings = sorted(found, key=lambda f: (f.location, f.kind, f.policy, f.message, f.pod, f.constraint))
+    findings = sorted(found, key=lambda f: (f.location, f.kind, f.member.policy, f.message, f.pod, f.constraint))
     errors = tuple(
         f"{_policy_name(each.policy)}: Gatekeeper does not take it: {each.reason}" for each in answer.refusals
     )
@@ -189,7 +179,7 @@ def _policy_name(wanted: DesiredObject) -> str:
 
 
 def _policy_of(member: Member) -> str:
-    return f"policy {member.definition_name or member.definition_id}"
+    return f"policy {member.policy}"
 
 
 def _cluster_scoped(manifests: Sequence[Manifest]) -> frozenset[str]:

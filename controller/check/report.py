@@ -30,7 +30,7 @@ def as_text(result: CheckResult) -> str:
         lines.append(
             plain(f"{finding.location}: {finding.action} {finding.object}{_in_pod(finding)}: {finding.message}")
         )
-        lines.append(plain(f"    {finding.policy} (assignment {finding.assignment})"))
+        lines.append(plain(f"    {finding.member.names}"))
     counts = ", ".join(f"{result.count(action)} {action}" for action in Action)
     lines.append(f"check: {len(result.objects)} objects, {result.policies} constraints: {counts}")
     return "\n".join(lines) + "\n"
@@ -59,8 +59,8 @@ def _entry(finding: Finding) -> dict[str, Any]:
         "object": {"kind": finding.kind, "namespace": finding.namespace, "name": finding.name},
         "inPod": finding.pod,
         "message": finding.message,
-        "policy": {"id": member.definition_id, "name": finding.policy, "version": member.version},
-        "assignment": {"id": member.assignment_id, "name": finding.assignment},
+        "policy": {"id": member.definition_id, "name": finding.member.policy, "version": member.version},
+        "assignment": {"id": member.assignment_id, "name": finding.member.assignment},
         "initiativeId": member.initiative_id,
         "referenceId": member.reference_id,
         "constraint": {"kind": finding.constraint.kind, "name": finding.constraint.name},
@@ -74,7 +74,7 @@ def as_sarif(result: CheckResult) -> str:
         {
             "id": definition_id,
             "name": finding.constraint.kind,
-            "shortDescription": {"text": finding.policy},
+            "shortDescription": {"text": finding.member.policy},
             "properties": {"version": finding.member.version},
         }
         for definition_id, finding in sorted(policies.items())
@@ -89,7 +89,8 @@ def as_sarif(result: CheckResult) -> str:
 
 def _result(finding: Finding, positions: Mapping[Any, int]) -> dict[str, Any]:
     rule = finding.member.definition_id
-    text = f"{finding.object}{_in_pod(finding)}: {finding.message} ({finding.policy}, assignment {finding.assignment})"
+    policy, assignment = finding.member.policy, finding.member.assignment
+    text = f"{finding.object}{_in_pod(finding)}: {finding.message} ({policy}, assignment {assignment})"
     location = {
         "artifactLocation": {"uri": quote(finding.location.file.replace("\\", "/"))},
         "region": {"startLine": finding.location.line},
@@ -134,9 +135,7 @@ def _case(suite: ET.Element, judged: Judged, findings: list[Finding]) -> None:
 
 
 def _lines(finding: Finding) -> str:
-    told = (
-        f"{finding.action}: {finding.message}{_in_pod(finding)}\n  {finding.policy} (assignment {finding.assignment})"
-    )
+    told = f"{finding.action}: {finding.message}{_in_pod(finding)}\n  {finding.member.names}"
     return xml_text(told)
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.cluster.foreign import value_at
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -32,10 +34,7 @@ def template_path(content: Mapping[str, Any]) -> tuple[str, ...] | None:
     if (group, kind) == ("", "Pod"):
         return () if isinstance(content.get("spec"), dict) else None
     path = _WORKLOADS.get((group, str(kind)), ((), "", ""))[0]
-    template: Any = content
-    for key in path:
-        template = template.get(key) if isinstance(template, dict) else None
-    return path if path and isinstance(template, dict) and isinstance(template.get("spec"), dict) else None
+    return path if path and isinstance(value_at(content, *path, "spec"), dict) else None
 
 
 def pod_of(manifest: Manifest, namespace: str) -> dict[str, Any] | None:
@@ -44,9 +43,7 @@ def pod_of(manifest: Manifest, namespace: str) -> dict[str, Any] | None:
     if found is None:
         return None
     path, owner_kind, owner_version = found
-    template: Any = manifest.content
-    for key in path:
-        template = template.get(key) if isinstance(template, dict) else None
+    template = value_at(manifest.content, *path)
     if not isinstance(template, dict):
         return None
     metadata = template.get("metadata")

@@ -304,14 +304,7 @@ class KubeClient:
             found: list[T] = []
             size, after = PAGE, ""
             while True:
-                query = {"limit": str(size), **fixed, **({"continue": after} if after else {})}
-                try:
-                    response = await self.request("GET", path, query=query)
-                except AnswerTooLarge:
-                    if size == 1:
-                        raise
-                    size //= 2
-                    continue
+                response, size = await self._page(path, {**fixed, **({"continue": after} if after else {})}, size)
                 if response.status == HTTPStatus.NOT_FOUND:
                     return None
                 if response.status == HTTPStatus.GONE:
@@ -324,6 +317,16 @@ class KubeClient:
                     return tuple(found), _position(response)
         raise ClusterError(f"listing {plural}: the list kept expiring between pages", status=HTTPStatus.GONE)
 
+    async def _page(self, path: str, query: Mapping[str, str], size: int) -> tuple[Response, int]:
+        """A page of a collection, and of how many items: one that would be too large is asked for as smaller ones."""
+        while True:
+            try:
+                return await self.request("GET", path, query={"limit": str(size), **query}), size
+            except AnswerTooLarge:
+                if size == 1:
+                    raise
+                size //= 2
+
     async def items(self, path: str) -> AsyncGenerator[Mapping[str, Any], None]:
         """The items of a collection, a page at a time in memory; none where the kind is not served.
 
@@ -332,14 +335,7 @@ class KubeClient:
         """
         size, after = PAGE, ""
         while True:
-            query = {"limit": str(size), **({"continue": after} if after else {})}
-            try:
-                response = await self.request("GET", path, query=query)
-            except AnswerTooLarge:
-                if size == 1:
-                    raise
-                size //= 2
-                continue
+            response, size = await self._page(path, {"continue": after} if after else {}, size)
             if response.status == HTTPStatus.NOT_FOUND:
                 return
             after = text_at(response.body, "metadata", "continue")

@@ -61,3 +61,9 @@ def whole_at(document: object, *path: str, default: int = 0) -> int:
     """The whole number at a path."""
     found = value_at(document, *path)
     return found if isinstance(found, int) and not isinstance(found, bool) else default
+
+
+def controller_of(document: object) -> Mapping[str, Any]:
+    """The reference to the controller of an object, empty where it has none."""
+    references = mappings_at(document, "metadata", "ownerReferences")
+    return next((each for each in references if each.get("controller") is True), {})

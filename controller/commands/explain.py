@@ -6,7 +6,6 @@ One description of a member serves both, so that the text cannot tell what the J
 from __future__ import annotations
 
 import json
-import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,7 +17,7 @@ from controller.errors import InputError
 from controller.gatekeeper.model import Rendered, Role
 from controller.gatekeeper.naming import TEMPLATE_URL
 from controller.policy.model import NotApplied, NotAppliedReason, Unresolved, UnresolvedReason
-from controller.text import plain
+from controller.text import plain, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from controller.policy.model import Member
 
 SCHEMA: Final = "azpolicy.dev/explain/v1"
-WIDTH: Final = 100
 _LABEL: Final = 12
 _SIGNS: Final = {"Rendered": "+", "NotApplied": "-", "Unresolved": "?"}
 _WORDS: Final = {"Rendered": "enforced", "NotApplied": "not applied", "Unresolved": "unresolved"}
@@ -186,7 +184,7 @@ def _counts(explanation: Explanation) -> dict[str, int]:
 def as_text(explanation: Explanation) -> Iterator[str]:
     """Lines of at most 100 columns, but for ids that are longer: cut, they could not be searched for."""
     if is_declared(explanation.cluster_id):
-        yield from _wrapped(f"Cluster {described(explanation.cluster_id)}: what applies at its scope applies to it")
+        yield from wrapped(f"Cluster {described(explanation.cluster_id)}: what applies at its scope applies to it")
         yield ""
     for _, members in groupby(explanation.members, lambda each: fold(each["assignmentId"])):
         found = list(members)
@@ -201,7 +199,7 @@ def as_text(explanation: Explanation) -> Iterator[str]:
 def _heading(members: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """What all members of an assignment share."""
     first = members[0]
-    yield from _wrapped(f"Assignment {first['assignmentName'] or first['assignmentId'].rpartition('/')[2]}")
+    yield from wrapped(f"Assignment {first['assignmentName'] or first['assignmentId'].rpartition('/')[2]}")
     yield plain(f"  {first['assignmentId']}")
     if first["initiative"]:
         yield from _line("initiative", _with_version(first["initiative"]), at=2)
@@ -216,7 +214,7 @@ def _member(each: Mapping[str, Any]) -> Iterator[str]:
     definition = each["definition"]
     name = each["referenceId"] or (definition["name"] or definition["id"] if definition else "all members")
     yield ""
-    yield from _wrapped(f"  {_SIGNS[outcome]} {name}, {_WORDS[outcome]}{reason}", indent=4)
+    yield from wrapped(f"  {_SIGNS[outcome]} {name}, {_WORDS[outcome]}{reason}", indent=4)
     if definition:
         yield from _line("definition", _with_version(definition))
         yield from _line("", definition["id"])
@@ -258,17 +256,4 @@ def _line(label: str, text: str, *, at: int = 6) -> Iterable[str]:
     if not text:
         return ()
     head = f"{'':{at}}{label:{_LABEL}}"
-    return _wrapped(f"{head}{text}", indent=len(head))
-
-
-def _wrapped(text: str, *, indent: int = 2) -> Iterable[str]:
-    # Whole words stay whole, so that an id can be copied: `drop_whitespace` would eat the indent of the first line.
-    start = len(text) - len(text.lstrip())
-    return textwrap.wrap(
-        plain(text.lstrip()),
-        WIDTH,
-        initial_indent=text[:start],
-        subsequent_indent=" " * indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return wrapped(f"{head}{text}", indent=len(head))

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from controller.check.manifests import read_manifests
 from controller.check.workloads import template_path
-from controller.cluster.foreign import mappings_at, text_at
+from controller.cluster.foreign import controller_of, mappings_at, text_at
 from controller.cluster.inventory import take_inventory
 from controller.cluster.kinds import Resource
-from controller.cluster.last_state import LastState
 from controller.cluster.ownership import Ownership, ownership
-from controller.cluster.resources import read_leases
-from controller.commands.session import connect
-from controller.errors import ClusterError, InputError
+from controller.cluster.written import Written
+from controller.commands.session import connect, recall
+from controller.errors import InputError
 from controller.gatekeeper.model import DesiredObject, DesiredState, Role
 from controller.gatekeeper.naming import ASSIGNMENT_ID, DEFINITION_ID, INITIATIVE_ID, REFERENCE_ID
 from controller.policy.model import Member
@@ -162,8 +161,7 @@ async def _get(client: KubeClient, about: Subject) -> Mapping[str, Any] | None:
 async def _owner(client: KubeClient, content: Mapping[str, Any], namespace: str) -> Mapping[str, Any]:
     """What has to be changed: the topmost of the workloads that control an object."""
     for _ in range(_MOST_OWNERS):
-        owners = mappings_at(content, "metadata", "ownerReferences")
-        controller = next((each for each in owners if each.get("controller") is True), None)
+        controller = controller_of(content)
         kind = text_at(controller, "kind")
         if kind.lower() not in _BY_NAME:
             break
@@ -214,23 +212,11 @@ async def _of_cluster(client: KubeClient, marks: OwnershipMarks) -> Known:
     since = {
         live.ref.name: text_at(live.manifest, "metadata", "creationTimestamp") for live in inventory.objects.values()
     }
-    kept = await _last_good(client, marks)
-    if kept is not None:
-        return Known(kept, "the operator's last good state", since)
+    written = Written()
+    await recall(client, marks, written, None)
+    if written.desired is not None:
+        return Known(written.desired, "the operator's last good state", since)
     return Known(_live_state(inventory, marks), f"the constraints in the cluster {client.server}", since)
-
-
-async def _last_good(client: KubeClient, marks: OwnershipMarks) -> DesiredState | None:
-    """What the operator keeps, where it can be found and read."""
-    try:
-        for lease in await read_leases(client, None) or ():
-            namespace = text_at(lease, "metadata", "namespace")
-            if (kept := await LastState(client, namespace, marks).load(None)) is not None:
-                return kept.desired
-    except ClusterError:
-        # The right to it is the operator's alone: the objects in the cluster say less, but enough.
-        return None
-    return None
 
 
 def _live_state(inventory: Inventory, marks: OwnershipMarks) -> DesiredState:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = "azpolicy.dev/forecast/v1"
 _SUMS: Final[Mapping[str, Callable[[Forecast], Iterable[str]]]] = {
-    "policy": lambda each: {cause.policy for cause in each.causes},
+    "policy": lambda each: {cause.member.policy for cause in each.causes},
     "namespace": lambda each: {each.workload.namespace},
-    "assignment": lambda each: {cause.assignment for cause in each.causes},
+    "assignment": lambda each: {cause.member.assignment for cause in each.causes},
 }
 _COLUMNS: Final = ("verdict", "kind", "namespace", "name", "pods", "policies", "assignments", "note")
 _FORMULA: Final = ("=", "+", "-", "@")
@@ -54,7 +54,7 @@ def as_sums(found: Forecasts) -> str:
 
 
 def _row(each: Forecast) -> tuple[str, ...]:
-    why = [*sorted({cause.policy for cause in each.causes}), *filter(None, [each.note])]
+    why = [*sorted({cause.member.policy for cause in each.causes}), *filter(None, [each.note])]
     return (each.verdict.value, str(each.workload), str(each.workload.pods), "; ".join(why))
 
 
@@ -118,9 +118,9 @@ def _cause(cause: Cause) -> dict[str, Any]:
     member = cause.member
     return {
         "id": member.definition_id,
-        "name": cause.policy,
+        "name": cause.member.policy,
         "version": member.version,
-        "assignment": {"id": member.assignment_id, "name": cause.assignment},
+        "assignment": {"id": member.assignment_id, "name": cause.member.assignment},
         "initiativeId": member.initiative_id,
         "referenceId": member.reference_id,
         "constraint": {"kind": cause.constraint.kind, "name": cause.constraint.name},
@@ -142,11 +142,11 @@ def as_csv(found: Forecasts) -> str:
 
 
 def _policy(cause: Cause) -> str:
-    return cause.policy
+    return cause.member.policy
 
 
 def _assignment(cause: Cause) -> str:
-    return cause.assignment
+    return cause.member.assignment
 
 
 def _no_formula(cell: str) -> str:
@@ -193,7 +193,7 @@ def as_junit(found: Forecasts) -> str:
 def _case(suite: ET.Element, each: Forecast) -> None:
     namespace = xml_text(each.workload.namespace)
     case = ET.SubElement(suite, "testcase", name=xml_text(str(each.workload)), classname=namespace)
-    lines = [f"{cause.message}\n  {cause.policy} (assignment {cause.assignment})" for cause in each.causes]
+    lines = [f"{cause.message}\n  {cause.member.names}" for cause in each.causes]
     told = xml_text("\n".join([*lines, *([each.note] if each.note else [])]))
     if each.verdict in FAILING:
         ET.SubElement(case, "failure", type=each.verdict.name.lower(), message=each.verdict.value).text = told

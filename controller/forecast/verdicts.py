@@ -68,16 +68,6 @@ class Cause:
     message: str
     member: Member = field(compare=False)
 
-    @property
-    def policy(self) -> str:
-        """The policy's display name."""
-        return self.member.definition_name or self.member.definition_id
-
-    @property
-    def assignment(self) -> str:
-        """The assignment's display name."""
-        return self.member.assignment_name or self.member.assignment_id
-
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
@@ -252,7 +242,7 @@ class _Judge:
         distinct = list({content(each): each for each in pods}.values())
         answer = ask(self._gator, self._policies.objects, [*distinct, *self._namespaces(distinct)])
         for refusal in answer.refusals:
-            name = refusal.policy.members[0].definition_name or refusal.policy.members[0].definition_id
+            name = refusal.policy.members[0].policy
             self.errors.append(f"policy {name}: Gatekeeper does not take it: {refusal.reason}")
         found: defaultdict[str, set[Cause]] = defaultdict(set)
         for result in answer.results:
@@ -276,7 +266,7 @@ class _Judge:
             if failing := found - unknown:
                 return Forecast(workload, verdict, tuple(sorted(failing)), self._why(workload, pods, failing, causes))
         if unknown:
-            whys = sorted({f"{each.policy}: {self._policies.obstacles[each.constraint]}" for each in unknown})
+            whys = sorted({f"{each.member.policy}: {self._policies.obstacles[each.constraint]}" for each in unknown})
             return Forecast(workload, Verdict.UNKNOWN, tuple(sorted(unknown)), "; ".join(whys))
         groups = [pods[id(each)] for each in (*workload.restart, *workload.rollout)]
         if not all(group.next for group in groups):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from controller.check.manifests import Location, Manifest
 from controller.check.workloads import pod_of
-from controller.cluster.foreign import mapping_at, mappings_at, text_at, text_map_at, value_at, whole_at
+from controller.cluster.foreign import controller_of, mapping_at, mappings_at, text_at, text_map_at, value_at, whole_at
 from controller.forecast.live_pods import as_created, is_made_from
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ class _Reading:
             workload.pods, workload.rollout = 1, [Candidate(None, as_created(_unmanaged(document)))]
 
     def _of_unknown_kind(self, document: Document) -> None:
-        reference = _reference(document)
+        reference = controller_of(document)
         owner = {"metadata": {**reference, "namespace": text_at(document, "metadata", "namespace")}, **reference}
         workload = self._add(owner, _UNKNOWN_CONTROLLER)
         candidate = Candidate(None)
@@ -251,12 +251,6 @@ def _uid(document: Document) -> str:
     return text_at(document, "metadata", "uid")
 
 
-def _reference(document: Document) -> Document:
-    """The reference to the controller of an object, empty where it has none."""
-    references = mappings_at(document, "metadata", "ownerReferences")
-    return next((each for each in references if each.get("controller") is True), {})
-
-
 def _unmanaged(pod: Document) -> Document:
     """A pod of nobody as it is now: whoever has changed it may do so again."""
     metadata = {key: value for key, value in mapping_at(pod, "metadata").items() if key != "managedFields"}
@@ -264,7 +258,7 @@ def _unmanaged(pod: Document) -> Document:
 
 
 def _controller(document: Document) -> str:
-    return text_at(_reference(document), "uid")
+    return text_at(controller_of(document), "uid")
 
 
 def _replicas(document: Document) -> int:

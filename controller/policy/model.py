@@ -63,6 +63,21 @@ class Member:
     enforcement_mode: str = ""
 
     @property
+    def policy(self) -> str:
+        """The policy's display name, its id where it has none."""
+        return self.definition_name or self.definition_id
+
+    @property
+    def assignment(self) -> str:
+        """The assignment's display name, its id where it has none."""
+        return self.assignment_name or self.assignment_id
+
+    @property
+    def names(self) -> str:
+        """Both for people: `Images come from known registries (assignment Shop)`."""
+        return f"{self.policy} (assignment {self.assignment})"
+
+    @property
     def key(self) -> MemberKey:
         """Identity for pruning and keeping."""
         return MemberKey.of(self.assignment_id, self.reference_id)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from controller.text import one_line, plain
+from controller.text import WIDTH, one_line, plain, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from controller.why.answer import Answer
 
-WIDTH: Final = 100
 _LABEL: Final = 13
 _LONGEST_VALUE: Final = 300
 
@@ -50,11 +48,11 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
         yield ""
     for each in document["others"]:
         head = "Not a denial by a policy of azpolicy's" if not document["denials"] else "Besides"
-        yield from _wrapped(f"{head}: {each['what']}")
+        yield from wrapped(f"{head}: {each['what']}")
         yield from _line("look at", each["look"])
         yield ""
     if document["cut"]:
-        yield from _wrapped("Note: the text was too long, and its end was not read")
+        yield from wrapped("Note: the text was too long, and its end was not read")
     yield from _fixed(document)
     if document["denials"]:
         yield from _line("Policies from", document["source"], at=0)
@@ -64,7 +62,7 @@ def _denial(each: Mapping[str, Any]) -> Iterator[str]:
     policy, assignment, initiative = each["policy"], each["assignment"], each["initiative"]
     verb = "Warned of by" if each["warned"] else "Denied by"
     may = "" if each["certain"] else " (possibly: another constraint of this policy may have been meant)"
-    yield from _wrapped(f"{verb} {policy['name'] or policy['id'].rpartition('/')[2]}{may}")
+    yield from wrapped(f"{verb} {policy['name'] or policy['id'].rpartition('/')[2]}{may}")
     yield from _line("message", each["message"])
     yield from _line("implied by", each["expansion"] and f"expansion {each['expansion']}")
     yield from _line("the policy", policy["words"])
@@ -99,16 +97,16 @@ def _fixed(document: Mapping[str, Any]) -> Iterator[str]:
         yield from _line("No fix", document["fixMissing"], at=0)
         return
     if fix["admits"]:
-        yield from _wrapped("The smallest fix, which gator passes:")
+        yield from wrapped("The smallest fix, which gator passes:")
         yield ""
         # Every character of it is ASCII and printable, as YAML writes it.
         yield from (f"  {line}" for line in patch_text(fix["patch"]).splitlines())
         yield ""
-        yield from _wrapped("Save it as fix.yaml (or take it from -o yaml), then:")
+        yield from wrapped("Save it as fix.yaml (or take it from -o yaml), then:")
         yield f"  {plain(fix['command'])}"
     else:
         left = ", ".join(fix["left"])
-        yield from _wrapped(
+        yield from wrapped(
             "No patch: with the fixes above the object would pass those policies, as gator says, and would still be "
             f"denied by {left}"
         )
@@ -123,19 +121,7 @@ def _value(value: object) -> str:
 def _line(label: str, text: str, *, at: int = 2) -> Iterator[str]:
     if text:
         head = f"{'':{at}}{label:{_LABEL}} "
-        yield from _wrapped(f"{head}{one_line(text)}", indent=len(head))
-
-
-def _wrapped(text: str, *, indent: int = 2) -> list[str]:
-    start = len(text) - len(text.lstrip())
-    return textwrap.wrap(
-        plain(text.lstrip()),
-        WIDTH,
-        initial_indent=text[:start],
-        subsequent_indent=" " * indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+        yield from wrapped(f"{head}{one_line(text)}", indent=len(head))
 
 
 FORMATS: Final = {"text": as_text, "json": as_json, "yaml": as_yaml}

@@ -11,12 +11,13 @@ import pytest
 
 from controller.azure.snapshot import read_snapshot
 from controller.cli.main import main
-from controller.commands.explain import WIDTH, as_json, as_text, explain
+from controller.commands.explain import as_json, as_text, explain
 from controller.errors import InputError
 from controller.gatekeeper.desired import desired_state
 from controller.gatekeeper.naming import OwnershipMarks
 from controller.gatekeeper.providers import make_provider
 from controller.policy.model import NotAppliedReason, UnresolvedReason
+from controller.text import WIDTH
 from tests.snapshots import CLUSTER_ID, GROUP, POLICY, STORE, Snapshot, TemplateFolder
 
 if TYPE_CHECKING:

@@ -108,7 +108,7 @@ def test_a_verdict_is_of_the_next_pod(
 def test_a_cause_names_policy_assignment_and_message(gator: str) -> None:
     [cause] = judged(gator, workload([BAD]), state(*policy())).causes
 
-    assert (cause.policy, cause.assignment) == ("No such label", "Assignment A")
+    assert (cause.member.policy, cause.member.assignment) == ("No such label", "Assignment A")
     assert cause.message == "label forbidden is forbidden"
 
 

@@ -213,13 +213,18 @@ async def refused(api: FakeApi) -> None:
     assert not api.has(TWO.ref)
 
 
+async def in_sync(api: FakeApi) -> None:
+    """The session has made what Azure says, its record and its PolicySync, and says so."""
+    await until(lambda: restored(api, ONE) and RECORD in api.paths and PATH in api.paths)
+    await until(lambda: condition(api, "Ready").get("reason") == "InSync", seconds=30)
+
+
 @pytest.mark.usefixtures("sources")
 @in_virtual_time
 async def test_in_a_cluster_of_another_installation_nothing_is_written_its_policy_sync_neither() -> None:
     api = cluster()
     async with leading(api):
-        await until(lambda: restored(api, ONE) and RECORD in api.paths and PATH in api.paths)
-        await until(lambda: condition(api, "Ready").get("reason") == "InSync", seconds=30)
+        await in_sync(api)
     before = len(api.calls)
 
     with pytest.raises(OtherInstallation, match="--managed-by azure-policy-sync"):
@@ -250,8 +255,7 @@ async def test_nothing_is_written_either_while_the_record_may_not_be_read_yet() 
     """As in the first moments of a new release, before its rights hold."""
     api = cluster()
     async with leading(api):
-        await until(lambda: restored(api, ONE) and RECORD in api.paths and PATH in api.paths)
-        await until(lambda: condition(api, "Ready").get("reason") == "InSync", seconds=30)
+        await in_sync(api)
     before = len(api.calls)
     api.at("GET", RECORD, status(403, "configmaps is forbidden", "Forbidden"), times=3)
 
