@@ -64,7 +64,9 @@ def test_a_leader_that_hung_writes_nothing_once_another_leads(deployed: Deployed
             eventually(lambda: standby.metric("azpolicy_leader") == 1, timeout=20, what="the standby to lead")
             deployed.weaken()
             deployed.back(before)
-            deployed.cluster.wait_for_audit()  # The one at work reports on its repair, and on the next audit.
+            # The one at work reports on its repair, on the next audit, and that a probe was denied.
+            deployed.cluster.wait_for_audit()
+            eventually(lambda: "a probe was denied" in deployed.gatekeeper(), timeout=60, what="a denied probe")
             standby.wait_syncs(2)
             mark = deployed.cluster.audit_mark()
             leader.resume()
