@@ -29,17 +29,17 @@ class Lane(IntEnum):
 
 
 LIMITS: Final[Mapping[Lane, int]] = {Lane.REPAIR: 32, Lane.SYNC: 24, Lane.REPORT: 4}
-_lane: ContextVar[Lane] = ContextVar("lane", default=Lane.SYNC)
+LANE_OF_TASK: Final[ContextVar[Lane]] = ContextVar("lane", default=Lane.SYNC)
 
 
 @contextlib.contextmanager
 def in_lane(lane: Lane) -> Iterator[None]:
     """Every request of the block is of this lane, and so is every request of the tasks that it creates."""
-    token = _lane.set(lane)
+    token = LANE_OF_TASK.set(lane)
     try:
         yield
     finally:
-        _lane.reset(token)
+        LANE_OF_TASK.reset(token)
 
 
 class Lanes:
@@ -59,7 +59,7 @@ class Lanes:
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Waits for a turn in the lane of the running task, and keeps its slot for the length of the block."""
-        lane = _lane.get()
+        lane = LANE_OF_TASK.get()
         turn = asyncio.get_running_loop().create_future()
         self._waiting[lane].append(turn)
         self._admit()
