@@ -90,6 +90,7 @@ def run(folder: Path) -> None:
         bench = Bench(cluster, folder)
         bench.azpolicy("apply")
         cluster.kubectl("apply", "--filename", str(ROOT / "crds"))
+        cluster.kubectl("wait", "--for=condition=Established", "--filename", str(ROOT / "crds"))
         editor = Editor(bench)
         _after_start(bench, editor)
         with operator(bench):
