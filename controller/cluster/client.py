@@ -1,4 +1,4 @@
-"""Requests to the Kubernetes API: bounded in number, with backoff when the server asks for it, errors as ClusterError.
+"""Requests to the Kubernetes API: in lanes, with backoff when the server asks for it, errors as ClusterError.
 
 Paths are built by hand over `kubernetes.aio`'s `call_api`: its discovery asks three requests per unknown kind, and its
 watch blocks the loop for each new one. Nothing here decides anything.
@@ -27,6 +27,7 @@ from yaml import YAMLError
 from controller.bounded_json import DEEPEST, is_cut, read_bounded
 from controller.cluster.foreign import mapping_at, mappings_at, text_at, whole_at
 from controller.cluster.kinds import CRD_PATH, LiveObject, name_of
+from controller.cluster.lanes import LIMITS, Lanes
 from controller.cluster.lean import Lean
 from controller.cluster.reasons import Reason
 from controller.errors import ClusterError, InputError
@@ -36,11 +37,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from controller.cluster.kinds import Resource
+    from controller.cluster.lanes import Lane
     from controller.gatekeeper.model import ObjectRef
 
 T = TypeVar("T")
 
-REQUESTS_IN_FLIGHT: Final = 32
 REQUEST_TIMEOUT: Final = 60.0
 PAGE: Final = 500
 LARGEST_ANSWER: Final = 64 * 1024 * 1024
@@ -83,7 +84,7 @@ class Connection:
             where = f"kubeconfig {os.pathsep.join(map(str, self._files()))}"
             detail = " ".join(str(error).split())
             raise InputError(f"no cluster to connect to: {where}: {detail}; give --kubeconfig or --context") from error
-        # The default of 100 is a hard limit that open watches would use up; the semaphore below bounds requests.
+        # The default of 100 is a hard limit that open watches would use up; the lanes bound requests.
         configuration.connection_pool_maxsize = 0
         return configuration
 
@@ -153,18 +154,20 @@ class KubeClient:
         self,
         connection: Connection,
         *,
-        in_flight: int = REQUESTS_IN_FLIGHT,
+        limits: Mapping[Lane, int] = LIMITS,
         fence: Callable[[], float] | None = None,
         all_violations: bool = True,
     ) -> None:
-        """`fence` says for how many seconds writing is still allowed: after that no write is sent or waited for.
+        """`limits` bound the requests in flight by lane.
+
+        `fence` says for how many seconds writing is still allowed: after that no write is sent or waited for.
 
         `all_violations` False keeps of each constraint's audit what reports show, however many Gatekeeper writes.
         """
         self._connection = connection
         self._fence = fence
         self._all_violations = all_violations
-        self._slots = asyncio.Semaphore(in_flight)
+        self._lanes = Lanes(limits)
         self._api: ApiClient | None = None
         self._unreadable: dict[ObjectRef, tuple[str, int]] = {}
 
@@ -196,7 +199,7 @@ class KubeClient:
         for attempt in range(1, TRIES + 1):
             last = attempt == TRIES
             try:
-                async with self._slots, asyncio.timeout(self._seconds(method, path, query or {})):
+                async with self._lanes.slot(), asyncio.timeout(self._seconds(method, path, query or {})):
                     response = await self._once(method, path, query or {}, body)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 if last or method != "GET":

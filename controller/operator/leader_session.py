@@ -19,6 +19,7 @@ from controller.cluster.foreign import mapping_at
 from controller.cluster.guard import ComponentStore, Guard
 from controller.cluster.guard_rules import MUTATING, VALIDATING, Evidence
 from controller.cluster.kinds import CRD, POLICY_SYNC
+from controller.cluster.lanes import Lane, in_lane
 from controller.cluster.last_state import LastState
 from controller.cluster.planner import Planner
 from controller.cluster.watch import Watcher
@@ -140,7 +141,9 @@ class LeaderSession:
 
     async def _look_after_gatekeeper(self) -> None:
         if self._guard is not None:
-            await self._guard.run()
+            # Without Gatekeeper's own parts nothing is enforced.
+            with in_lane(Lane.REPAIR):
+                await self._guard.run()
         elif not self._dry_run:
             try:
                 await self._components.forget()

@@ -22,6 +22,7 @@ from controller.cluster.installation import Installation
 from controller.cluster.lease import Leadership, LeaseSettings
 from controller.errors import AzpolicyError, InputError
 from controller.operator.leader_session import LeaderSession
+from controller.operator.loop_lag import loop_lag_measured
 from controller.report.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ async def operate(settings: OperatorSettings) -> None:
         fence = leadership.remaining if leadership else None
         async with KubeClient(settings.connection, fence=fence, all_violations=False) as client:
             replica = Replica(settings, client, leadership)
-            async with _web_server(settings.listen, replica):
+            async with _web_server(settings.listen, replica), loop_lag_measured(replica.metrics.lagged):
                 log.info("started cluster=%s listen=%s dry_run=%s", client.server, settings.listen, settings.dry_run)
                 with _first_error():
                     await _run_beside_kopf(settings, replica)

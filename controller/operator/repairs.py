@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from controller.cluster.apply import WRITE_ACTIONS, Meanwhile
 from controller.cluster.kinds import kind_of
+from controller.cluster.lanes import Lane, in_lane
 from controller.cluster.ownership import Ownership, ownership
 from controller.errors import ClusterError
 from controller.gatekeeper.model import ObjectRef, Role
@@ -87,7 +88,8 @@ class Repairs:
                         # The full sync at the end of a suspension compares everything.
                         self._events.clear()
                     elif batch := self._take():
-                        group.create_task(self._repair(batch))
+                        with in_lane(Lane.REPAIR):
+                            group.create_task(self._repair(batch))
         finally:
             for timer in self._held.values():
                 timer.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # The `_created` series double the page and say nothing here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
+_LAGS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
 class Metrics:
@@ -94,6 +95,12 @@ class Metrics:
         }
         self._repair_seconds = Histogram(
             "azpolicy_repair_seconds", "From a watch event to the restored object.", registry=self.registry
+        )
+        self._loop_lag = Histogram(
+            "azpolicy_event_loop_lag_seconds",
+            "How late the event loop runs what is due, looked at ten times a second.",
+            buckets=_LAGS,
+            registry=self.registry,
         )
         self._begin_at_zero()
 
@@ -185,6 +192,10 @@ class Metrics:
     def repaired(self, seconds: float) -> None:
         """One repair's time from its watch event."""
         self._repair_seconds.observe(seconds)
+
+    def lagged(self, seconds: float) -> None:
+        """How late the event loop was this time."""
+        self._loop_lag.observe(seconds)
 
     def watching(self, kinds: int) -> None:
         """How many kinds have an open watch."""

@@ -19,6 +19,7 @@ from controller.bounded_json import DEEPEST
 from controller.cluster.apply import WRITE_ACTIONS, Action
 from controller.cluster.foreign import mapping_at, mappings_at, text_at, text_map_at
 from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, LiveObject
+from controller.cluster.lanes import Lane, in_lane
 from controller.errors import ClusterError
 from controller.gatekeeper.model import digest
 from controller.report.assigned import Enforcement, Knowledge, adds_nothing, assigned_name, assigned_policies
@@ -249,13 +250,16 @@ class Reporter:
         # What became objects is enforced once Gatekeeper has taken them, and not in a dry run.
         enforced, pending = outcomes.count(Enforcement.ENFORCED), outcomes.count(Enforcement.PENDING)
         self._metrics.reported(outcomes, self._health.values(), templates_failed=len(self._failed_templates()))
+        with in_lane(Lane.REPORT):
+            await self._write(members, Reported(enforced, pending, self._changes), now)
+
+    async def _write(self, members: Mapping[str, Mapping[str, Any]], reported: Reported, now: datetime) -> None:
         if self._look_again:
             await self._look()
             self._look_again = False
-        # Each of them is written whatever becomes of the others.
-        reported = Reported(enforced, pending, self._changes)
+        # Each of them is written whatever becomes of the others; what is one request or few does not wait for many.
         failed: list[ClusterError] = []
-        steps = (partial(self._write_assigned, members), partial(self._write_status, reported, now), self._send_events)
+        steps = (partial(self._write_status, reported, now), self._send_events, partial(self._write_assigned, members))
         for step in steps:
             try:
                 await step()

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.bench import admission, azure, check, cluster, forecast, memory, state, translate
+from tests.bench import admission, azure, check, cluster, forecast, memory, repair, state, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,7 @@ BENCHES: Final[dict[str, Callable[[Path], None]]] = {
     "translate": lambda _: translate.run(),
     "state": lambda _: state.run(),
     "cluster": cluster.run,
+    "repair": repair.run,
     "azure": azure.run,
     "check": check.run,
     "forecast": forecast.run,

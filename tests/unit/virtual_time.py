@@ -41,6 +41,10 @@ class _Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now
 
+    def jump(self, seconds: float) -> None:
+        """Time passes while a callback runs."""
+        self._jumping.now += seconds
+
     def run_in_executor(  # type: ignore[override]
         self, _executor: object, func: Callable[..., Any], *args: Any
     ) -> asyncio.Future[Any]:
@@ -62,6 +66,13 @@ def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P,
             runner.run(test(*arguments, **keywords))
 
     return run
+
+
+def hold_up(seconds: float) -> None:
+    """The running loop does nothing else for so long, as in a long computation."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, _Loop)
+    loop.jump(seconds)
 
 
 def clock() -> float:

@@ -16,6 +16,7 @@ import pytest
 
 from controller.cluster.client import REQUEST_TIMEOUT, Connection, KubeClient, Response
 from controller.cluster.installation import Installation
+from controller.cluster.lanes import LIMITS, Lane
 from controller.cluster.lease import LAST_GOOD, Claim, Leadership, Lease, LeaseSettings, claim
 from controller.errors import ClusterError
 from controller.gatekeeper.naming import OwnershipMarks
@@ -44,8 +45,10 @@ class Break(StrEnum):
 class Line(KubeClient):
     """One replica's way to the shared server."""
 
-    def __init__(self, server: FakeApi, *, fence: Callable[[], float] | None = None, in_flight: int = 32) -> None:
-        super().__init__(Connection(), fence=fence, in_flight=in_flight)
+    def __init__(
+        self, server: FakeApi, *, fence: Callable[[], float] | None = None, limits: Mapping[Lane, int] = LIMITS
+    ) -> None:
+        super().__init__(Connection(), fence=fence, limits=limits)
         self.api = server
         self.broken = Break.NOTHING
         self.delay = 0.0
@@ -636,7 +639,7 @@ async def test_the_fence_makes_no_request_longer_than_it_is() -> None:
 
 @in_virtual_time
 async def test_a_write_that_waited_for_its_turn_until_the_fence_closed_is_not_sent() -> None:
-    line = fenced(lambda: 5.0 - clock(), in_flight=1)
+    line = fenced(lambda: 5.0 - clock(), limits={**LIMITS, Lane.SYNC: 1})
     line.delay = 10.0
     reading = asyncio.create_task(line.get(f"{CONFIG_MAPS}/thing"))
     await asyncio.sleep(0)

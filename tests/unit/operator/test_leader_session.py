@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from controller.cluster.guard import NAME as GUARD_RECORD
 from controller.cluster.installation import Installation
-from controller.cluster.kinds import POLICY_SYNC
+from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, kind_of
+from controller.cluster.lanes import LANE_OF_TASK, Lane
 from controller.errors import InputError, OtherInstallation
 from controller.gatekeeper.naming import OwnershipMarks
 from controller.operator import leader_session
 from controller.operator.leader_session import LeaderSession
+from controller.report.events import COLLECTION
 from controller.report.metrics import Metrics
 from tests.unit.cluster_builders import MARKS, constraint, desired_state, member, template
 from tests.unit.fake_api import status
@@ -23,6 +26,7 @@ from tests.unit.virtual_time import in_virtual_time
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from controller.cluster.client import Response
     from controller.config import SourceOptions
     from tests.unit.fake_api import FakeApi
 
@@ -64,7 +68,7 @@ def sources(monkeypatch: pytest.MonkeyPatch) -> Sources:
 
 
 @contextlib.asynccontextmanager
-async def leading(api: FakeApi, marks: OwnershipMarks = MARKS) -> AsyncIterator[LeaderSession]:
+async def leading(api: FakeApi, marks: OwnershipMarks = MARKS, *, guard: bool = False) -> AsyncIterator[LeaderSession]:
     """A session at work until the block ends; an error of its own is the block's."""
     session = LeaderSession(
         api,
@@ -75,7 +79,7 @@ async def leading(api: FakeApi, marks: OwnershipMarks = MARKS) -> AsyncIterator[
         instance="test",
         good_at=lambda _: None,
         dry_run=False,
-        guard=False,
+        guard=guard,
     )
     task = asyncio.ensure_future(session.run())
     try:
@@ -264,3 +268,38 @@ async def test_nothing_is_written_either_while_the_record_may_not_be_read_yet() 
             await asyncio.sleep(60)
 
     assert {call.method for call in api.calls[before:]} == {"GET"}
+
+
+@pytest.mark.usefixtures("sources")
+def test_every_request_is_in_the_lane_of_what_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str, Lane]] = []
+
+    @in_virtual_time
+    async def check() -> None:
+        api = cluster()
+        answer = api._once
+
+        async def once(method: str, path: str, *rest: Any) -> Response:
+            asked.append((method, path, LANE_OF_TASK.get()))
+            return await answer(method, path, *rest)
+
+        monkeypatch.setattr(api, "_once", once)
+        async with leading(api, guard=True) as session:
+            await until(lambda: session.loops.state.status.settled and restored(api, ONE))
+            session.loops.wake()
+            await asyncio.sleep(5)
+            api.edit(ONE.ref, enforcementAction="dryrun")
+            await until(lambda: restored(api, ONE), seconds=5)
+            await asyncio.sleep(30)
+
+    check()
+
+    def lanes(method: str, path: str) -> set[Lane]:
+        return {lane for sent, where, lane in asked if sent == method and where.startswith(path)}
+
+    kind = kind_of(ONE.ref)
+    assert lanes("POST", kind.path()) == {Lane.SYNC}
+    assert lanes("PUT", kind.path(ONE.ref.name)) == {Lane.REPAIR}
+    assert lanes("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/{GUARD_RECORD}") == {Lane.REPAIR}
+    assert lanes("POST", ASSIGNED_POLICY.path()) == lanes("PUT", f"{PATH}/status") == {Lane.REPORT}
+    assert lanes("POST", COLLECTION) == {Lane.REPORT}
