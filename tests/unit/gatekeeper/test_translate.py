@@ -150,6 +150,7 @@ def test_a_constraint_carries_action_match_values_and_marks() -> None:
             "match": {
                 "kinds": [{"apiGroups": [""], "kinds": ["Pod"]}],
                 "excludedNamespaces": ["kube-system", "gatekeeper-system", "azure-arc"],
+                "source": "Original",
             },
             "parameters": {"list": ["a"]},
         },
