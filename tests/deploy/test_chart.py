@@ -273,6 +273,7 @@ def test_it_may_write_gatekeepers_kinds_and_its_own_and_nothing_else_in_the_whol
         ("constraints.gatekeeper.sh", "*"),
         *(("mutations.gatekeeper.sh", kind) for kind in ("assign", "assignmetadata", "modifyset", "assignimage")),
         ("syncset.gatekeeper.sh", "syncsets"),
+        ("expansion.gatekeeper.sh", "expansiontemplate"),
         ("azpolicy.dev", "assignedpolicies"),
     }
     assert {(group, resource) for _, group, resource, _ in granted if "*" in group + resource} == {
