@@ -50,7 +50,7 @@ from controller.cluster.ownership import NOTHING, Ownership, ownership
 from controller.cluster.prune import DEFAULT_LIMIT, PruneLimit, data_that_stays, judge_unowned, prune
 from controller.cluster.readiness import Broken, template_verdict
 from controller.cluster.written import Written
-from controller.gatekeeper.expansion import pairs
+from controller.gatekeeper.expansion import workloads
 from controller.gatekeeper.model import ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP, owned_key
 from controller.gatekeeper.syncset import SYNCSET_REF, kinds_of, syncset
@@ -206,17 +206,15 @@ def _not_expanded(
         return None
     if (wanted.ref.group, wanted.ref.kind) in inventory.absent:
         return Blocked(wanted, _NO_EXPANSION)
-    made = set(pairs(wanted.manifest))
     for ref, live in sorted(inventory.objects.items()):
         same_kind = (ref.group, ref.kind) == (wanted.ref.group, wanted.ref.kind)
-        if same_kind and not live.deleting and (both := made.intersection(pairs(live.manifest))):
-            if ownership(live, marks, written=written.uids) is Ownership.OURS:
-                continue
-            kinds = ", ".join(sorted(kind for _, _, kind in both))
+        if not same_kind or live.deleting or ownership(live, marks, written=written.uids) is Ownership.OURS:
+            continue
+        if both := workloads(live.manifest, wanted.ref):
             return Conflict(
                 wanted,
-                f"{ref}, which azpolicy did not create, makes pods of {kinds} already: delete it, and azpolicy makes"
-                " its own; or set expansion to off, and policies rely on that one",
+                f"{ref}, which azpolicy did not create, makes pods of {', '.join(both)} already: delete it, and"
+                " azpolicy makes its own; or set expansion to off, and policies rely on that one",
             )
     return None
 

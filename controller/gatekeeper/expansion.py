@@ -16,7 +16,7 @@ from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_INSTALLED_BY, EXPANSION_GROUP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from controller.gatekeeper.naming import OwnershipMarks
     from controller.jsontypes import Json
@@ -43,6 +43,7 @@ _EXPANDED: Final = frozenset({_GENERATED, EVERY})
 _OWNERS: Final = "ownerReferences"
 _JUDGED: Final = (Role.CONSTRAINT, Role.MUTATOR)
 _POD: Final[Mapping[str, Json]] = {"group": "", "version": "v1", "kind": "Pod"}
+_WORKLOAD_VERSION: Final = "v1"
 # By name: where the pod's template is in a workload, and which workloads these are.
 _SETS: Final[Mapping[str, tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]]] = {
     "azpolicy-workload-pods": (
@@ -103,26 +104,30 @@ def reads_owners(template: Mapping[str, Json]) -> bool:
     return _OWNERS in json.dumps(template["spec"])
 
 
-def pairs(template: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """What an ExpansionTemplate makes pods of, as group, version and kind; nothing where it makes something else.
+def workloads(template: Mapping[str, Any], ref: ObjectRef) -> list[str]:
+    """The kinds of one of EXPANSION_REFS that an ExpansionTemplate, ours or anybody's, makes pods of.
 
-    Anybody may have written it.
+    Each is looked for, as the combinations of somebody's groups, versions and kinds may be too many to go through.
     """
     spec = _mapping(template.get("spec"))
     made = _mapping(spec.get("generatedGVK"))
     if {key: made.get(key, "") for key in _POD} != _POD:
-        return
-    for entry in _list(spec.get("applyTo")):
-        given = _mapping(entry)
-        for group in _list(given.get("groups")):
-            for version in _list(given.get("versions")):
-                for kind in _list(given.get("kinds")):
-                    yield str(group), str(version), str(kind)
+        return []
+    given = [_mapping(entry) for entry in _list(spec.get("applyTo"))]
+    _, known = _SETS[ref.name]
+    return [kind for group, kinds in known for kind in kinds if any(_applies(each, group, kind) for each in given)]
+
+
+def _applies(entry: Mapping[str, Any], group: str, kind: str) -> bool:
+    wanted = {"groups": group, "versions": _WORKLOAD_VERSION, "kinds": kind}
+    return all(value in _list(entry.get(key)) for key, value in wanted.items())
 
 
 def _template(name: str, marks: OwnershipMarks) -> DesiredObject:
-    source, workloads = _SETS[name]
-    apply_to: list[Json] = [{"groups": [group], "versions": ["v1"], "kinds": list(kinds)} for group, kinds in workloads]
+    source, known = _SETS[name]
+    apply_to: list[Json] = [
+        {"groups": [group], "versions": [_WORKLOAD_VERSION], "kinds": list(kinds)} for group, kinds in known
+    ]
     manifest: dict[str, Json] = {
         "apiVersion": f"{EXPANSION_GROUP}/{VERSION}",
         "kind": KIND,

@@ -90,6 +90,14 @@ def test_anothers_for_something_else_is_none(other: Any) -> None:
     assert isinstance(planned(WANTED, inventory(*THERE, other))[WORKLOADS.ref], Create)
 
 
+def test_a_conflict_is_found_at_once_however_long_anothers_lists_are() -> None:
+    """Their combinations would take hours."""
+    many = [f"x{number}" for number in range(20_000)]
+    long = [{"groups": [*many, "apps"], "versions": [*many, "v1"], "kinds": [*many, "Deployment"]}]
+
+    assert isinstance(planned(WANTED, inventory(*THERE, theirs("", applyTo=long)))[WORKLOADS.ref], Conflict)
+
+
 def test_ours_stays_as_it_is_when_another_comes_later() -> None:
     """Whoever makes one with enforcementAction dryrun must not switch ours off."""
     found = planned(WANTED, inventory(*THERE, live(WORKLOADS), theirs("Deployment", enforcementAction="dryrun")))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from controller.gatekeeper.carried import carry_forward
-from controller.gatekeeper.expansion import EXPANSION_REFS, Expansion, expansion_templates, pairs, with_source
+from controller.gatekeeper.expansion import EXPANSION_REFS, Expansion, expansion_templates, with_source, workloads
 from controller.gatekeeper.model import DesiredObject, Rendered, Role
 from controller.policy.model import Match, Unresolved, UnresolvedReason
 from tests.unit.cluster_builders import MARKS, constraint, desired_state, member, template
@@ -61,7 +61,7 @@ def test_expansion_is_there_while_a_policy_looks_at_generated_pods(match: Match)
     assert tuple(each.ref for each in found) == EXPANSION_REFS
     assert all(each.members == () for each in found)
     assert not any("enforcementAction" in each.manifest["spec"] for each in found)  # type: ignore[operator]
-    assert {kind for each in found for _, _, kind in pairs(each.manifest)} == {
+    assert {kind for each in found for kind in workloads(each.manifest, each.ref)} == {
         "CronJob", "DaemonSet", "Deployment", "Job", "ReplicaSet", "ReplicationController", "StatefulSet",
     }  # fmt: skip
     assert {each.manifest["spec"]["templateSource"] for each in found} == {  # type: ignore[index,call-overload]
