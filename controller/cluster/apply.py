@@ -51,6 +51,7 @@ from controller.cluster.readiness import (
 )
 from controller.cluster.reasons import Reason
 from controller.errors import ClusterError
+from controller.gatekeeper.expansion import EXPANSION_REFS
 from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP
 from controller.gatekeeper.syncset import ANNOTATION, SYNCSET_REF
@@ -554,7 +555,9 @@ class _Run:
         if change.live.ref.group == TEMPLATE_GROUP:
             await self._constraints_deleted(change.live)
         if change.live.ref == SYNCSET_REF:
-            await self._templates_deleted()
+            await self._deleted_first(frozenset({Role.TEMPLATE}))
+        if change.live.ref in EXPANSION_REFS:
+            await self._deleted_first(frozenset({Role.CONSTRAINT, Role.MUTATOR}))
 
     async def _constraints_deleted(self, template: LiveObject) -> None:
         """Returns once nobody uses the template; _Stopped where somebody does, also since the plan was made."""
@@ -566,9 +569,9 @@ class _Run:
         if staying := [live.ref.name for live in await self._users(name) if not live.deleting]:
             raise _Stopped(Reason.IN_USE, f"kept: the constraint {staying[0]} uses it now", Action.BLOCKED)
 
-    async def _templates_deleted(self) -> None:
-        """Returns once the templates that are to go are gone: one that stays after all may need the data."""
-        going = [task for ref, task in self._tasks.items() if ref.group == TEMPLATE_GROUP and self._goes(ref)]
+    async def _deleted_first(self, roles: frozenset[Role]) -> None:
+        """Returns once the objects of these roles that are to go are gone: one that stays after all may need this."""
+        going = [task for ref, task in self._tasks.items() if kind_of(ref).role in roles and self._goes(ref)]
         for result in [await asyncio.shield(task) for task in going]:
             if result.action is not Action.DELETED:
                 raise _Stopped(Reason.IN_USE, f"kept: {result.ref} is still there", Action.BLOCKED)

@@ -43,11 +43,13 @@ async def take_inventory(client: KubeClient, desired: Sequence[DesiredObject]) -
     lists = await asyncio.gather(*map(listed_of, kinds))
     objects: dict[ObjectRef, LiveObject] = {}
     served: set[str] = set()
+    absent: set[tuple[str, str]] = set()
     positions: dict[tuple[str, str], str] = {}
     for kind, listed in zip(kinds, lists, strict=True):
         if listed is None:
             if not kind.optional:
                 raise GatekeeperMissing("Gatekeeper is not installed in this cluster: no ConstraintTemplate kind")
+            absent.add((kind.group, kind.kind))
             continue
         items, positions[(kind.group, kind.kind)] = listed
         objects |= {live.ref: live for live in items}
@@ -57,7 +59,7 @@ async def take_inventory(client: KubeClient, desired: Sequence[DesiredObject]) -
     more, hidden = await _look_again(client, sorted(unseen))
     objects |= more
     objects |= await _at_own_versions(client, desired, objects)
-    return Inventory(objects, frozenset(served), hidden, positions)
+    return Inventory(objects, frozenset(served), hidden, frozenset(absent), positions)
 
 
 async def _look_again(

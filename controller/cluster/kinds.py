@@ -14,6 +14,7 @@ from controller.gatekeeper.naming import (
     AZPOLICY_GROUP,
     CONSTRAINT_GROUP,
     CONSTRAINT_VERSION,
+    EXPANSION_GROUP,
     MUTATION_GROUP,
     SYNCSET_GROUP,
     TEMPLATE_GROUP,
@@ -67,7 +68,10 @@ MUTATORS: Final = (
     Kind(MUTATION_GROUP, "v1alpha1", "AssignImage", "assignimage", Role.MUTATOR, optional=True),
 )
 SYNCSET: Final = Kind(SYNCSET_GROUP, "v1alpha1", "SyncSet", "syncsets", Role.SYNC, optional=True)
-FIXED_KINDS: Final = (TEMPLATE, SYNCSET, *MUTATORS)
+EXPANSION: Final = Kind(
+    EXPANSION_GROUP, "v1beta1", "ExpansionTemplate", "expansiontemplate", Role.EXPANSION, optional=True
+)
+FIXED_KINDS: Final = (TEMPLATE, SYNCSET, EXPANSION, *MUTATORS)
 # Our own: what an administrator tells the operator, and what the operator tells everybody. Never part of a plan.
 POLICY_SYNC: Final = Kind(AZPOLICY_GROUP, "v1alpha1", "PolicySync", "policysyncs", Role.REPORT, optional=True)
 ASSIGNED_POLICY: Final = Kind(
@@ -179,12 +183,13 @@ class Inventory:
     """Every object of every managed kind, ours or not, and which constraint kinds are served. Complete or not made.
 
     `hidden` are the names of templates that have a CustomResourceDefinition which is not served at this moment: nobody
-    can say which constraints of theirs there are.
+    can say which constraints of theirs there are. `absent` are fixed kinds that the cluster lacks: group and kind.
     """
 
     objects: Mapping[ObjectRef, LiveObject]
     served: frozenset[str] = frozenset()
     hidden: frozenset[str] = frozenset()
+    absent: frozenset[tuple[str, str]] = frozenset()
     positions: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 

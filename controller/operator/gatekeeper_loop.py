@@ -82,10 +82,10 @@ class GatekeeperLoop:
             self._state.update(cluster_error=str(error))
 
     def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
-        """An object as it is now: notes whether Gatekeeper's status on it is stale. SyncSets have no status."""
+        """An object as it is now: notes whether Gatekeeper's status on it is stale. What no member has needs none."""
         self._prober.seen(ref, live)
         wanted = self._state.index.get(ref)
-        if wanted is not None and wanted.role is not Role.SYNC:
+        if wanted is not None and wanted.role not in (Role.SYNC, Role.EXPANSION):
             self._stale.seen(ref, live, loop_time())
 
     def _report(self, health: GatekeeperHealth) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from controller.azure.declared import DeclaredCluster
 from controller.cluster.foreign import mapping_at, text_at, text_map_at, value_at, whole_at
 from controller.errors import InputError
+from controller.gatekeeper.expansion import Expansion
 from controller.gatekeeper.naming import FORCE_PRUNE, REQUESTED_AT
 from controller.times import duration, parse_moment
 
@@ -109,7 +110,14 @@ def _source(spec: Mapping[str, Any], base: SourceOptions) -> SourceOptions:
         declared=declared,
         templates=text_at(spec, "templates") or base.templates,
         azure=replace(base.azure, cloud=text_at(spec, "cloud") or base.azure.cloud),
+        expansion=_expansion(text_at(spec, "expansion")) or base.expansion,
     )
+
+
+def _expansion(given: str) -> Expansion | None:
+    if given and given not in set(Expansion):
+        raise InputError(f"PolicySync default: spec.expansion: {given!r} is none of {', '.join(Expansion)}")
+    return Expansion(given) if given else None
 
 
 def _declared(spec: Mapping[str, Any]) -> DeclaredCluster | None:

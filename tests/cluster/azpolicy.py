@@ -41,6 +41,7 @@ OTHER_KINDS = (
     f"{MUTATORS}/modifyset",
     "/apis/mutations.gatekeeper.sh/v1alpha1/assignimage",
     "/apis/syncset.gatekeeper.sh/v1alpha1/syncsets",
+    "/apis/expansion.gatekeeper.sh/v1beta1/expansiontemplate",
 )
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 RECORD = "/api/v1/namespaces/kube-public/configmaps/azure-policy-sync"

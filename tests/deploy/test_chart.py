@@ -83,6 +83,7 @@ SETS: Final[Mapping[str, dict[str, Any]]] = {
         "adopt": ["azure-policy-sync"],
         "excludeNamespaces": ["one", "two", NAMESPACE],
         "inventoryKinds": ["found", "v1/Secret"],
+        "expansion": False,
         "logLevel": "debug",
         "replicas": 3,
         "priorityClassName": "system-cluster-critical",
@@ -272,6 +273,7 @@ def test_it_may_write_gatekeepers_kinds_and_its_own_and_nothing_else_in_the_whol
         ("constraints.gatekeeper.sh", "*"),
         *(("mutations.gatekeeper.sh", kind) for kind in ("assign", "assignmetadata", "modifyset", "assignimage")),
         ("syncset.gatekeeper.sh", "syncsets"),
+        ("expansion.gatekeeper.sh", "expansiontemplate"),
         ("azpolicy.dev", "assignedpolicies"),
     }
     assert {(group, resource) for _, group, resource, _ in granted if "*" in group + resource} == {
@@ -344,6 +346,9 @@ def test_people_who_forecast_read_workloads_besides_if_the_role_is_wanted(chart:
         (azure(), "AZPOLICY_EXCLUDE_NAMESPACES", NAMESPACE),
         (SETS["every other setting"], "AZPOLICY_EXCLUDE_NAMESPACES", f"{NAMESPACE} one two"),
         (SETS["every other setting"], "AZPOLICY_INVENTORY_KINDS", "found v1/Secret"),
+        (azure(), "AZPOLICY_EXPANSION", "assigned"),
+        # YAML's word for false, which whoever writes off without quotes gives.
+        (SETS["every other setting"], "AZPOLICY_EXPANSION", "off"),
         (SETS["every other setting"], "HTTPS_PROXY", "http://proxy.example.com"),
         (SETS["an existing secret"], "AZURE_CLIENT_SECRET", "client-secret of reader"),
         (SETS["a secret in the values"], "AZURE_CLIENT_SECRET", "client-secret of azpolicy-azure"),
@@ -496,6 +501,7 @@ def test_gatekeeper_comes_along_where_it_is_wanted(chart: Path) -> None:
         ({"logLevel": "verbose"}, "/logLevel"),
         ({"excludeNamespaces": ["two words"]}, "/excludeNamespaces/0"),
         ({"inventoryKinds": ["Secret"]}, "/inventoryKinds/0"),
+        ({"expansion": True}, "/expansion"),
         ({"extraLabels": {"app.kubernetes.io/name": "mine"}}, "/extraLabels"),
         ({"image": {"digest": "sha256:abc"}}, "/image/digest"),
         ({"networkPolicy": {"egressPorts": []}}, "/networkPolicy/egressPorts"),

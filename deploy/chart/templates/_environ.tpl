@@ -21,6 +21,7 @@
 {{- $settings := list
     (list "EXCLUDE_NAMESPACES" (uniq $excluded | join " "))
     (list "INVENTORY_KINDS" (join " " .Values.inventoryKinds))
+    (list "EXPANSION" (ternary "off" .Values.expansion (eq (toString .Values.expansion) "false")))
     (list "INTERVAL" .Values.interval)
     (list "RESYNC" .Values.resync)
     (list "TEMPLATES" .Values.templates)

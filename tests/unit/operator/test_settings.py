@@ -14,6 +14,7 @@ from controller.cluster.kinds import POLICY_SYNC, LiveObject
 from controller.cluster.prune import PruneLimit
 from controller.config import AzureOptions, SourceOptions
 from controller.errors import InputError
+from controller.gatekeeper.expansion import Expansion
 from controller.gatekeeper.naming import OwnershipMarks
 from controller.operator.settings import Pace, PolicySyncRequests, Settings, requests_of, settings_of
 
@@ -86,6 +87,12 @@ def test_azure_as_the_source_wins_over_a_snapshot_of_the_environment() -> None:
     made = settings_of(policy_sync({"source": {"kind": "Azure"}}), base)
 
     assert made.source.snapshot is None
+
+
+def test_an_expansion_that_is_none_is_named_with_what_it_may_be() -> None:
+    assert settings_of(policy_sync({"expansion": "all"}), BASE).source.expansion is Expansion.ALL
+    with pytest.raises(InputError, match=r"spec\.expansion: 'some' is none of assigned, off, all"):
+        settings_of(policy_sync({"expansion": "some"}), BASE)
 
 
 @pytest.mark.parametrize("field", ["interval", "resync"])
