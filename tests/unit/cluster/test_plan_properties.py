@@ -255,7 +255,11 @@ def variants(of: DesiredObject) -> Sequence[LiveObject | None]:
     )
 
 
-VARIANTS: Final = {of.ref: variants(of) for of in POOL}
+# Of an object that can be made in two ways, what may be there of both.
+VARIANTS: Final = {
+    ref: tuple(found for of in POOL if of.ref == ref for found in variants(of))
+    for ref in dict.fromkeys(each.ref for each in POOL)
+}
 BYSTANDERS: Final = (
     foreign(constraint("K8sOld"), name="theirs", uid=f"{THEIRS}-1"),
     foreign(constraint("K8sUnused"), name="theirs", uid=f"{THEIRS}-2"),
@@ -487,9 +491,10 @@ def the_data_that_templates_look_up_stays(done: Done) -> None:
 
 def the_pods_that_policies_look_at_are_made(done: Done) -> None:
     if not done.refs(Delete).isdisjoint(EXPANSION_REFS):
-        ours = [found for ref, found in done.after.objects.items() if is_managed_name(ref.name)]
-        looking = [found for found in ours if not found.deleting and expanded(found.manifest)]
-        assert all(done.after.theirs(found.ref) for found in looking)
+        # What is wanted otherwise, and cannot be written yet, needs them no longer.
+        staying = [found for ref, found in done.after.objects.items() if ref not in done.case.wish.wanted]
+        looking = [found.ref for found in staying if is_managed_name(found.ref.name) and expanded(found.manifest)]
+        assert all(done.after.theirs(ref) or done.after.objects[ref].deleting for ref in looking)
 
 
 def what_gatekeeper_did_not_take_is_not_tried_again(done: Done) -> None:
