@@ -38,6 +38,7 @@ from controller.cluster.guard_rules import DEPLOYMENT, MUTATING, SERVICE, VALIDA
 from controller.cluster.health import DEPLOYMENTS, WEBHOOK_PATH, gatekeeper_health
 from controller.cluster.inventory import take_inventory
 from controller.cluster.kinds import (
+    EXPANSION,
     MUTATORS,
     POLICY_SYNC,
     SYNCSET,
@@ -58,6 +59,7 @@ from controller.commands.compare import audits_of
 from controller.commands.status import Status
 from controller.commands.status_view import as_text, sheet
 from controller.errors import InputError
+from controller.gatekeeper.expansion import expansion_templates, with_source
 from controller.gatekeeper.naming import CONSTRAINT_VERSION, RunningTemplate
 from controller.migration.strictness import shortfalls
 from controller.operator.settings import requests_of, settings_of
@@ -68,7 +70,7 @@ from controller.report.metrics import Metrics
 from controller.report.reporter import Reporter
 from tests.resources import assigned_policy, lease, policy_sync
 from tests.unit.azure_builders import places, put
-from tests.unit.cluster_builders import MARKS, constraint, desired_state, live, mutator, template
+from tests.unit.cluster_builders import MARKS, constraint, desired_state, foreign, live, mutator, template
 from tests.unit.fake_api import FakeApi
 from tests.unit.operator.test_settings import BASE
 
@@ -123,6 +125,7 @@ CRD = {
     },
     "status": {"conditions": [{"type": "Established", "status": "True"}]},
 }
+EXPANSIONS = expansion_templates([with_source(constraint(), "All")], MARKS)
 HOOK = {
     "name": "validation.gatekeeper.sh",
     "clientConfig": {"service": {"namespace": "gatekeeper-system", "name": "gatekeeper-webhook-service"}},
@@ -153,9 +156,10 @@ def of_any_role(wanted: DesiredObject, kind: Resource) -> Callable[[dict[str, An
     def read(document: dict[str, Any]) -> object:
         found = LiveObject.of(kind, document)
         stored = DryRunAnswer(LiveObject.of(kind, document_of(wanted, {})))
+        beside = [each for each in EXPANSIONS if each.ref != wanted.ref]
         plans = [
             make_plan(state, Inventory({found.ref: found}, frozenset({"K8sThing"})), MARKS)
-            for state in (desired_state(wanted), desired_state(listed=["b"]))
+            for state in (desired_state(wanted, *beside), desired_state(listed=["b"]))
         ]
         return (
             ownership(found, MARKS),
@@ -266,6 +270,11 @@ def hooks(side: str) -> dict[str, Any]:
     return component(f"gatekeeper-{side}-webhook-configuration", "", webhooks=[HOOK])
 
 
+def theirs_for_pods() -> dict[str, Any]:
+    found = foreign(EXPANSIONS[1], name="theirs")
+    return copy.deepcopy(dict(found.manifest))
+
+
 def crd_reader(crd: dict[str, Any]) -> object:
     taken = {"byPod": [{"id": "p", "observedGeneration": 1, "templateUID": "uid-k8sthing"}]}
     document = document_of(template(), taken)
@@ -281,6 +290,8 @@ READERS = [
     Reader("constraint", document_of(constraint(), CONSTRAINT_STATUS), constraint_reader),
     Reader("mutator", document_of(mutator(), CONSTRAINT_STATUS), of_any_role(mutator(), MUTATORS[0])),
     Reader("SyncSet", {"metadata": {"name": "x"}, "spec": {"gvks": []}}, of_any_role(mutator(), SYNCSET)),
+    Reader("ExpansionTemplate", document_of(EXPANSIONS[0], {}), of_any_role(EXPANSIONS[0], EXPANSION)),
+    Reader("another's ExpansionTemplate", theirs_for_pods(), of_any_role(EXPANSIONS[0], EXPANSION)),
     Reader("CRD", CRD, crd_reader),
     Reader("Lease", lease(), lease_reader),
     Reader("ConfigMap", config_map(), kept_reader),

@@ -12,6 +12,7 @@ from controller.cluster.last_state import LastState
 from controller.cluster.written import Kept
 from controller.commands.uninstall import Uninstall, as_text, summary
 from controller.errors import ClusterError, Refused
+from controller.gatekeeper.expansion import EXPANSION_REFS, expansion_templates, with_source
 from controller.gatekeeper.naming import ADDON, OwnershipMarks
 from controller.gatekeeper.syncset import SYNCSET_REF, syncset
 from tests.resources import ASSIGNED, SYNCS, assigned_policy, lease, policy_sync
@@ -324,3 +325,13 @@ async def test_the_syncset_goes_with_the_templates_that_needed_it() -> None:
     assert not api.has(SYNCSET_REF)
     order = [path.rpartition("/")[0].rpartition("/")[2] for path in deletions(api)]
     assert order.index("constrainttemplates") < order.index("syncsets")
+
+
+async def test_expansion_goes_with_the_policies_that_needed_it() -> None:
+    api, _ = await installed()
+    for made in expansion_templates([with_source(constraint(), "All")], MARKS):
+        api.put(live(made))
+
+    await run(api)
+
+    assert not any(api.has(ref) for ref in EXPANSION_REFS)
