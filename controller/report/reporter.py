@@ -122,6 +122,13 @@ class Reporter:
         self._patient_until = 0.0
         self._dirty = asyncio.Event()
         self._trouble = ""
+        self.news: Callable[[], None] = lambda: None
+        """Called before each round of writing: others report what is known, too."""
+
+    @property
+    def known(self) -> Knowledge:
+        """What is known of the desired objects now."""
+        return Knowledge(self._results, self._health, writes=self._state().mode is Mode.ENFORCE)
 
     # --- what the loops tell ---------------------------------------------------------------------------------------
 
@@ -230,6 +237,7 @@ class Reporter:
             await self._dirty.wait()
             await asyncio.sleep(_GATHER)
             self._dirty.clear()
+            self.news()
             try:
                 await self.write()
             except ClusterError as error:
@@ -271,8 +279,7 @@ class Reporter:
     def _members(self, now: datetime) -> dict[str, Mapping[str, Any]]:
         if self._desired is None:
             return {}
-        known = Knowledge(self._results, self._health, writes=self._state().mode is Mode.ENFORCE)
-        return assigned_policies(self._desired, known, now, self._marks)
+        return assigned_policies(self._desired, self.known, now, self._marks)
 
     def _failed_templates(self) -> set[ObjectRef]:
         """Those with errors, and those whose next version was not taken: there the one before it is, without errors."""

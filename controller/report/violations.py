@@ -16,7 +16,7 @@ from controller.gatekeeper.model import Role
 from controller.gatekeeper.probe import without_probe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from controller.cluster.kinds import LiveObject
     from controller.gatekeeper.model import DesiredState, ObjectRef
@@ -44,6 +44,17 @@ class ViolationStore:
         self.lists = lists
         self._constraints: frozenset[ObjectRef] = frozenset()
         self._findings: dict[ObjectRef, Findings] = {}
+        self._changed: Callable[[], None] = lambda: None
+        self._found_lists: bool | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether it knows a whole inventory, with lists where it is to keep them."""
+        return self._found_lists is self.lists
+
+    def on_change(self, changed: Callable[[], None]) -> None:
+        """Calls `changed` whenever anything is new."""
+        self._changed = changed
 
     def expect(self, desired: DesiredState) -> None:
         """The constraints that count from now on."""
@@ -57,24 +68,25 @@ class ViolationStore:
             return FIRST
         return max(FIRST, min(_MOST_OF_ONE, MOST // max(1, len(self._constraints))))
 
-    def found(self, objects: Mapping[ObjectRef, LiveObject]) -> bool:
-        """Takes over a complete inventory: what is not in it is not there. Whether anything is new."""
+    def found(self, objects: Mapping[ObjectRef, LiveObject]) -> None:
+        """Takes over a complete inventory: what is not in it is not there."""
         there = {ref: found for ref in self._constraints if ref in objects and (found := self._read(ref, objects[ref]))}
-        changed = there != self._findings
-        self._findings = there
-        return changed
+        self._found_lists = self.lists
+        before, self._findings = self._findings, there
+        if before != there:
+            self._changed()
 
-    def observed(self, ref: ObjectRef, live: LiveObject | None) -> bool:
-        """Takes over an object as a watch event shows it, or its end. Whether anything is new."""
+    def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
+        """Takes over an object as a watch event shows it, or its end."""
         before = self._findings.get(ref)
         after = self._read(ref, live) if live is not None and ref in self._constraints else None
         if after == before:
-            return False
+            return
         if after is None:
             del self._findings[ref]
         else:
             self._findings[ref] = after
-        return True
+        self._changed()
 
     def of(self, ref: ObjectRef) -> Findings | None:
         """What the last audit found of a constraint, None where none was made yet."""
