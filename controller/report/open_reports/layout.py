@@ -32,7 +32,7 @@ from controller.cluster.kinds import ASSIGNED_POLICY
 from controller.cluster.report_objects import OF_CLUSTER, OF_NAMESPACE, OVERVIEW
 from controller.gatekeeper.model import Rendered, digest
 from controller.gatekeeper.naming import CONSTRAINT_GROUP
-from controller.report.assigned import Enforcement, assigned_name, assigned_policies
+from controller.report.assigned import Enforcement, assigned_name, assigned_policy
 from controller.text import printable
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def content_digest(content: Mapping[str, Any], annotations: Mapping[str, str]) -
     return digest([said, {key: value for key, value in annotations.items() if key == CUT}])
 
 
-def reports(  # noqa: PLR0917 - as `assigned_policies`
+def reports(  # noqa: PLR0917 - as `assigned_policy`
     api: ReportApi,
     desired: DesiredState,
     known: Knowledge,
@@ -103,8 +103,9 @@ def reports(  # noqa: PLR0917 - as `assigned_policies`
     marks: OwnershipMarks,
 ) -> Iterator[Report]:
     """Every report there should be, one after another; what a cut leaves out is said in annotations and properties."""
-    told = assigned_policies(desired, known, now, marks)
-    members = [_Member.of(outcome, told[assigned_name(outcome.member)], violations) for outcome in desired.outcomes]
+    objects = {each.ref: each for each in desired.objects}
+    told = (assigned_policy(outcome, objects, known, now, marks) for outcome in desired.outcomes)
+    members = [_Member.of(*each, violations) for each in zip(desired.outcomes, told, strict=True)]
     members.sort(key=lambda each: each.name)
     yield from _cut_up(api, api.cluster, OVERVIEW, (_overview_result(each) for each in members), members)
     by_namespace: dict[str, list[tuple[_Member, Violation, str]]] = defaultdict(list)
