@@ -26,6 +26,7 @@ from controller.cluster.report_objects import REPORT_GROUPS
 from controller.cluster.watch import Watcher
 from controller.cluster.webhooks import admitted_kinds, mutated_kinds
 from controller.errors import ClusterError, InputError, Refused
+from controller.gatekeeper.model import Rendered
 from controller.gatekeeper.naming import AZPOLICY_GROUP, CONSTRAINT_GROUP, MUTATION_GROUP, TEMPLATE_GROUP
 from controller.gatekeeper.probe import probe_objects, without_probe
 from controller.operator.dependencies import Dependencies
@@ -33,13 +34,14 @@ from controller.operator.loops import ClusterLoops
 from controller.operator.settings import requests_of, settings_of
 from controller.operator.state import OperatorState
 from controller.report.events import SYNC_REF, EventDraft
+from controller.report.metrics import PolicyViolations
 from controller.report.open_reports.writer import ReportWriter, Told
 from controller.report.reporter import Reporter
 from controller.report.violations import ViolationStore
 from controller.source import open_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from controller.cluster.client import KubeClient
     from controller.cluster.installation import Installation
@@ -131,12 +133,16 @@ class LeaderSession:
         with contextlib.suppress(ClusterError):
             self._live = await self._client.get_live(POLICY_SYNC, SYNC_REF.name)
         self._seen(self._live)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._watcher().run())
-            group.create_task(self._watch_kinds())
-            group.create_task(self._sessions())
-            group.create_task(self._look_after_gatekeeper())
-            group.create_task(self._reports.run())
+        self._metrics.policies(self._policy_violations)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watcher().run())
+                group.create_task(self._watch_kinds())
+                group.create_task(self._sessions())
+                group.create_task(self._look_after_gatekeeper())
+                group.create_task(self._reports.run())
+        finally:
+            self._metrics.policies()
 
     async def _check_installation(self) -> None:
         """OtherInstallation where the cluster is another's; after some tries without an answer, each sync asks again.
@@ -194,6 +200,14 @@ class LeaderSession:
         if desired is None or not self._state.status.settled or not self.violations.complete:
             return None
         return Told(desired, self._reporter.known)
+
+    def _policy_violations(self) -> Iterator[PolicyViolations]:
+        """How many objects violate each member that was audited."""
+        outcomes = self._state.desired.outcomes if self._state.desired is not None else ()
+        for outcome in outcomes:
+            if isinstance(outcome, Rendered) and (found := self.violations.of(outcome.objects[-1])) is not None:
+                member, action = outcome.member, outcome.enforcement_action
+                yield PolicyViolations(member.assignment_id, member.reference_id, member.policy, action, found.total)
 
     def _report_trouble(self, note: str) -> None:
         uid = self._live.uid if self._live else ""

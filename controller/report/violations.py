@@ -46,6 +46,7 @@ class ViolationStore:
         self._findings: dict[ObjectRef, Findings] = {}
         self._changed: Callable[[], None] = lambda: None
         self._found_lists: bool | None = None
+        self._read_at: dict[ObjectRef, tuple[str, int]] = {}
 
     @property
     def complete(self) -> bool:
@@ -70,7 +71,13 @@ class ViolationStore:
 
     def found(self, objects: Mapping[ObjectRef, LiveObject]) -> None:
         """Takes over a complete inventory: what is not in it is not there."""
-        there = {ref: found for ref in self._constraints if ref in objects and (found := self._read(ref, objects[ref]))}
+        there: dict[ObjectRef, Findings] = {}
+        for ref in self._constraints & objects.keys():
+            # Most were read when a watch event brought them.
+            same = self._read_at.get(ref) == self._version(objects[ref])
+            if found := self._findings.get(ref) if same else self._read(ref, objects[ref]):
+                there[ref] = found
+        self._read_at = {ref: self._version(objects[ref]) for ref in self._constraints & objects.keys()}
         self._found_lists = self.lists
         before, self._findings = self._findings, there
         if before != there:
@@ -79,7 +86,11 @@ class ViolationStore:
     def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         """Takes over an object as a watch event shows it, or its end."""
         before = self._findings.get(ref)
-        after = self._read(ref, live) if live is not None and ref in self._constraints else None
+        after = None
+        self._read_at.pop(ref, None)
+        if live is not None and ref in self._constraints:
+            after = self._read(ref, live)
+            self._read_at[ref] = self._version(live)
         if after == before:
             return
         if after is None:
@@ -95,6 +106,10 @@ class ViolationStore:
     def __iter__(self) -> Iterator[tuple[ObjectRef, Findings]]:
         """Every audited constraint in plain order."""
         return iter(sorted(self._findings.items()))
+
+    def _version(self, live: LiveObject) -> tuple[str, int]:
+        """What decides over what is read of an object: its resourceVersion, and how many violations are kept."""
+        return text_at(live.manifest, "metadata", "resourceVersion"), self.share if self.lists else 0
 
     def _read(self, ref: ObjectRef, live: LiveObject) -> Findings | None:
         """The findings in a status, which may say anything; those known already are the same values as before."""

@@ -122,39 +122,53 @@ def reports(  # noqa: PLR0917 - as `assigned_policy`
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A member as its reports name it; `findings` None: it is not, or not yet, audited."""
+    """A member as its reports name it, in texts that are fit for them; `findings` None: it is not audited, or not yet.
+
+    `constraint` is KIND/NAME of its constraint or mutator, empty where there is none; `action` is the constraint's.
+    """
 
     name: str
-    outcome: Outcome
     told: Mapping[str, Any]
     findings: Findings | None
+    constraint: str
+    action: str
+    mutates: bool
+    fields: Mapping[str, str]
+    properties: Mapping[str, str]
 
     @classmethod
     def of(cls, outcome: Outcome, told: Mapping[str, Any], violations: ViolationStore) -> _Member:
         """A member with what its AssignedPolicy says, and what was found of its constraint."""
-        own = outcome.objects[-1] if isinstance(outcome, Rendered) and outcome.objects else None
-        return cls(assigned_name(outcome.member), outcome, told["status"], violations.of(own) if own else None)
-
-    @property
-    def constraint(self) -> str:
-        """KIND/NAME of its constraint or mutator, empty where there is none."""
-        return str(self.outcome.objects[-1]) if isinstance(self.outcome, Rendered) and self.outcome.objects else ""
-
-    @property
-    def kind(self) -> str:
-        """The kind of its constraint, which is its template's, or of its mutator."""
-        return self.constraint.partition("/")[0]
-
-    @property
-    def action(self) -> str:
-        """What its constraint does: deny, warn, dryrun; empty for a mutator, and where there is none."""
-        return self.outcome.enforcement_action if isinstance(self.outcome, Rendered) else ""
-
-    @property
-    def mutates(self) -> bool:
-        """Whether it became a mutator."""
-        own = self.outcome.objects[-1:] if isinstance(self.outcome, Rendered) else ()
-        return any(ref.group != CONSTRAINT_GROUP for ref in own)
+        member = outcome.member
+        rendered = outcome if isinstance(outcome, Rendered) and outcome.objects else None
+        own = rendered.objects[-1] if rendered else None
+        action = rendered.enforcement_action if rendered else ""
+        return cls(
+            name=assigned_name(member),
+            told=told["status"],
+            findings=violations.of(own) if own else None,
+            constraint=str(own or ""),
+            action=action,
+            mutates=own is not None and own.group != CONSTRAINT_GROUP,
+            fields=_fit_all(
+                {
+                    "source": SOURCE,
+                    "policy": member.policy or "unnamed",
+                    "rule": own.kind if own else "",
+                    "category": member.category,
+                }
+            ),
+            properties=_fit_all(
+                {
+                    "assignmentId": member.assignment_id,
+                    "assignment": member.assignment,
+                    "definitionId": member.definition_id,
+                    "referenceId": member.reference_id,
+                    "constraint": str(own or ""),
+                    "enforcementAction": action,
+                }
+            ),
+        )
 
     @property
     def is_cut(self) -> bool:
@@ -168,13 +182,13 @@ def _overview_result(member: _Member) -> dict[str, Any]:
     message = str(status.get("message", "")) or (_MUTATES if member.mutates else _WORDS[result])
     counted = {} if findings is None else {"violations": str(findings.total), "listed": str(len(findings.listed))}
     properties = {
-        **_properties(member, member.name),
+        "resultID": member.name,
         "outcome": str(status["outcome"]),
         "reason": str(status.get("reason", "")),
         **counted,
     }
     reference = {"apiVersion": ASSIGNED_POLICY.api_version, "kind": ASSIGNED_POLICY.kind, "name": member.name}
-    return _result(member, result, message, reference, properties)
+    return _result(member, member.action, result, message, reference, properties)
 
 
 def _judged(member: _Member) -> str:
@@ -198,43 +212,33 @@ def _violation_result(member: _Member, violation: Violation, result_id: str) -> 
         "name": violation.name,
     }
     properties = {
-        **_properties(member, result_id),
+        "resultID": result_id,
         "enforcementAction": action,
         "messageCut": "true" if violation.is_cut else "",
     }
-    return _result(member, _violated(action), violation.message, reference, properties)
+    return _result(member, action, _violated(action), violation.message, reference, properties)
 
 
-def _properties(member: _Member, result_id: str) -> dict[str, str]:
-    named = member.outcome.member
-    return {
-        "resultID": result_id,
-        "assignmentId": named.assignment_id,
-        "assignment": named.assignment,
-        "definitionId": named.definition_id,
-        "referenceId": named.reference_id,
-        "constraint": member.constraint,
-        "enforcementAction": member.action,
-    }
-
-
-def _result(
-    member: _Member, result: str, message: str, reference: Mapping[str, str], properties: Mapping[str, str]
+def _result(  # noqa: PLR0917 - one for each part of a result
+    member: _Member,
+    action: str,
+    result: str,
+    message: str,
+    reference: Mapping[str, str],
+    properties: Mapping[str, str],
 ) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "source": SOURCE,
-        "policy": _fit(member.outcome.member.policy) or "unnamed",
-        "rule": _fit(member.kind),
-        "category": _fit(member.outcome.member.category),
-        "severity": _SEVERITIES.get(properties["enforcementAction"], ""),
+        **member.fields,
         "result": result,
         "message": _fit(message),
-        "resources": [{key: _fit(value) for key, value in reference.items() if value}],
-        "properties": {key: _fit(value) for key, value in properties.items() if value},
+        "resources": [_fit_all(reference)],
+        "properties": {**member.properties, **_fit_all(properties)},
     }
+    if severity := _SEVERITIES.get(action):
+        made["severity"] = severity
     if result == "warn":
         made["scored"] = False
-    return {key: value for key, value in made.items() if value not in ("", [], {})}
+    return made
 
 
 def _identified(member: _Member) -> Iterator[tuple[Violation, str]]:
@@ -284,6 +288,11 @@ def chunks(results: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, A
         size += length
     if chunk:
         yield chunk
+
+
+def _fit_all(texts: Mapping[str, str]) -> dict[str, str]:
+    """Those that are not empty."""
+    return {key: _fit(text) for key, text in texts.items() if text}
 
 
 def _fit(text: str) -> str:

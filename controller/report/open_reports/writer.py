@@ -21,7 +21,7 @@ from controller.report.open_reports.layout import content_digest, reports
 from controller.times import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from controller.cluster.client import KubeClient, Response
     from controller.cluster.kinds import Resource
@@ -152,11 +152,12 @@ class ReportWriter:
         if self._look_due:
             await self._look(self._api)
         wanted: set[str] = set()
-        for report in reports(self._api, told.desired, told.known, self._violations, utc_now(), self._marks):
+        found = reports(self._api, told.desired, told.known, self._violations, utc_now(), self._marks)
+        # In a thread: thousands of results take seconds, in which repairs go on.
+        while (next_one := await asyncio.to_thread(_next, found)) is not None:
+            report, content = next_one
             wanted.add(report.path)
-            await self._write(report)
-            # Thousands of results take a while, in which repairs go on.
-            await asyncio.sleep(0)
+            await self._write(report, content)
         for path in self._there.keys() - wanted:
             await self._delete(path, self._there.pop(path).uid)
 
@@ -192,11 +193,12 @@ class ReportWriter:
         self._refused.clear()
         self._passed_over.clear()
 
-    async def _write(self, report: Report) -> None:
-        there, path = self._there.get(report.path), report.path
-        known = there is not None and there.content == report.digest
+    async def _write(self, report: Report, content: str) -> None:
+        """Writes a report, whose digest is `content`, unless it says so already, or cannot."""
+        path, there = report.path, self._there.get(report.path)
+        known = there is not None and there.content == content
         served = any(report.kind.plural == each.plural for each in self._served)
-        if known or not served or path in self._passed_over or self._refused.get(path) == report.digest:
+        if known or not served or path in self._passed_over or self._refused.get(path) == content:
             return
         live = await self._client.get(path)
         if live is not None and not is_our_report(LiveObject.of(report.kind, live), self._marks):
@@ -215,7 +217,7 @@ class ReportWriter:
             # Its namespace, or its kind, is on its way out; what is there then, a look at the next sync tells.
             self._passed_over.add(path)
         elif response.refused:
-            self._refused[path] = report.digest
+            self._refused[path] = content
             self._say(f"{path} is refused: {response.message}")
         else:
             self._judge(response, "writing", path)
@@ -254,6 +256,12 @@ class ReportWriter:
             self._warned = {*self._warned, note} if len(self._warned) < _MOST_WARNED else {note}
             log.warning("%s", note)
             self._warn(note)
+
+
+def _next(found: Iterator[Report]) -> tuple[Report, str] | None:
+    """The next report and its digest, None after the last one."""
+    report = next(found, None)
+    return (report, report.digest) if report is not None else None
 
 
 def _is_ending(response: Response) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from controller.cluster.kinds import LiveObject
     from controller.gatekeeper.model import DesiredObject
 
+_VERSIONS: Final = itertools.count(1000)
 AUDITED: Final = "2026-03-01T12:00:00Z"
 
 
@@ -37,5 +39,5 @@ def audit(wanted: DesiredObject, *found: Any, total: Any = None, **status: Any) 
 
 def audited(wanted: DesiredObject, *found: Any, total: Any = None, **status: Any) -> LiveObject:
     """A constraint as an audit leaves it."""
-    known = live(wanted)
+    known = live(wanted, resourceVersion=str(next(_VERSIONS)))
     return replace(known, manifest={**known.manifest, "status": audit(wanted, *found, total=total, **status)})

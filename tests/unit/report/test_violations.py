@@ -86,6 +86,34 @@ def test_only_desired_constraints_count() -> None:
     assert known.of(TWO.ref) is None
 
 
+def test_an_object_that_a_watch_event_brought_is_not_read_again_by_a_list_that_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known, live = store(ONE), audited(ONE, finding(1))
+    known.observed(ONE.ref, live)
+    monkeypatch.setattr(violations, "listed_violations", None)
+
+    found(known, live)
+
+    assert known.of(ONE.ref) == Findings(
+        1, (Violation("shop", "Pod", "web-001", "pod web-001 is bad", "", "v1", "deny"),)
+    )
+
+
+def test_lists_that_are_wanted_from_now_on_come_with_the_next_inventory() -> None:
+    known, live = ViolationStore(), audited(ONE, finding(1))
+    known.expect(desired_state(template(), ONE))
+    found(known, live)
+    assert known.complete
+
+    known.lists = True
+    assert not known.complete
+    found(known, live)
+
+    assert known.complete
+    assert [each.name for each in dict(known)[ONE.ref].listed] == ["web-001"]
+
+
 def test_without_lists_there_are_the_totals_alone() -> None:
     known = ViolationStore()
     known.expect(desired_state(template(), ONE))
