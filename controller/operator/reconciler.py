@@ -176,6 +176,7 @@ class Reconciler:
             problems=outcome.problems,
             cluster_error="",
         )
+        self._deps.synced()
 
     async def _keep(self, desired: DesiredState) -> None:
         """What is carried out is kept for the next start: also what an older reading has come to mean meanwhile."""

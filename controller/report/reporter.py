@@ -195,6 +195,8 @@ class Reporter:
         self._status_round = _Round("PolicySync's status", Lane.STATUS, self._write_status, self._look_for_sync)
         self._events_round = _Round("Events", Lane.STATUS, self._send_events)
         self._assigned_round = _Round("AssignedPolicies", Lane.REPORT, self._write_assigned, self._look_for_assigned)
+        self.news: Callable[[], None] = lambda: None
+        """Called when what became of some member has changed: others report that, too."""
 
     # --- what the loops tell ---------------------------------------------------------------------------------------
 
@@ -206,6 +208,7 @@ class Reporter:
         """What became of some member has changed, and with it what the status counts."""
         self._status_round.wake()
         self._assigned_round.wake()
+        self.news()
 
     def seen(self, live: LiveObject | None) -> None:
         """The PolicySync as it is now; the last changes that its status lists are taken over once, at the start."""
@@ -316,7 +319,8 @@ class Reporter:
         await self._status_round.once()
 
     @property
-    def _known(self) -> Knowledge:
+    def known(self) -> Knowledge:
+        """What is known of the desired objects now."""
         return Knowledge(self._results, self._health, writes=self._state().mode is Mode.ENFORCE)
 
     # --- the status ------------------------------------------------------------------------------------------------
@@ -358,7 +362,7 @@ class Reporter:
 
     def _reported(self, now: datetime) -> Reported:
         """What is known of the members now, whether it was written or not."""
-        known = self._known
+        known = self.known
         outcomes = [enforcement_of(each, known, now) for each in (self._desired.outcomes if self._desired else ())]
         self._metrics.reported(outcomes, self._health.values(), templates_failed=len(self._failed_templates()))
         # What became objects is enforced once Gatekeeper has taken them, and not in a dry run.
@@ -426,7 +430,7 @@ class Reporter:
 
     def _wanted(self, outcomes: Iterable[Outcome], there: Mapping[str, _Written]) -> list[Mapping[str, Any]]:
         """The manifests of members, but for those about which what is there knows more."""
-        now, known = utc_now(), self._known
+        now, known = utc_now(), self.known
         named = ((assigned_name(each.member), each) for each in outcomes)
         told = (each for name, each in named if name not in there or not adds_nothing(each, there[name].reason))
         return [assigned_policy(each, self._objects, known, now, self._marks) for each in told]

@@ -35,6 +35,7 @@
     (list "DRY_RUN" .Values.dryRun)
     (list "GUARD_GATEKEEPER" (ternary true "" .Values.guard.enabled))
     (list "PROBE" (ternary true "" .Values.probe))
+    (list "REPORTS" (ternary .Values.reports.api "" .Values.reports.enabled))
     (list "LOG_LEVEL" .Values.logLevel)
     (list "CLUSTER_ID" .Values.azure.clusterId)
     (list "CLUSTER_SCOPE" $declared.scope)

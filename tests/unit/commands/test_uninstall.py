@@ -38,6 +38,11 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 KINDS = ("assignedpolicies.azpolicy.dev", "policysyncs.azpolicy.dev")
 NAMESPACE = "azpolicy-system"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
+REPORTS = (
+    ("/apis/openreports.io/v1alpha1/clusterreports", "azpolicy-assignments"),
+    ("/apis/openreports.io/v1alpha1/namespaces/shop/reports", "azpolicy"),
+    ("/apis/wgpolicyk8s.io/v1alpha2/namespaces/shop/policyreports", "azpolicy-2"),
+)
 MAPS = "/api/v1/namespaces/{}/configmaps"
 
 
@@ -335,3 +340,21 @@ async def test_expansion_goes_with_the_policies_that_needed_it() -> None:
     await run(api)
 
     assert not any(api.has(ref) for ref in EXPANSION_REFS)
+
+
+async def test_our_reports_go_and_those_of_others_stay() -> None:
+    api, ours = await installed()
+    labels = {"managed-by": MARKS.managed_by}
+    reports = [await make(api, where, {"metadata": {"name": name, "labels": labels}}) for where, name in REPORTS]
+    foreign_names = [("azpolicy", {"managed-by": "kyverno"}), ("azpolicy-of-the-shop", labels), ("azpolicy-3", {})]
+    foreign_reports = [
+        await make(
+            api, "/apis/openreports.io/v1alpha1/namespaces/web/reports", {"metadata": {"name": n, "labels": own}}
+        )
+        for n, own in foreign_names
+    ]
+
+    await run(api)
+
+    assert set(deletions(api)) == {*ours, *reports}
+    assert set(foreign_reports) <= api.paths
