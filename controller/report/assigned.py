@@ -93,12 +93,38 @@ def assigned_policies(
     return {str(each["metadata"]["name"]): each for each in made}
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that reports are made of at one moment, for those who show it to people: nothing of it changes later.
+
+    `sync` is the live PolicySync, None where there is none; `changes` are the last changes, newest first.
+    """
+
+    desired: DesiredState | None
+    knowledge: Knowledge
+    sync: Mapping[str, Any] | None
+    changes: tuple[Mapping[str, str], ...]
+    marks: OwnershipMarks
+
+    def members(self, now: datetime) -> dict[str, Mapping[str, Any]]:
+        """As `assigned_policies`; empty where nothing is desired yet."""
+        return assigned_policies(self.desired, self.knowledge, now, self.marks) if self.desired else {}
+
+
 def assigned_name(member: Member) -> str:
     """A member's AssignedPolicy: words that people know it by, and digits that no other member has."""
-    names = (member.assignment_id.rpartition("/")[2], member.reference_id)
+    digits = name_digits(member.assignment_id, member.reference_id, member.definition_id)
+    return _named(member.assignment_id.rpartition("/")[2], member.reference_id, digits=digits)
+
+
+def assignment_name(assignment_id: str) -> str:
+    """A name of the same form for an assignment, whatever its members are."""
+    return _named(assignment_id.rpartition("/")[2], digits=name_digits(assignment_id, "", ""))
+
+
+def _named(*names: str, digits: str) -> str:
     words = (_NOT_IN_NAMES.sub("-", name.casefold())[:_CUT].strip("-") for name in names)
-    digits = name_digits(member.assignment_id, member.reference_id, member.definition_id)[:_DIGITS]
-    return "-".join([*filter(None, words), digits])
+    return "-".join([*filter(None, words), digits[:_DIGITS]])
 
 
 def adds_nothing(outcome: Outcome, reason: str) -> bool:

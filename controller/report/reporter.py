@@ -22,7 +22,7 @@ from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, LiveObject
 from controller.cluster.lanes import Lane, in_lane
 from controller.errors import ClusterError
 from controller.gatekeeper.model import digest
-from controller.report.assigned import Enforcement, Knowledge, adds_nothing, assigned_name, assigned_policies
+from controller.report.assigned import Enforcement, Knowledge, Known, adds_nothing, assigned_name
 from controller.report.conditions import LAST_CHANGES, Mode, Reported, SyncState, status_of
 from controller.report.events import (
     COLLECTION,
@@ -245,7 +245,7 @@ class Reporter:
     async def write(self) -> None:
         """Writes what differs from what is there, once; ClusterError where that fails."""
         now = utc_now()
-        members = self._members(now)
+        members = self.known().members(now)
         outcomes = [str(each["status"]["outcome"]) for each in members.values()]
         # What became objects is enforced once Gatekeeper has taken them, and not in a dry run.
         enforced, pending = outcomes.count(Enforcement.ENFORCED), outcomes.count(Enforcement.PENDING)
@@ -268,11 +268,11 @@ class Reporter:
         if failed:
             raise failed[0]
 
-    def _members(self, now: datetime) -> dict[str, Mapping[str, Any]]:
-        if self._desired is None:
-            return {}
-        known = Knowledge(self._results, self._health, writes=self._state().mode is Mode.ENFORCE)
-        return assigned_policies(self._desired, known, now, self._marks)
+    def known(self) -> Known:
+        """What is reported now. Its mappings are copies: another thread may read them."""
+        knowledge = Knowledge(dict(self._results), dict(self._health), writes=self._state().mode is Mode.ENFORCE)
+        sync = self._sync.manifest if self._sync else None
+        return Known(self._desired, knowledge, sync, self._changes, self._marks)
 
     def _failed_templates(self) -> set[ObjectRef]:
         """Those with errors, and those whose next version was not taken: there the one before it is, without errors."""
