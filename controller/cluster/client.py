@@ -156,17 +156,17 @@ class KubeClient:
         *,
         limits: Mapping[Lane, int] = LIMITS,
         fence: Callable[[], float] | None = None,
-        all_violations: bool = True,
+        violations: int | None = None,
     ) -> None:
         """`limits` bound the requests in flight by lane.
 
         `fence` says for how many seconds writing is still allowed: after that no write is sent or waited for.
 
-        `all_violations` False keeps of each constraint's audit what reports show, however many Gatekeeper writes.
+        `violations` is how many of each constraint's audit are kept, however many Gatekeeper writes; None: all.
         """
         self._connection = connection
         self._fence = fence
-        self._all_violations = all_violations
+        self.violations = violations
         self._lanes = Lanes(limits)
         self._api: ApiClient | None = None
         self._unreadable: dict[ObjectRef, tuple[str, int]] = {}
@@ -272,7 +272,7 @@ class KubeClient:
         return await self._list(kind)
 
     async def _list(self, kind: Resource, selector: str = "") -> tuple[tuple[LiveObject, ...], str] | None:
-        lean = Lean(all_violations=self._all_violations)
+        lean = Lean(self.violations)
         return await self._pages(
             kind.path(), selector, lambda page: [self._live(kind, item, lean, cut=page.cut) for item in _items(page)]
         )
@@ -416,7 +416,7 @@ class KubeClient:
         position = text_at(document, "metadata", "resourceVersion")
         if not told or not position:
             raise ValueError("the API server sent something that is no watch event")
-        lean = Lean(all_violations=self._all_violations)
+        lean = Lean(self.violations)
         return WatchEvent(told, self._live(kind, document, lean, cut=cut), position)
 
 

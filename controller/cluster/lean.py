@@ -15,25 +15,54 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FIRST: Final = 5
-_MESSAGE: Final = 256
+_LONGEST: Final = 256
 
 
 class Violation(NamedTuple):
-    """One violating object, in the order of reports; `message` is Gatekeeper's, cut."""
+    """One violating object, in the order of reports; `message` is Gatekeeper's, cut.
+
+    `namespace` is empty where the object has none; `action` is what Gatekeeper does with such an object: deny, warn, …
+    """
 
     namespace: str
     kind: str
     name: str
     message: str
+    group: str = ""
+    version: str = ""
+    action: str = ""
+
+    @property
+    def api_version(self) -> str:
+        """The apiVersion that the audit found the object at."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+def listed_violations(status: Mapping[str, Any], most: int) -> tuple[Violation, ...]:
+    """The first `most` that a constraint's status lists, in plain order, whatever order the audit found them in."""
+    found = (
+        Violation(
+            _text(each, "namespace")[:_LONGEST],
+            _text(each, "kind")[:_LONGEST],
+            _text(each, "name")[:_LONGEST],
+            _cut(_text(each, "message")),
+            _text(each, "group")[:_LONGEST],
+            _text(each, "version")[:_LONGEST],
+            _text(each, "enforcementAction")[:_LONGEST],
+        )
+        for each in mappings_at(status, "violations")
+    )
+    return tuple(sorted(found)[:most])
 
 
 def first_violations(status: Mapping[str, Any]) -> tuple[Violation, ...]:
-    """The first few in plain order, whatever order the audit found them in."""
-    found = (
-        Violation(_text(each, "namespace"), _text(each, "kind"), _text(each, "name"), _cut(_text(each, "message")))
-        for each in mappings_at(status, "violations")
-    )
-    return tuple(sorted(found)[:FIRST])
+    """The few that every report shows."""
+    return listed_violations(status, FIRST)
+
+
+def _as_listed(violation: Violation) -> dict[str, str]:
+    """As Gatekeeper writes it into a status."""
+    return {("enforcementAction" if key == "action" else key): value for key, value in violation._asdict().items()}
 
 
 def _text(violation: Mapping[str, Any], key: str) -> str:
@@ -44,14 +73,14 @@ def _text(violation: Mapping[str, Any], key: str) -> str:
 
 def _cut(message: str) -> str:
     text = " ".join(message.split())
-    return text if len(text) <= _MESSAGE else f"{text[: _MESSAGE - 1]}…"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 class Lean:
-    """Reduces the objects of one answer: `all_violations` for who compares audits, else the first ones."""
+    """Reduces the objects of one answer: of each constraint's violations the first `violations` stay, None: all."""
 
-    def __init__(self, *, all_violations: bool) -> None:
-        self._all_violations = all_violations
+    def __init__(self, violations: int | None) -> None:
+        self._violations = violations
         self._fields: dict[str, Any] = {}
 
     def __call__(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -65,9 +94,10 @@ class Lean:
             entries = mappings_at(document, "metadata", "managedFields")
             owners = [self._shared(entry) for entry in entries if not entry.get("subresource")]
             made["metadata"] = {**document["metadata"], "managedFields": owners}
-        if not self._all_violations and len(list_at(document, "status", "violations")) > FIRST:
+        most = self._violations
+        if most is not None and len(list_at(document, "status", "violations")) > most:
             status = mapping_at(document, "status")
-            made["status"] = {**status, "violations": [each._asdict() for each in first_violations(status)]}
+            made["status"] = {**status, "violations": [_as_listed(each) for each in listed_violations(status, most)]}
         return made
 
     def _shared(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from controller.report.violations import ViolationStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +39,7 @@ class Dependencies:
     reporter: Reporter
     namespace: str
     good_at: Callable[[datetime], None] = lambda _: None
+    violations: ViolationStore = field(default_factory=ViolationStore)
 
     @property
     def written(self) -> Written:

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from controller.cluster.client import KubeClient
 from controller.cluster.installation import Installation
+from controller.cluster.lean import FIRST
 from controller.cluster.lease import Leadership, LeaseSettings
 from controller.errors import AzpolicyError, InputError
 from controller.operator.leader_session import LeaderSession
@@ -76,7 +77,7 @@ async def operate(
     async with KubeClient(settings.connection) as electing:
         leadership = _leadership(settings, electing) if settings.leader_elect else None
         fence = leadership.remaining if leadership else None
-        async with KubeClient(settings.connection, fence=fence, all_violations=False) as client:
+        async with KubeClient(settings.connection, fence=fence, violations=FIRST) as client:
             replica = Replica(settings, client, leadership)
             async with (
                 web_server(_app(replica), settings.listen, option="--listen"),

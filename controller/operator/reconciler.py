@@ -100,6 +100,8 @@ class Reconciler:
         Deletions over the limit are forced where the PolicySync names exactly these and has not done so before.
         """
         deps, status = self._deps, self._state.status
+        deps.violations.expect(desired)
+        deps.client.violations = deps.violations.share
         settings = replace(self._state.settings.limit, forced=self._forced, probe=True)
         limit = await deps.cluster_record.limit(desired.cluster_id, settings)
         plan, inventory = await deps.planner.full(desired, limit)
@@ -115,6 +117,7 @@ class Reconciler:
         self._watches.follow(inventory)
         self._deps.metrics.watching(self._watches.kinds)
         self._deps.reporter.found(inventory.objects)
+        self._deps.violations.found(inventory.objects)
         for ref in self._state.index:
             self._gatekeeper.observed(ref, inventory.objects.get(ref))
         self._state.complete.set()
