@@ -15,12 +15,15 @@ from controller.report.assigned import Enforcement
 from controller.report.conditions import Reported, status_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from controller.cluster.lease import Lease
+    from controller.gatekeeper.model import ObjectRef
     from controller.operator.main import Replica
     from controller.report.assigned import Known
     from controller.report.conditions import SyncState
+    from controller.report.violations import Findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Moment:
     known: Known
     state: SyncState
     lease: Lease | None
+    findings: Mapping[ObjectRef, Findings]
     now: datetime
 
     @classmethod
@@ -39,7 +43,7 @@ class Moment:
         if session is None:
             return None
         state = session.loops.state
-        return cls(session.known(), state.status, replica.lease, state.now())
+        return cls(session.known(), state.status, replica.lease, session.loops.findings(), state.now())
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from controller.cluster.foreign import mapping_at, mappings_at, text_at
+from controller.cluster.lean import Violation
 from controller.commands.explain import explained, reasons
 from controller.commands.status_view import ALL_MEMBERS, TONES, Tone, facts, refused
+from controller.gatekeeper.model import ObjectRef
 from controller.policy.model import Unresolved
 from controller.report.assigned import Enforcement, assigned_name, assignment_name
 from controller.text import printable
@@ -216,7 +218,7 @@ def policy(read: Facts, query: Query, key: str) -> Page:
         "reasons": [{"label": label, "texts": texts} for label, texts in _labelled(reasons(explanation))],
         "explanation": explanation,
         "templateErrors": [str(each) for each in mapping_at(found.document, "status", "template").get("errors", ())],
-        "firstViolations": [_violation(each) for each in mappings_at(found.document, "status", "violations", "first")],
+        **_paged(_listed(read, found), query, _violation),
     }
     return page("policy", told["policy"], told, read)
 
@@ -297,16 +299,27 @@ def _violating(read: Facts) -> list[AssignedPolicy]:
     return sorted(found, key=lambda each: -(each.violations or 0))
 
 
-def _by_namespace(read: Facts) -> dict[str, list[tuple[AssignedPolicy, Mapping[str, Any]]]]:
+def _by_namespace(read: Facts) -> dict[str, list[tuple[AssignedPolicy, Violation]]]:
     """The listed violations by the object's namespace, empty for what has none."""
-    found: dict[str, list[tuple[AssignedPolicy, Mapping[str, Any]]]] = {}
+    found: dict[str, list[tuple[AssignedPolicy, Violation]]] = {}
     for each in read.status.policies:
-        for violation in mappings_at(each.document, "status", "violations", "first"):
-            found.setdefault(text_at(violation, "namespace"), []).append((each, violation))
+        for violation in _listed(read, each):
+            found.setdefault(violation.namespace, []).append((each, violation))
     return found
 
 
-def _namespace_row(of: tuple[str, list[tuple[AssignedPolicy, Mapping[str, Any]]]]) -> dict[str, Any]:
+def _listed(read: Facts, each: AssignedPolicy) -> Sequence[Violation]:
+    """The violations of a policy that are known one by one: those that its constraint lists, or the first of them."""
+    made = mappings_at(each.document, "status", "objects")
+    ref = ObjectRef(*(text_at(made[-1], key) for key in ("group", "kind", "name"))) if made else None
+    findings = read.moment.findings.get(ref) if ref else None
+    if findings is not None and findings.listed:
+        return findings.listed
+    first = mappings_at(each.document, "status", "violations", "first")
+    return [Violation(*(text_at(found, key) for key in ("namespace", "kind", "name", "message"))) for found in first]
+
+
+def _namespace_row(of: tuple[str, list[tuple[AssignedPolicy, Violation]]]) -> dict[str, Any]:
     namespace, listed = of
     return {
         "namespace": namespace,
@@ -323,12 +336,12 @@ def _of_namespace(read: Facts, namespace: str, query: Query) -> Page:
     )
 
 
-def _violation(each: Mapping[str, Any]) -> dict[str, str]:
+def _violation(each: Violation) -> dict[str, str]:
     return {
-        "objectKind": text_at(each, "kind"),
-        "objectNamespace": text_at(each, "namespace"),
-        "objectName": text_at(each, "name"),
-        "violation": text_at(each, "message"),
+        "objectKind": each.kind,
+        "objectNamespace": each.namespace,
+        "objectName": each.name,
+        "violation": each.message,
     }
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from controller.gatekeeper.model import DesiredState, ObjectRef
     from controller.operator.main import Replica
     from controller.policy.model import Member
+    from controller.report.violations import Findings
 
 NOW: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOLDER: Final = "azpolicy-5d9c7-x2x4q_0a1b2c3d"
@@ -49,6 +50,7 @@ class Leading:
     health: Mapping[ObjectRef, Health] = field(default_factory=dict)
     changes: tuple[Mapping[str, str], ...] = ()
     lease: Lease | None = LEASE
+    found: Mapping[ObjectRef, Findings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.state = OperatorState(SETTINGS, now=lambda: NOW)
@@ -59,6 +61,10 @@ class Leading:
     def session(self) -> Leading | None:
         """Itself: what the page asks a session for is here."""
         return self
+
+    def findings(self) -> Mapping[ObjectRef, Findings]:
+        """What the last audit found."""
+        return self.found
 
     def known(self) -> Known:
         """What is reported."""

@@ -22,6 +22,7 @@ from controller.page import facts, render, server, views
 from controller.page.server import HEADERS, is_own_host
 from controller.policy.model import NotApplied, NotAppliedReason, Unresolved, UnresolvedReason
 from controller.report.assigned import assigned_name, assignment_name
+from controller.report.violations import Findings
 from controller.text import printable
 from tests.unit.cluster_builders import constraint, desired_state, member, template
 from tests.unit.page.replicas import IN_SYNC, Leading, StandingBy, browsing, enforcing, named
@@ -214,7 +215,19 @@ async def test_violations_are_shown_by_policy_and_by_namespace() -> None:
     assert {(each["namespace"], each["listed"]) for each in by_namespace["rows"]} == {("team-a", 1), ("", 1)}
     assert [(each["objectName"], each["violation"]) for each in listed["rows"]] == [("web-0", "it runs as root")]
     assert [each["objectName"] for each in without["rows"]] == ["team-b"]
-    assert len(of_member["firstViolations"]) == 2
+    assert {each["objectName"] for each in of_member["rows"]} == {"web-0", "team-b"}
+
+
+async def test_all_that_a_constraint_lists_is_shown_where_it_is_known() -> None:
+    leading = enforcing(named("x"), violations=[VIOLATION])
+    listed = tuple(VIOLATION._replace(name=f"web-{number}") for number in range(views.ROWS + 1))
+    leading.found = {constraint(by=named("x")).ref: Findings(80, listed)}
+    async with browsing(leading) as client:
+        told = await document(client, f"/policies/{KEY}?page=2")
+        by_namespace = await document(client, "/violations?by=namespace")
+
+    assert (told["total"], len(told["rows"])) == (views.ROWS + 1, 1)
+    assert [each["listed"] for each in by_namespace["rows"]] == [views.ROWS + 1]
 
 
 async def test_drift_says_what_differed_and_who_edited_it_and_of_which_policy_it_is() -> None:
