@@ -34,6 +34,8 @@
     (list "DRY_RUN" .Values.dryRun)
     (list "GUARD_GATEKEEPER" (ternary true "" .Values.guard.enabled))
     (list "PROBE" (ternary true "" .Values.probe))
+    (list "PAGE_LISTEN" (include "azpolicy.pageListen" .))
+    (list "PAGE_HOSTS" (ternary (join " " .Values.page.hosts) "" .Values.page.enabled))
     (list "LOG_LEVEL" .Values.logLevel)
     (list "CLUSTER_ID" .Values.azure.clusterId)
     (list "CLUSTER_SCOPE" $declared.scope)
