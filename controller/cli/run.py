@@ -52,6 +52,22 @@ if TYPE_CHECKING:
     help="Where /healthz, /readyz and /metrics are served.",
 )
 @click.option(
+    "--page-listen",
+    default="",
+    metavar="HOST:PORT",
+    envvar="AZPOLICY_PAGE_LISTEN",
+    help="Where the page for people is served. It is read-only and has no login of its own. Off if not given.",
+)
+@click.option(
+    "--page-host",
+    "page_hosts",
+    multiple=True,
+    metavar="NAME",
+    envvar="AZPOLICY_PAGE_HOSTS",
+    help="A host name that browsers reach the page by, for instance behind a proxy. It always answers to addresses, "
+    "localhost and names of the cluster's own.",
+)
+@click.option(
     "--leader-elect",
     is_flag=True,
     envvar="AZPOLICY_LEADER_ELECT",
@@ -118,6 +134,8 @@ def run(
     interval: float,
     resync: float,
     listen: str,
+    page_listen: str,
+    page_hosts: tuple[str, ...],
     leader_elect: bool,
     namespace: str,
     identity: str,
@@ -146,5 +164,10 @@ def run(
         dry_run=dry_run,
         guard_gatekeeper=guard_gatekeeper,
     )
-    asyncio.run(operate(settings))
+    if not page_listen:
+        asyncio.run(operate(settings))
+        return 0
+    from controller.page.server import serving  # noqa: PLC0415 - jinja2, which nothing else needs
+
+    asyncio.run(operate(settings, serving(page_listen, page_hosts)))
     return 0

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from controller.cluster.kinds import LiveObject
     from controller.gatekeeper.model import ObjectRef
     from controller.operator.settings import Settings
+    from controller.report.assigned import Known
     from controller.report.metrics import Metrics
 
 log = logging.getLogger("azpolicy")
@@ -121,6 +122,10 @@ class LeaderSession:
             ),
             self._state,
         )
+
+    def known(self) -> Known:
+        """What is reported now, for those who show it to people."""
+        return self._reporter.snapshot()
 
     async def run(self) -> None:
         """Until it is cancelled; InputError where the base itself cannot be used.

@@ -38,7 +38,7 @@ from controller.text import printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from controller.gatekeeper.model import DesiredObject, Outcome
+    from controller.gatekeeper.model import DesiredObject, DesiredState, Outcome
     from controller.gatekeeper.naming import OwnershipMarks
     from controller.policy.model import Member
     from controller.report.health import Health
@@ -101,12 +101,42 @@ def enforcement_of(outcome: Outcome, known: Knowledge, now: datetime) -> Enforce
     return _told(outcome, known, now).outcome
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that reports are made of at one moment, for those who show it to people: nothing of it changes later.
+
+    `sync` is the live PolicySync, None where there is none; `changes` are the last changes, newest first.
+    """
+
+    desired: DesiredState | None
+    knowledge: Knowledge
+    sync: Mapping[str, Any] | None
+    changes: tuple[Mapping[str, str], ...]
+    marks: OwnershipMarks
+
+    def members(self, now: datetime) -> dict[str, Mapping[str, Any]]:
+        """The manifest of each member's AssignedPolicy by its name; empty where nothing is desired yet."""
+        if self.desired is None:
+            return {}
+        objects = {each.ref: each for each in self.desired.objects}
+        told = (assigned_policy(each, objects, self.knowledge, now, self.marks) for each in self.desired.outcomes)
+        return {made["metadata"]["name"]: made for made in told}
+
+
 def assigned_name(member: Member) -> str:
     """A member's AssignedPolicy: words that people know it by, and digits that no other member has."""
-    names = (member.assignment_id.rpartition("/")[2], member.reference_id)
+    digits = name_digits(member.assignment_id, member.reference_id, member.definition_id)
+    return _named(member.assignment_id.rpartition("/")[2], member.reference_id, digits=digits)
+
+
+def assignment_name(assignment_id: str) -> str:
+    """A name of the same form for an assignment, whatever its members are."""
+    return _named(assignment_id.rpartition("/")[2], digits=name_digits(assignment_id, "", ""))
+
+
+def _named(*names: str, digits: str) -> str:
     words = (_NOT_IN_NAMES.sub("-", name.casefold())[:_CUT].strip("-") for name in names)
-    digits = name_digits(member.assignment_id, member.reference_id, member.definition_id)[:_DIGITS]
-    return "-".join([*filter(None, words), digits])
+    return "-".join([*filter(None, words), digits[:_DIGITS]])
 
 
 def adds_nothing(outcome: Outcome, reason: str) -> bool:

@@ -25,6 +25,7 @@ from controller.gatekeeper.model import digest
 from controller.report.assigned import (
     Enforcement,
     Knowledge,
+    Known,
     adds_nothing,
     assigned_name,
     assigned_policy,
@@ -322,6 +323,12 @@ class Reporter:
     def known(self) -> Knowledge:
         """What is known of the desired objects now."""
         return Knowledge(self._results, self._health, writes=self._state().mode is Mode.ENFORCE)
+
+    def snapshot(self) -> Known:
+        """What is reported now. Its mappings are copies: another thread may read them."""
+        knowledge = Knowledge(dict(self._results), dict(self._health), writes=self._state().mode is Mode.ENFORCE)
+        sync = self._sync.manifest if self._sync else None
+        return Known(self._desired, knowledge, sync, self._changes, self._marks)
 
     # --- the status ------------------------------------------------------------------------------------------------
 

@@ -103,6 +103,10 @@ class ViolationStore:
         """What the last audit found of a constraint, None where none was made yet."""
         return self._findings.get(ref)
 
+    def copy(self) -> dict[ObjectRef, Findings]:
+        """All findings as they are now, in no order."""
+        return dict(self._findings)
+
     def __iter__(self) -> Iterator[tuple[ObjectRef, Findings]]:
         """Every audited constraint in plain order."""
         return iter(sorted(self._findings.items()))

@@ -70,7 +70,7 @@ def _show_rendered_plan() -> None:
 
 
 def _operate(cluster: TestCluster) -> int:
-    listen = f"127.0.0.1:{free_port()}"
+    listen, page = (f"127.0.0.1:{free_port()}" for _ in range(2))
     command = [
         str(AZPOLICY),
         "run",
@@ -80,12 +80,14 @@ def _operate(cluster: TestCluster) -> int:
         str(SNAPSHOT),
         "--listen",
         listen,
+        "--page-listen",
+        page,
     ]
     print(f"\n$ azpolicy run --kubeconfig {cluster.kubeconfig} --snapshot {SNAPSHOT} --listen {listen}", flush=True)
     operator = subprocess.Popen(command, start_new_session=True)
     try:
         eventually(lambda: _enforced(cluster, operator), timeout=120, what="the example policies to be enforced")
-        print(_what_to_try(cluster, listen), flush=True)
+        print(_what_to_try(cluster, listen, page), flush=True)
         ended = threading.Event()
         while operator.poll() is None and not ended.wait(0.5):
             pass
@@ -112,9 +114,11 @@ def _enforced(cluster: TestCluster, operator: subprocess.Popen[bytes]) -> bool:
     return status == 403 and "has not been allowed" in str(answer.get("message"))
 
 
-def _what_to_try(cluster: TestCluster, listen: str) -> str:
+def _what_to_try(cluster: TestCluster, listen: str, page: str) -> str:
     return f"""
-azpolicy enforces the policies now. In another shell:
+azpolicy enforces the policies now. In a browser: http://{page}/
+
+In another shell:
 
   export KUBECONFIG={cluster.kubeconfig}
   alias kubectl={tools.path("kubectl")}

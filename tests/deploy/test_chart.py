@@ -47,6 +47,11 @@ def azure(credential: str = "workload-identity", **more: Any) -> dict[str, Any]:
     return {"image": IMAGE, "azure": {key: value for key, value in given.items() if value is not None}}
 
 
+PROXIED: Final[dict[str, Any]] = {
+    "enabled": True,
+    "hosts": ["policies.example.com", "policies.corp.example.com"],
+    "service": {"enabled": True, "from": [{"podSelector": {"matchLabels": {"app": "oauth2-proxy"}}}]},
+}
 SETS: Final[Mapping[str, dict[str, Any]]] = {
     "workload identity": azure(),
     "an existing secret": azure("client-secret", existingSecret="reader"),
@@ -71,6 +76,8 @@ SETS: Final[Mapping[str, dict[str, Any]]] = {
     "a snapshot in a volume": {"image": IMAGE, "snapshot": {"existingClaim": "policies", "path": "/policies"}},
     "reports": azure() | {"reports": {"enabled": True, "api": "wgpolicy"}},
     "prevention and the guard": azure() | {"prevention": {"enabled": True}, "guard": {"enabled": True}},
+    "the page on loopback": azure() | {"page": {"enabled": True}},
+    "the page behind a proxy": azure() | {"page": PROXIED},
     "every other setting": azure()
     | {
         "image": IMAGE | {"digest": f"sha256:{'0' * 64}"},
@@ -223,7 +230,7 @@ def test_the_probes_and_the_metrics_service_ask_where_the_program_listens(chart:
     objects = render(chart, values)
     pod = pod_of(chart, values)
     (container,) = pod["containers"]
-    (service,) = of_kind(objects, "Service")
+    (service,) = [each for each in of_kind(objects, "Service") if each["metadata"]["name"].endswith("-metrics")]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     asked = [container[f"{probe}Probe"]["httpGet"] for probe in ("startup", "liveness", "readiness")]
 
@@ -245,8 +252,21 @@ def test_whatever_selects_the_pods_selects_them(chart: Path, values: dict[str, A
         *(each["spec"]["podSelector"]["matchLabels"] for each in of_kind(objects, "NetworkPolicy")),
     ]
 
-    assert len(selectors) == 4
+    assert len(selectors) >= 4
     assert all(selector and selector.items() <= labels.items() for selector in selectors)
+
+
+def test_the_page_is_served_to_nobody_on_loopback_alone_or_to_the_proxy_that_is_named(chart: Path) -> None:
+    def served(values: dict[str, Any]) -> tuple[str | None, list[Any], list[Any]]:
+        objects = render(chart, values)
+        ports = {each["targetPort"] for service in of_kind(objects, "Service") for each in service["spec"]["ports"]}
+        (policy,) = of_kind(objects, "NetworkPolicy")
+        peers = [each["from"] for each in policy["spec"]["ingress"] if each["ports"][0]["port"] == "page"]
+        return environ_of(pod_of(chart, values)).get("AZPOLICY_PAGE_LISTEN"), sorted(ports), peers
+
+    assert served(azure()) == (None, ["metrics"], [])
+    assert served(azure() | {"page": {"enabled": True}}) == ("127.0.0.1:8081", ["metrics"], [])
+    assert served(azure() | {"page": PROXIED}) == ("10.1.2.3:8081", ["metrics", "page"], [PROXIED["service"]["from"]])
 
 
 # --- rights ----------------------------------------------------------------------------------------------------------
@@ -565,6 +585,8 @@ def test_the_schema_refuses_what_cannot_be_and_says_where(chart: Path, values: d
         (azure(customCloud={"audience": "x"}), "azure.customCloud belongs to azure.cloud custom, not public"),
         ({"image": IMAGE, "snapshot": {"configMap": "one", "existingClaim": "two"}}, "exclude each other"),
         (azure() | {"gatekeeper": {"enabled": True}}, "give --namespace gatekeeper-system"),
+        (azure() | {"page": {"service": {"enabled": True}}}, "page.service.enabled needs page.enabled"),
+        (azure() | {"page": {"enabled": True, "service": {"enabled": True}}}, "page.service.from is missing"),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused_with_what_to_do(

@@ -36,6 +36,8 @@
     (list "GUARD_GATEKEEPER" (ternary true "" .Values.guard.enabled))
     (list "PROBE" (ternary true "" .Values.probe))
     (list "REPORTS" (ternary .Values.reports.api "" .Values.reports.enabled))
+    (list "PAGE_LISTEN" (include "azpolicy.pageListen" .))
+    (list "PAGE_HOSTS" (ternary (join " " .Values.page.hosts) "" .Values.page.enabled))
     (list "LOG_LEVEL" .Values.logLevel)
     (list "CLUSTER_ID" .Values.azure.clusterId)
     (list "CLUSTER_SCOPE" $declared.scope)

@@ -1,0 +1,473 @@
+"""What each page tells, as one document: its HTML is rendered from it, and `?format=json` is the document itself. Pure.
+
+All text in a document comes from Azure or the cluster: it is made printable and cut here, and escaped where it is
+rendered. Lists come in pages, so that no document grows with the cluster.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from http import HTTPStatus
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from controller.cluster.foreign import mapping_at, mappings_at, text_at
+from controller.cluster.lean import Violation
+from controller.commands.explain import explained, reasons
+from controller.commands.status_view import ALL_MEMBERS, TONES, Tone, facts, refused
+from controller.gatekeeper.model import ObjectRef
+from controller.policy.model import Unresolved
+from controller.report.assigned import Enforcement, assigned_name, assignment_name
+from controller.text import printable
+from controller.times import write_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    from controller.cluster.lease import Lease
+    from controller.commands.status import AssignedPolicy
+    from controller.gatekeeper.model import Outcome
+    from controller.page.facts import Facts
+    from controller.policy.model import Member
+
+SCHEMA: Final = "azpolicy.dev/page/v1"
+ROWS: Final = 50
+_FIRST: Final = 5
+_LONGEST: Final = 2048
+_LONGEST_IN_ROW: Final = 300
+_LONGEST_QUERY: Final = 200
+_MOST: Final = 200
+_LAST_PAGE: Final = 1_000_000
+# Conditions that somebody has to do something about when they are not as expected.
+_WAITING: Final = ("Stalled", "GatekeeperReady", "Suspended", "Contended")
+# Reasons of Ready that no other condition has.
+_READY_WAITS: Final = frozenset({"ClusterUnreachable", "SourceUnreadable", "InSyncButNotKept"})
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What the address asks for: the text that is searched for, the page of a list from 1, and filters."""
+
+    text: str = ""
+    page: int = 1
+    outcome: str = ""
+    by: str = "policy"
+    namespace: str | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> Self:
+        """Reads it; what has no meaning counts as not given."""
+        number = given.get("page", "")
+        page = int(number) if number.isascii() and number.isdigit() and len(number) < len(str(_LAST_PAGE)) else 1
+        outcome, namespace = given.get("outcome", ""), given.get("namespace")
+        return cls(
+            text=printable(given.get("q", "")[:_LONGEST_QUERY]).strip(),
+            page=max(page, 1),
+            outcome=outcome if outcome in list(Enforcement) else "",
+            by="namespace" if given.get("by") == "namespace" else "policy",
+            namespace=None if namespace is None else namespace[:_LONGEST_QUERY],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page: `name` is its template's and its place in the navigation."""
+
+    name: str
+    title: str
+    document: Mapping[str, Any]
+    status: HTTPStatus = HTTPStatus.OK
+
+
+def page(
+    name: str, title: str, told: Mapping[str, Any], read: Facts | None = None, status: HTTPStatus = HTTPStatus.OK
+) -> Page:
+    """A page whose document may be shown: every text in it is printable and of bounded length."""
+    document: dict[str, Any] = {"schema": SCHEMA, "view": name}
+    if read is not None:
+        document |= {"readAt": write_moment(read.moment.now), "clusterId": read.sync.cluster_id}
+        document["waiting"] = len(_waiting(read))
+    return Page(name, _fit(title), _fit({**document, **told}), status)
+
+
+def _fit(value: Any) -> Any:
+    """Text from elsewhere as text that may be shown, in the same shape."""
+    if isinstance(value, str):
+        return printable(value if len(value) <= _LONGEST else f"{value[: _LONGEST - 1]}…")
+    if isinstance(value, dict):
+        return {key: _fit(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_fit(each) for each in value[:_MOST]]
+    return value
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_IN_ROW else f"{text[: _LONGEST_IN_ROW - 1]}…"
+
+
+def _paged(found: Sequence[Any], query: Query, shown: Callable[[Any], Any]) -> dict[str, Any]:
+    """The rows of one page of a list; a page after the last is the last."""
+    pages = max(1, -(-len(found) // ROWS))
+    number = min(query.page, pages)
+    rows = [shown(each) for each in found[(number - 1) * ROWS : number * ROWS]]
+    return {"rows": rows, "total": len(found), "page": number, "pages": pages}
+
+
+# --- overview --------------------------------------------------------------------------------------------------------
+
+
+def overview(read: Facts, _: Query) -> Page:
+    """Is the cluster as Azure says, what waits for somebody, how is Gatekeeper, and what happened last."""
+    ready = read.sync.condition("Ready")
+    outcomes = Counter(each.outcome for each in read.status.policies)
+    violating = _violating(read)
+    told = {
+        "ready": {
+            "status": ready.holds if ready else "Unknown",
+            "reason": ready.reason if ready else "",
+            "message": ready.message if ready else "",
+            "tone": _tone(ready.holds if ready else "").name.lower(),
+        },
+        "facts": [
+            {"name": each.name, "text": each.text, "tone": each.tone.name.lower()}
+            for each in facts(read.status, read.moment.now)
+            if each.name != "Ready"
+        ],
+        "outcomes": [
+            {"outcome": outcome, "members": outcomes[outcome], "tone": tone.name.lower()}
+            for outcome, tone in TONES.items()
+        ],
+        "firstWaiting": _waiting(read)[:_FIRST],
+        "firstViolations": [_row(each) for each in violating[:_FIRST]],
+        "violatingPolicies": len(violating),
+        "violations": sum(each.violations or 0 for each in violating),
+        "firstChanges": _changes(read)[:_FIRST],
+    }
+    return page("overview", "Overview", told, read)
+
+
+def _tone(holds: str) -> Tone:
+    return {"True": Tone.GOOD, "False": Tone.BAD}.get(holds, Tone.ODD)
+
+
+# --- policies --------------------------------------------------------------------------------------------------------
+
+
+def policies(read: Facts, query: Query) -> Page:
+    """Every member of every assignment, or those that a search finds: all its words, anywhere in the report of one."""
+    words = query.text.casefold().split()
+    found = [
+        each
+        for each in read.status.policies
+        if (not query.outcome or each.outcome == query.outcome) and (not words or _has(each, words))
+    ]
+    told = {"query": query.text, "outcome": query.outcome, "outcomes": list(TONES), **_paged(found, query, _row)}
+    return page("policies", f"Search: {query.text}" if query.text else "Policies", told, read)
+
+
+def _has(each: AssignedPolicy, words: Iterable[str]) -> bool:
+    text = "\n".join(_texts(each.document)).casefold()
+    return all(word in text for word in words)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
+
+
+def _row(each: AssignedPolicy) -> dict[str, Any]:
+    return {
+        "key": _key(each),
+        "policy": _short(each.policy) or ALL_MEMBERS,
+        "reference": _short(text_at(each.document, "spec", "referenceId")),
+        "assignment": _short(each.assignment),
+        "assignmentKey": assignment_name(each.assignment_id),
+        "initiative": _short(each.initiative),
+        "effect": each.effect,
+        "action": each.action,
+        "outcome": each.outcome,
+        "tone": TONES.get(each.outcome, Tone.ODD).name.lower(),
+        "reason": each.reason,
+        "message": _short(each.message) if each.is_problem else "",
+        "violations": each.violations,
+    }
+
+
+def _key(each: AssignedPolicy) -> str:
+    return text_at(each.document, "metadata", "name")
+
+
+def policy(read: Facts, query: Query, key: str) -> Page:
+    """One member: what it became and why, as `azpolicy explain` says it, and what violates it."""
+    found = next((each for each in read.status.policies if _key(each) == key), None)
+    outcome = next((each for each in _outcomes(read) if assigned_name(each.member) == key), None)
+    if found is None or outcome is None or read.moment.known.desired is None:
+        return missing(read, query, key)
+    objects = [each for each in read.moment.known.desired.objects if outcome.member in each.members]
+    explanation = explained(outcome, objects)
+    told = {
+        **_row(found),
+        "message": found.message,
+        "policy": found.policy or ALL_MEMBERS,
+        "assignmentId": found.assignment_id,
+        "enforcementMode": explanation["enforcementMode"],
+        "reasons": [{"label": label, "texts": texts} for label, texts in _labelled(reasons(explanation))],
+        "explanation": explanation,
+        "templateErrors": [str(each) for each in mapping_at(found.document, "status", "template").get("errors", ())],
+        **_paged(_listed(read, found), query, _violation),
+    }
+    return page("policy", told["policy"], told, read)
+
+
+def _labelled(texts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
+    """Each label with its own text and those without a label behind it; texts that are empty are left out."""
+    label = ""
+    named: list[tuple[str, str]] = []
+    for each, text in texts:
+        label = each or label
+        if text:
+            named.append((label, text))
+    for name, group in groupby(named, key=lambda pair: pair[0]):
+        yield name, [text for _, text in group]
+
+
+def _outcomes(read: Facts) -> tuple[Outcome, ...]:
+    desired = read.moment.known.desired
+    return desired.outcomes if desired else ()
+
+
+# --- assignments -----------------------------------------------------------------------------------------------------
+
+
+def assignments(read: Facts, query: Query) -> Page:
+    """By which assignment something is enforced here."""
+    groups = [list(group) for _, group in groupby(read.status.policies, key=lambda each: each.assignment_id)]
+    return page("assignments", "Assignments", _paged(groups, query, _assignment_row), read)
+
+
+def _assignment_row(members: Sequence[AssignedPolicy]) -> dict[str, Any]:
+    first = members[0]
+    counts = Counter(each.outcome for each in members)
+    return {
+        "key": assignment_name(first.assignment_id),
+        "assignment": _short(first.assignment),
+        "assignmentId": _short(first.assignment_id),
+        "initiative": _short(first.initiative),
+        "enforcementMode": text_at(first.document, "spec", "assignment", "enforcementMode"),
+        "members": len(members),
+        "outcomes": [
+            {"outcome": outcome, "members": counts[outcome], "tone": tone.name.lower()}
+            for outcome, tone in TONES.items()
+            if counts[outcome]
+        ],
+        "violations": sum(each.violations or 0 for each in members),
+    }
+
+
+def assignment(read: Facts, query: Query, key: str) -> Page:
+    """The members of one assignment."""
+    members = [each for each in read.status.policies if assignment_name(each.assignment_id) == key]
+    if not members:
+        return missing(read, query, key)
+    told = {**_assignment_row(members), "assignmentId": members[0].assignment_id, **_paged(members, query, _row)}
+    return page("assignment", members[0].assignment, told, read)
+
+
+# --- violations ------------------------------------------------------------------------------------------------------
+
+
+def violations(read: Facts, query: Query) -> Page:
+    """What Gatekeeper's last audit found, by policy or by namespace, or what is listed of one namespace."""
+    if query.namespace is not None:
+        return _of_namespace(read, query.namespace, query)
+    if query.by == "namespace":
+        listed = _by_namespace(read)
+        rows = sorted(listed.items(), key=lambda each: (-len(each[1]), each[0]))
+        return page(
+            "violations", "Violations by namespace", {"by": query.by, **_paged(rows, query, _namespace_row)}, read
+        )
+    told = {"by": query.by, **_paged(_violating(read), query, _row)}
+    return page("violations", "Violations by policy", told, read)
+
+
+def _violating(read: Facts) -> list[AssignedPolicy]:
+    found = (each for each in read.status.policies if each.violations)
+    return sorted(found, key=lambda each: -(each.violations or 0))
+
+
+def _by_namespace(read: Facts) -> dict[str, list[tuple[AssignedPolicy, Violation]]]:
+    """The listed violations by the object's namespace, empty for what has none."""
+    found: dict[str, list[tuple[AssignedPolicy, Violation]]] = {}
+    for each in read.status.policies:
+        for violation in _listed(read, each):
+            found.setdefault(violation.namespace, []).append((each, violation))
+    return found
+
+
+def _listed(read: Facts, each: AssignedPolicy) -> Sequence[Violation]:
+    """The violations of a policy that are known one by one: those that its constraint lists, or the first of them."""
+    made = mappings_at(each.document, "status", "objects")
+    ref = ObjectRef(*(text_at(made[-1], key) for key in ("group", "kind", "name"))) if made else None
+    findings = read.moment.findings.get(ref) if ref else None
+    if findings is not None and findings.listed:
+        return findings.listed
+    first = mappings_at(each.document, "status", "violations", "first")
+    return [Violation(*(text_at(found, key) for key in ("namespace", "kind", "name", "message"))) for found in first]
+
+
+def _namespace_row(of: tuple[str, list[tuple[AssignedPolicy, Violation]]]) -> dict[str, Any]:
+    namespace, listed = of
+    return {
+        "namespace": namespace,
+        "listed": len(listed),
+        "policies": len({_key(each) for each, _ in listed}),
+    }
+
+
+def _of_namespace(read: Facts, namespace: str, query: Query) -> Page:
+    listed = _by_namespace(read).get(namespace, [])
+    told = {"namespace": namespace, **_paged(listed, query, lambda pair: {**_row(pair[0]), **_violation(pair[1])})}
+    return page(
+        "namespace", f"Violations in {namespace}" if namespace else "Violations without a namespace", told, read
+    )
+
+
+def _violation(each: Violation) -> dict[str, str]:
+    return {
+        "objectKind": each.kind,
+        "objectNamespace": each.namespace,
+        "objectName": each.name,
+        "violation": each.message,
+    }
+
+
+# --- drift -----------------------------------------------------------------------------------------------------------
+
+
+def drift(read: Facts, _: Query) -> Page:
+    """The last changes: what somebody edited and what was put back, and what Azure asked for."""
+    fights = list(map(str, read.moment.state.fights[:ROWS]))
+    members = _members_of(read, fights)
+    told = {"rows": _changes(read), "fights": [{"object": each, "members": members.get(each, [])} for each in fights]}
+    return page("drift", "Drift", told, read)
+
+
+def _changes(read: Facts) -> list[dict[str, Any]]:
+    members = _members_of(read, [each.object for each in read.sync.changes])
+    return [
+        {
+            "time": each.time,
+            "action": each.action,
+            "object": each.object,
+            "cause": each.cause,
+            "editor": each.editor,
+            "detail": _short(each.detail),
+            "members": members.get(each.object, []),
+        }
+        for each in read.sync.changes
+    ]
+
+
+def _members_of(read: Facts, objects: Collection[str]) -> dict[str, list[dict[str, str]]]:
+    """The first members that want an object, by the object's kind and name: a template may be wanted by thousands."""
+    desired = read.moment.known.desired
+    wanted = set(objects)
+    return {
+        name: [_named(each) for each in made.members[:_FIRST]]
+        for made in (desired.objects if desired and wanted else ())
+        if (name := str(made.ref)) in wanted
+    }
+
+
+def _named(member: Member) -> dict[str, str]:
+    return {"key": assigned_name(member), "policy": _short(member.policy) if not member.whole else ALL_MEMBERS}
+
+
+# --- what waits for somebody -----------------------------------------------------------------------------------------
+
+
+def waiting(read: Facts, query: Query) -> Page:
+    """What does not pass by itself: conflicts, refused deletions, fights, what is not known, and what failed."""
+    return page("waiting", "Waiting for somebody", _paged(_waiting(read), query, dict), read)
+
+
+def _waiting(read: Facts) -> list[dict[str, Any]]:
+    return [*_of_the_whole(read), *_of_objects(read), *_of_members(read)]
+
+
+def _waits(what: str, message: str, *, of: str = "", todo: str = "", members: Any = ()) -> dict[str, Any]:
+    return {"what": what, "object": of, "message": message, "todo": todo, "members": list(members)}
+
+
+def _of_the_whole(read: Facts) -> Iterator[dict[str, Any]]:
+    for each in read.sync.conditions:
+        unexpected = each.type in _WAITING and not each.as_expected
+        if unexpected or (each.type == "Ready" and each.reason in _READY_WAITS):
+            yield _waits(each.reason, each.message)
+    if read.sync.refused:
+        yield _waits("Refused", refused(read.sync).text)
+
+
+def _of_objects(read: Facts) -> Iterator[dict[str, Any]]:
+    problems = read.moment.state.problems
+    members = _members_of(read, [str(each.ref) for each in problems])
+    for each in problems:
+        yield _waits(
+            each.reason or each.action.value,
+            _short(each.message),
+            of=str(each.ref),
+            members=members.get(str(each.ref), ()),
+        )
+
+
+def _of_members(read: Facts) -> Iterator[dict[str, Any]]:
+    """What is not known of a member, with what explain advises, and what failed though no object is a problem."""
+    for each in _outcomes(read):
+        if isinstance(each, Unresolved):
+            told = explained(each, ())
+            yield _waits(told["reason"], _short(told["message"]), todo=told["advice"], members=[_named(each.member)])
+    problems = {str(each.ref) for each in read.moment.state.problems}
+    for failed in read.status.policies:
+        if failed.outcome == Enforcement.FAILED and not problems.intersection(_objects(failed)):
+            named = {"key": _key(failed), "policy": _short(failed.policy)}
+            yield _waits(failed.reason, _short(failed.message), members=[named])
+
+
+def _objects(each: AssignedPolicy) -> Iterator[str]:
+    made = mappings_at(each.document, "status", "objects")
+    return (f"{text_at(ref, 'kind')}/{text_at(ref, 'name')}" for ref in made)
+
+
+# --- no page ---------------------------------------------------------------------------------------------------------
+
+
+def missing(read: Facts, _: Query, __: str) -> Page:
+    """There is nothing at this address, or not any more."""
+    return page("missing", "Nothing is here", {}, read, HTTPStatus.NOT_FOUND)
+
+
+def standby(lease: Lease | None) -> Page:
+    """A replica that stands by knows nothing of the cluster; the one that leads does."""
+    holder = lease.holder.rpartition("_")[0] or lease.holder if lease else ""
+    namespace = text_at(lease.manifest, "metadata", "namespace") if lease else ""
+    told = {"leader": holder, "namespace": namespace}
+    return page("standby", "This replica stands by", told, status=HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+PAGES: Final[Mapping[str, Callable[[Facts, Query], Page]]] = {
+    "/": overview,
+    "/policies": policies,
+    "/assignments": assignments,
+    "/violations": violations,
+    "/drift": drift,
+    "/waiting": waiting,
+}
+# One for each key, below the list that names the keys.
+NAMED_PAGES: Final[Mapping[str, Callable[[Facts, Query, str], Page]]] = {
+    "/policies": policy,
+    "/assignments": assignment,
+}
