@@ -429,6 +429,26 @@ async def test_what_azure_means_otherwise_is_kept_and_not_defended() -> None:
         assert api.has(ONE.ref)
 
 
+@EACH_ROLE
+@in_virtual_time
+async def test_what_was_replaced_while_it_was_not_defended_is_ours_once_it_is_desired_again(
+    target: DesiredObject,
+) -> None:
+    api = cluster()
+    unclear = tuple(refused(by, UnresolvedReason.DETAILS) for by in ("one", "two", "m"))
+    answer = desired_state(outcomes=unclear, listed=("one", "two", "m"))
+    async with Operator(api, ScriptedSource(ALL)).running() as operator:
+        await operator.in_sync(*OBJECTS)
+        await read_anew(operator, answer, "unclear")
+        replaced(api, target)
+        await read_anew(operator, answer, "unclear as before")
+
+        await read_anew(operator, ALL, "clear again")
+
+        await until(lambda: restored(api, target), seconds=200)
+        assert not operator.state.status.counts.conflicts
+
+
 @in_virtual_time
 async def test_what_is_carried_is_still_defended_while_the_whole_source_is_away() -> None:
     api = cluster()
