@@ -79,7 +79,7 @@ class Reconciler:
         except Refused as error:
             self._state.update(refused=str(error))
             with contextlib.suppress(ClusterError):
-                await self._deps.reporter.write()
+                await self._deps.reporter.write_status()
             raise
         self._take_over_syncset(plan)
         self._report(desired, outcome, source)
