@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import config
@@ -86,6 +87,9 @@ class Connection:
             raise InputError(f"no cluster to connect to: {where}: {detail}; give --kubeconfig or --context") from error
         # The default of 100 is a hard limit that open watches would use up; the lanes bound requests.
         configuration.connection_pool_maxsize = 0
+        # aiohttp would look up the proxy, and passwords in ~/.netrc, for each request anew and in a thread.
+        configuration.client_session_kwargs = {"trust_env": False}
+        configuration.proxy = configuration.proxy or _proxy_in_environment(configuration.host)
         return configuration
 
     def _files(self) -> list[Path]:
@@ -94,6 +98,12 @@ class Connection:
             return [self.kubeconfig]
         named = os.environ.get("KUBECONFIG", "").split(os.pathsep)
         return [Path(name).expanduser() for name in named if name] or [Path("~/.kube/config").expanduser()]
+
+
+def _proxy_in_environment(server: str) -> str | None:
+    """The proxy that HTTPS_PROXY (or HTTP_PROXY) and NO_PROXY name for a server, as kubectl goes by them."""
+    url = urlsplit(server)
+    return None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
 
 
 def _in_cluster() -> bool:
