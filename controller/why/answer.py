@@ -82,7 +82,8 @@ def answer(reading: Reading, known: Known, target: Target | None, gator: str | N
     if target is not None and gator is not None and found:
         named = {each.ref.name for denial, all_ in found for each in all_ if each.ref.name in denial.candidates}
         fix = find_fix(target.content, known.desired, parameters, gator=gator, namespace=target.namespace, named=named)
-        missing = _unfixed(fix)
+        stored = text_at(target.content, "metadata", "uid") != ""
+        missing = _unfixed(fix, reading.file if stored else "")
     return Answer(
         {
             "schema": SCHEMA,
@@ -224,7 +225,9 @@ def _missing(found: Sequence[object], target: Target | None, gator: str | None, 
     return ""
 
 
-def _unfixed(fix: Fix) -> str:
+def _unfixed(fix: Fix, file: str) -> str:
+    if not fix.denied and file:
+        return f"the object in the cluster is not denied: what was denied is the change in {file}: give it, -f {file}"
     if not fix.denied:
         return "gator finds nothing that denies this object: it has been changed since, or is another one"
     if not fix.patch:

@@ -279,6 +279,11 @@ _SUBJECTS: Final = (
     re.compile(rf"(?P<kind>{_KIND})/(?P<namespace>{_NAME})/(?P<name>{_NAME}) dry-run failed"),
     # The StatefulSet controller: create Pod web-0 in StatefulSet web failed error: …
     re.compile(rf"create Pod {_NAME} in (?P<kind>StatefulSet) (?P<name>{_NAME}) failed"),
+    # kubectl apply, of what is there: … GroupVersionKind: "apps/v1, Kind=Deployment"\nName: "web", Namespace: "shop"
+    re.compile(
+        rf'GroupVersionKind: "[^"\n]{{0,253}}Kind=(?P<kind>{_KIND})"\s{{1,8}}Name: "(?P<name>{_NAME})",'
+        rf' Namespace: "(?P<namespace>{_NAME})"'
+    ),
     # kubectl get events: … FailedCreate  replicaset/web-5d4f8  Error creating: …
     re.compile(rf"FailedCreate\s+(?P<kind>[a-z]{{2,40}})/(?P<name>{_NAME})"),
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from controller.check.judge import Action, Finding, judge
 from controller.check.manifests import Location, Manifest
+from controller.gatekeeper.model import Role
 from controller.why.remedies import CONTAINERS, edited, proposed, remedies, spelled
 
 if TYPE_CHECKING:
@@ -111,8 +112,8 @@ def find_fix(
 
 
 def _only(desired: DesiredState, name: str, kind: str) -> DesiredState:
-    """The state with one constraint and its template alone."""
-    kept = (o for o in desired.objects if o.ref.name in (name, kind.lower()))
+    """The state with one constraint and its template alone, and with what makes pods for it."""
+    kept = (o for o in desired.objects if o.ref.name in (name, kind.lower()) or o.role is Role.EXPANSION)
     return replace(desired, objects=tuple(kept))
 
 

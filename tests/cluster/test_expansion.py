@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.cluster.azpolicy import Azpolicy, all_constraints, edit, enforced, managed, pod, refusal
-from tests.cluster.harness import eventually
-from tests.snapshots import Snapshot, TemplateFolder
+from tests.cluster.azpolicy import Azpolicy, all_constraints, edit, enforced, managed, pod, refusal, run
+from tests.cluster.harness import eventually, tools
+from tests.snapshots import STORE, Snapshot, TemplateFolder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,3 +172,42 @@ def test_the_operator_takes_back_what_somebody_edits_or_deletes(world: World) ->
         eventually(lambda: managed(world.cluster) == before, what="the edit to be undone")
         world.cluster.request("DELETE", f"{EXPANSIONS}/{CRONJOBS}")
         eventually(lambda: managed(world.cluster) == before, what="the deleted one to be back")
+
+
+def test_a_denied_deployment_is_fixed_by_what_why_prints(tidy: TestCluster, tmp_path: Path) -> None:
+    """With Generated, which judges no pod that somebody makes: what denies is the pod that expansion makes."""
+    snapshot = Snapshot(tmp_path / "snapshot")
+    url = f"{STORE}/container-no-privilege/v2/template.yaml"
+    snapshot.assign("privilege", snapshot.define("privilege", url, source="Generated"))
+    azpolicy = Azpolicy(tidy, snapshot.folder, user="expander")
+    assert azpolicy.apply().code == 0
+    eventually(lambda: all(enforced(tidy, path) for path in all_constraints(tidy)), what="enforced constraints")
+    good, bad = workload("Deployment"), workload("Deployment")
+    bad["spec"]["template"]["spec"]["containers"][0]["securityContext"] = {"privileged": True}
+    manifest, fix = tmp_path / "web.json", tmp_path / "fix.yaml"
+    manifest.write_text(json.dumps(bad))
+
+    def denied() -> str:
+        ended = tidy.kubectl("apply", "--dry-run=server", "-f", str(manifest), check=False)
+        return ended.stderr if ended.returncode else ""
+
+    def why(text: str, *arguments: str | Path) -> str:
+        gator = ("--gator", tools.path("gator"))
+        return run("why", text, *arguments, *gator, "--kubeconfig", tidy.kubeconfig).out
+
+    said = eventually(denied, what="a denial of the Deployment")
+    told = why(said, "-f", manifest)
+    assert f"the pod that the workload would make (expansion {WORKLOADS})" in " ".join(told.split())
+    fix.write_text(why(said, "-f", manifest, "-o", "yaml"))
+    patched = tidy.kubectl(
+        "patch", "--local", "-f", str(manifest), "--type", "json", "--patch-file", str(fix), "-o", "json"
+    )
+    assert (
+        "created (server dry run)" in tidy.kubectl("create", "--dry-run=server", "-f", "-", input=patched.stdout).stdout
+    )
+
+    # A change of what is there: kubectl names the Deployment, and what it has is not what was denied.
+    tidy.kubectl("apply", "-f", "-", input=json.dumps(good))
+    told = why(denied())
+    assert "Deployment default/tried" in told
+    assert f"-f {manifest}" in " ".join(told.split())
