@@ -384,7 +384,8 @@ def _members_of(read: Facts, objects: Collection[str]) -> dict[str, list[dict[st
 
 
 def _named(member: Member) -> dict[str, str]:
-    return {"key": assigned_name(member), "policy": _short(member.policy) if not member.whole else ALL_MEMBERS}
+    name = member.definition_name or member.definition_id.rpartition("/")[2]
+    return {"key": assigned_name(member), "policy": _short(name) or ALL_MEMBERS}
 
 
 # --- what waits for somebody -----------------------------------------------------------------------------------------
