@@ -26,7 +26,7 @@ from yaml import YAMLError
 
 from controller.bounded_json import DEEPEST, is_cut, read_bounded
 from controller.cluster.foreign import mapping_at, mappings_at, text_at, whole_at
-from controller.cluster.kinds import CRD_PATH, LiveObject, name_of
+from controller.cluster.kinds import LISTED_BY_METADATA, LiveObject, name_of
 from controller.cluster.lanes import LIMITS, Lanes
 from controller.cluster.lean import Lean
 from controller.cluster.reasons import Reason
@@ -330,15 +330,16 @@ class KubeClient:
                     raise
                 size //= 2
 
-    async def items(self, path: str) -> AsyncGenerator[Mapping[str, Any], None]:
-        """The items of a collection, a page at a time in memory; none where the kind is not served.
+    async def items(self, path: str, labels: str = "") -> AsyncGenerator[Mapping[str, Any], None]:
+        """The items of a collection that a label selector selects, a page at a time; none where the kind is not served.
 
         For what need not be of one moment: where the list expires between pages it goes on with what is there by then
         (https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks).
         """
+        fixed = {"labelSelector": labels} if labels else {}
         size, after = PAGE, ""
         while True:
-            response, size = await self._page(path, {"continue": after} if after else {}, size)
+            response, size = await self._page(path, {**fixed, **({"continue": after} if after else {})}, size)
             if response.status == HTTPStatus.NOT_FOUND:
                 return
             after = text_at(response.body, "metadata", "continue")
@@ -452,8 +453,8 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None
 
 
 def _accepted(path: str, query: Mapping[str, str]) -> str:
-    """What an answer may be: of all CustomResourceDefinitions the metadata alone, as anybody's may be huge."""
-    if path != CRD_PATH:
+    """What an answer may be: of a collection whose objects may be huge the metadata alone."""
+    if path not in LISTED_BY_METADATA:
         return _JSON
     return _METADATA if "watch" in query else _METADATA_LIST
 

@@ -73,6 +73,15 @@ POLICY_SYNC: Final = Kind(AZPOLICY_GROUP, "v1alpha1", "PolicySync", "policysyncs
 ASSIGNED_POLICY: Final = Kind(
     AZPOLICY_GROUP, "v1alpha1", "AssignedPolicy", "assignedpolicies", Role.REPORT, optional=True
 )
+# Reports of policies, of an API that others define: its kinds may be missing, and may come and go.
+REPORT: Final = Resource("openreports.io", "v1alpha1", "Report", "reports")
+CLUSTER_REPORT: Final = Resource("openreports.io", "v1alpha1", "ClusterReport", "clusterreports")
+POLICY_REPORT: Final = Resource("wgpolicyk8s.io", "v1alpha2", "PolicyReport", "policyreports")
+CLUSTER_POLICY_REPORT: Final = Resource("wgpolicyk8s.io", "v1alpha2", "ClusterPolicyReport", "clusterpolicyreports")
+# A CustomResourceDefinition, anybody's, can be huge, and so can a report.
+LISTED_BY_METADATA: Final = frozenset(
+    each.path() for each in (CRD, REPORT, CLUSTER_REPORT, POLICY_REPORT, CLUSTER_POLICY_REPORT)
+)
 HOLDS: Final = ("finalizers", "ownerReferences")
 _BY_NAME: Final = {(kind.group, kind.kind): kind for kind in FIXED_KINDS}
 

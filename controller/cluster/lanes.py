@@ -1,4 +1,4 @@
-"""Which request to the API server goes first: repairs, then syncs, then reports.
+"""Which request to the API server goes first: repairs, then syncs, then what somebody waits for, then reports.
 
 The lane is a property of the task that asks (`in_lane`), so that a read deep inside a repair goes as fast as its write.
 docs/decisions/019-lanes.md says why.
@@ -24,11 +24,16 @@ class Lane(IntEnum):
     """What restores enforcement: an edited constraint, a part of Gatekeeper that was deleted."""
     SYNC = 1
     """What compares and applies as a whole, and everything that says nothing else: the command line too."""
-    REPORT = 2
-    """What only tells: AssignedPolicies, the PolicySync's status, Events."""
+    STATUS = 2
+    """What somebody waits for: the PolicySync's status with the answer to a request, Events. These are few."""
+    REPORT = 3
+    """What is there to be looked up: an AssignedPolicy for each member."""
 
 
-LIMITS: Final[Mapping[Lane, int]] = {Lane.REPAIR: 32, Lane.SYNC: 24, Lane.REPORT: 4}
+LIMITS: Final[Mapping[Lane, int]] = {Lane.REPAIR: 32, Lane.SYNC: 24, Lane.STATUS: 8, Lane.REPORT: 4}
+"""The operator's."""
+COMMAND_LIMITS: Final[Mapping[Lane, int]] = dict.fromkeys(Lane, LIMITS[Lane.REPAIR])
+"""A command's: it does one thing, which may use every slot."""
 LANE_OF_TASK: Final[ContextVar[Lane]] = ContextVar("lane", default=Lane.SYNC)
 
 

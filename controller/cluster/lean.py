@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FIRST: Final = 5
 _LONGEST: Final = 256
+_MORE: Final = "…"
+_GATEKEEPERS_MORE: Final = "..."
 
 
 class Violation(NamedTuple):
@@ -36,6 +38,11 @@ class Violation(NamedTuple):
     def api_version(self) -> str:
         """The apiVersion that the audit found the object at."""
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the message is only the beginning of what the template said."""
+        return self.message.endswith(_MORE)
 
 
 def listed_violations(status: Mapping[str, Any], most: int) -> tuple[Violation, ...]:
@@ -72,8 +79,11 @@ def _text(violation: Mapping[str, Any], key: str) -> str:
 
 
 def _cut(message: str) -> str:
+    """On one line; what Gatekeeper cut, to 256 bytes that end in three dots, ends as all does that is cut here."""
+    if message.endswith(_GATEKEEPERS_MORE) and len(message.encode("utf-8", "surrogatepass")) >= _LONGEST:
+        message = message.removesuffix(_GATEKEEPERS_MORE) + _MORE
     text = " ".join(message.split())
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}{_MORE}"
 
 
 class Lean:

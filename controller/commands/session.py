@@ -15,6 +15,7 @@ from controller.cluster.dry_run import DryRunCache
 from controller.cluster.foreign import text_at
 from controller.cluster.installation import Installation
 from controller.cluster.inventory import take_inventory
+from controller.cluster.lanes import COMMAND_LIMITS
 from controller.cluster.last_state import LastState, UnusableStateError
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.planner import Planner
@@ -65,7 +66,7 @@ class Session:
 
 def connect(cluster: ClusterOptions) -> KubeClient:
     """A client of the cluster that the options name."""
-    return KubeClient(Connection(cluster.kubeconfig, cluster.context))
+    return KubeClient(Connection(cluster.kubeconfig, cluster.context), limits=COMMAND_LIMITS)
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What the loops work with, bound once; `good_at` gets the time of every good sync.
+    """What the loops work with, bound once; `good_at` gets the time of every good sync, `synced` is told of every one.
 
     `namespace` is the operator's own.
     """
@@ -40,6 +40,7 @@ class Dependencies:
     namespace: str
     good_at: Callable[[datetime], None] = lambda _: None
     violations: ViolationStore = field(default_factory=ViolationStore)
+    synced: Callable[[], None] = lambda: None
 
     @property
     def written(self) -> Written:

@@ -79,7 +79,7 @@ class Reconciler:
         except Refused as error:
             self._state.update(refused=str(error))
             with contextlib.suppress(ClusterError):
-                await self._deps.reporter.write()
+                await self._deps.reporter.write_status()
             raise
         self._take_over_syncset(plan)
         self._report(desired, outcome, source)
@@ -168,6 +168,7 @@ class Reconciler:
             problems=outcome.problems,
             cluster_error="",
         )
+        self._deps.synced()
 
     async def _keep(self, desired: DesiredState) -> None:
         """What is carried out is kept for the next start: also what an older reading has come to mean meanwhile."""

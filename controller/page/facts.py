@@ -15,15 +15,12 @@ from controller.report.assigned import Enforcement
 from controller.report.conditions import Reported, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from controller.cluster.lease import Lease
-    from controller.gatekeeper.model import ObjectRef
     from controller.operator.main import Replica
-    from controller.report.assigned import Known
     from controller.report.conditions import SyncState
-    from controller.report.violations import Findings
+    from controller.report.known import Known
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,6 @@ class Moment:
     known: Known
     state: SyncState
     lease: Lease | None
-    findings: Mapping[ObjectRef, Findings]
     now: datetime
 
     @classmethod
@@ -43,7 +39,7 @@ class Moment:
         if session is None:
             return None
         state = session.loops.state
-        return cls(session.known(), state.status, replica.lease, session.loops.findings(), state.now())
+        return cls(session.known(), state.status, replica.lease, state.now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +55,10 @@ class Facts:
         """Makes the report of every member, as the operator does for the cluster: not for the event loop."""
         members = moment.known.members(moment.now)
         live = moment.known.sync or {}
-        outcomes = [str(each["status"]["outcome"]) for each in members.values()]
+        outcomes = [str(each["status"]["outcome"]) for each in members]
         enforced, pending = outcomes.count(Enforcement.ENFORCED), outcomes.count(Enforcement.PENDING)
         reported = Reported(enforced, pending, moment.known.changes)
         told = status_of(moment.state, reported, mapping_at(live, "status"), moment.now)
         leases = (moment.lease.manifest,) if moment.lease else ()
         document = {**live, "status": told}
-        return cls(moment, PolicySync.of(document), Status.of(Resources(document, tuple(members.values()), leases)))
+        return cls(moment, PolicySync.of(document), Status.of(Resources(document, tuple(members), leases)))

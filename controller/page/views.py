@@ -312,7 +312,7 @@ def _listed(read: Facts, each: AssignedPolicy) -> Sequence[Violation]:
     """The violations of a policy that are known one by one: those that its constraint lists, or the first of them."""
     made = mappings_at(each.document, "status", "objects")
     ref = ObjectRef(*(text_at(made[-1], key) for key in ("group", "kind", "name"))) if made else None
-    findings = read.moment.findings.get(ref) if ref else None
+    findings = read.moment.known.findings.get(ref) if ref else None
     if findings is not None and findings.listed:
         return findings.listed
     first = mappings_at(each.document, "status", "violations", "first")

@@ -32,15 +32,14 @@ from controller.cluster.readiness import Ready
 from controller.cluster.reasons import Reason
 from controller.gatekeeper.model import ObjectRef, Rendered, Role
 from controller.gatekeeper.naming import TEMPLATE_URL, name_digits
-from controller.policy.model import NotApplied, NotAppliedReason, Unresolved
+from controller.policy.model import NotApplied, NotAppliedReason
 from controller.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from controller.gatekeeper.model import DesiredObject, DesiredState, Outcome
+    from controller.gatekeeper.model import DesiredObject, Outcome
     from controller.gatekeeper.naming import OwnershipMarks
-    from controller.jsontypes import Json
     from controller.policy.model import Member
     from controller.report.health import Health
 
@@ -84,31 +83,22 @@ class _Told:
     message: str = ""
 
 
-def assigned_policies(
-    desired: DesiredState, known: Knowledge, now: datetime, marks: OwnershipMarks
-) -> dict[str, Mapping[str, Json]]:
-    """The manifests of all AssignedPolicies by name, without what the server adds; `now` is aware UTC."""
-    objects = {each.ref: each for each in desired.objects}
-    made = (_manifest(outcome, objects, known, now, marks) for outcome in desired.outcomes)
-    return {str(each["metadata"]["name"]): each for each in made}
+def assigned_policy(
+    outcome: Outcome, objects: Mapping[ObjectRef, DesiredObject], known: Knowledge, now: datetime, marks: OwnershipMarks
+) -> Mapping[str, Any]:
+    """A member's manifest, without what the server adds; `objects` is all that is desired, `now` is aware UTC."""
+    return {
+        "apiVersion": ASSIGNED_POLICY.api_version,
+        "kind": ASSIGNED_POLICY.kind,
+        "metadata": {"name": assigned_name(outcome.member), "labels": marks.labels()},
+        "spec": _spec(outcome.member),
+        "status": _status(outcome, objects, known, now),
+    }
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """All that reports are made of at one moment, for those who show it to people: nothing of it changes later.
-
-    `sync` is the live PolicySync, None where there is none; `changes` are the last changes, newest first.
-    """
-
-    desired: DesiredState | None
-    knowledge: Knowledge
-    sync: Mapping[str, Any] | None
-    changes: tuple[Mapping[str, str], ...]
-    marks: OwnershipMarks
-
-    def members(self, now: datetime) -> dict[str, Mapping[str, Any]]:
-        """As `assigned_policies`; empty where nothing is desired yet."""
-        return assigned_policies(self.desired, self.knowledge, now, self.marks) if self.desired else {}
+def enforcement_of(outcome: Outcome, known: Knowledge, now: datetime) -> Enforcement:
+    """The outcome that a member's AssignedPolicy tells."""
+    return _told(outcome, known, now).outcome
 
 
 def assigned_name(member: Member) -> str:
@@ -150,19 +140,6 @@ def code_of(result: Result, role: Role, *, exists: bool) -> str:
     return f"{prefix}{'Update' if exists else 'Create'}Failed"
 
 
-def _manifest(
-    outcome: Outcome, objects: Mapping[ObjectRef, DesiredObject], known: Knowledge, now: datetime, marks: OwnershipMarks
-) -> Mapping[str, Any]:
-    member = outcome.member
-    return {
-        "apiVersion": ASSIGNED_POLICY.api_version,
-        "kind": ASSIGNED_POLICY.kind,
-        "metadata": {"name": assigned_name(member), "labels": marks.labels()},
-        "spec": _spec(member),
-        "status": _status(outcome, objects, known, now),
-    }
-
-
 def _spec(member: Member) -> dict[str, Any]:
     return _filled(
         {
@@ -191,10 +168,9 @@ def _versioned(resource_id: str, name: str, version: str, asked: str = "") -> di
 def _status(
     outcome: Outcome, objects: Mapping[ObjectRef, DesiredObject], known: Knowledge, now: datetime
 ) -> dict[str, Any]:
+    told = _told(outcome, known, now)
     if not isinstance(outcome, Rendered):
-        told = _not_made(outcome)
         return _filled({"outcome": told.outcome.value, "reason": told.reason, "message": told.message})
-    told = _of_objects(outcome, known, now)
     own = known.health.get(outcome.objects[-1])
     return _filled(
         {
@@ -211,7 +187,9 @@ def _status(
     )
 
 
-def _not_made(outcome: NotApplied | Unresolved) -> _Told:
+def _told(outcome: Outcome, known: Knowledge, now: datetime) -> _Told:
+    if isinstance(outcome, Rendered):
+        return _of_objects(outcome, known, now)
     kind = Enforcement.NOT_APPLIED if isinstance(outcome, NotApplied) else Enforcement.UNRESOLVED
     return _Told(kind, outcome.reason.value, outcome.message.removeprefix(f"{outcome.member}: "))
 

@@ -1,7 +1,8 @@
-"""Writes what the loops know into the cluster: PolicySync's status, an AssignedPolicy for each member, Events.
+"""Writes what the loops know into the cluster: PolicySync's status, Events, an AssignedPolicy for each member.
 
-One writer, behind the loops: plain calls bring the news, it waits a moment for more, and writes what differs from what
-is there. Nothing that it does can fail or hold up a sync. Where the kinds are not installed it writes nothing.
+Behind the loops: plain calls bring the news, and a round for each of the three waits a moment for more and writes what
+differs from what is there. No round waits for another, and nothing here can fail or hold up a sync. Where the kinds are
+not installed nothing is written.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import logging
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +22,14 @@ from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, LiveObject
 from controller.cluster.lanes import Lane, in_lane
 from controller.errors import ClusterError
 from controller.gatekeeper.model import digest
-from controller.report.assigned import Enforcement, Knowledge, Known, adds_nothing, assigned_name
+from controller.report.assigned import (
+    Enforcement,
+    Knowledge,
+    adds_nothing,
+    assigned_name,
+    assigned_policy,
+    enforcement_of,
+)
 from controller.report.conditions import LAST_CHANGES, Mode, Reported, SyncState, status_of
 from controller.report.events import (
     COLLECTION,
@@ -40,12 +47,12 @@ from controller.text import one_line
 from controller.times import loop_time, utc_now, write_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
     from datetime import datetime
 
     from controller.cluster.apply import Result
     from controller.cluster.client import KubeClient
-    from controller.gatekeeper.model import DesiredState, ObjectRef, Role
+    from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef, Outcome
     from controller.gatekeeper.naming import OwnershipMarks
     from controller.report.health import Health
     from controller.report.metrics import Metrics
@@ -55,6 +62,7 @@ _GATHER: Final = 0.5
 _RETRY: Final = 15.0
 _PATIENCE: Final = 10.0
 _EVENTS_KEPT: Final = 2000
+_AT_ONCE: Final = 50  # AssignedPolicies that are made up in one piece of the event loop
 _MEANWHILE: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)  # somebody else was at it
 
 
@@ -86,6 +94,71 @@ def _content(manifest: Mapping[str, Any]) -> str:
     return digest([manifest.get("spec"), manifest.get("status")])
 
 
+async def _nothing() -> None:
+    pass
+
+
+class _Round:
+    """One thing that is written: again after every `wake`, and again where that fails, which is said once.
+
+    `look` reads what is there: at first, whenever `look_again` is set, and after a failure. `write` writes what
+    differs.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        lane: Lane,
+        write: Callable[[], Awaitable[None]],
+        look: Callable[[], Awaitable[None]] = _nothing,
+    ) -> None:
+        self.look_again = True
+        self._what = what
+        self._lane = lane
+        self._look = look
+        self._write = write
+        self._due = asyncio.Event()
+        self._trouble = ""
+
+    def wake(self) -> None:
+        """There may be something to write."""
+        self._due.set()
+
+    def wake_in(self, seconds: float) -> None:
+        """There may be something to write then."""
+        asyncio.get_running_loop().call_later(seconds, self._due.set)
+
+    def start_over(self) -> None:
+        """What is there may be something else by now."""
+        self.look_again = True
+        self._due.set()
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await self._due.wait()
+            await asyncio.sleep(_GATHER)
+            self._due.clear()
+            try:
+                await self.once()
+            except ClusterError as error:
+                if str(error) != self._trouble:
+                    log.warning("%s not written, will be retried error=%r", self._what, str(error))
+                self._trouble = str(error)
+                self.start_over()
+                await asyncio.sleep(_RETRY)
+            else:
+                self._trouble = ""
+
+    async def once(self) -> None:
+        """Writes what differs from what is there; ClusterError where that fails."""
+        with in_lane(self._lane):
+            if self.look_again:
+                self.look_again = False
+                await self._look()
+            await self._write()
+
+
 class Reporter:
     """Gathers what happens and writes it; `run` lives as long as the loops.
 
@@ -106,7 +179,7 @@ class Reporter:
         self._metrics = metrics
         self._instance = instance
         self._desired: DesiredState | None = None
-        self._roles: Mapping[ObjectRef, Role] = {}
+        self._objects: Mapping[ObjectRef, DesiredObject] = {}
         self._results: dict[ObjectRef, Result] = {}
         self._health: dict[ObjectRef, Health] = {}
         self._drafts: deque[EventDraft] = deque(maxlen=_EVENTS_KEPT)
@@ -118,16 +191,24 @@ class Reporter:
         self._refused: dict[str, Mapping[str, Any]] = {}
         self._kept: set[str] = set()
         self._unreadable: set[str] = set()
-        self._look_again = True
         self._patient_until = 0.0
-        self._dirty = asyncio.Event()
-        self._trouble = ""
+        self._status_round = _Round("PolicySync's status", Lane.STATUS, self._write_status, self._look_for_sync)
+        self._events_round = _Round("Events", Lane.STATUS, self._send_events)
+        self._assigned_round = _Round("AssignedPolicies", Lane.REPORT, self._write_assigned, self._look_for_assigned)
+        self.news: Callable[[], None] = lambda: None
+        """Called when what became of some member has changed: others report that, too."""
 
     # --- what the loops tell ---------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Something that is reported has changed."""
-        self._dirty.set()
+        """The state has changed."""
+        self._status_round.wake()
+
+    def _members_changed(self) -> None:
+        """What became of some member has changed, and with it what the status counts."""
+        self._status_round.wake()
+        self._assigned_round.wake()
+        self.news()
 
     def seen(self, live: LiveObject | None) -> None:
         """The PolicySync as it is now; the last changes that its status lists are taken over once, at the start."""
@@ -139,30 +220,32 @@ class Reporter:
     def desire(self, desired: DesiredState) -> None:
         """What should be there from now on."""
         self._desired = desired
-        self._roles = {each.ref: each.role for each in desired.objects}
-        self._dirty.set()
+        self._objects = {each.ref: each for each in desired.objects}
+        self._members_changed()
 
     def found(self, objects: Mapping[ObjectRef, LiveObject]) -> None:
         """A complete inventory: what is not in it is not there."""
-        self._health = {ref: health_of(objects[ref], role) for ref, role in self._roles.items() if ref in objects}
+        self._health = {
+            ref: health_of(objects[ref], wanted.role) for ref, wanted in self._objects.items() if ref in objects
+        }
         for live in objects.values():
             self._tell_unreadable(live)
-        self._look_again = True
-        self._dirty.set()
+        self._status_round.start_over()
+        self._assigned_round.start_over()
 
     def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         """An object as a watch event shows it, or its end."""
         if live is not None:
             self._tell_unreadable(live)
-        role = self._roles.get(ref)
-        if role is None:
+        wanted = self._objects.get(ref)
+        if wanted is None:
             return
         before = self._health.pop(ref, None)
-        after = health_of(live, role) if live is not None else None
+        after = health_of(live, wanted.role) if live is not None else None
         if after is not None:
             self._health[ref] = after
         if after != before:
-            self._dirty.set()
+            self._members_changed()
 
     def _tell_unreadable(self, live: LiveObject) -> None:
         """One Event about each object, ours or not, that has a part which is nested too deeply to be read."""
@@ -185,18 +268,19 @@ class Reporter:
                 self._remember(result, drift=drift)
         self._drafts.extend(summarized(news, self._sync_uid))
         self._wait_for_gatekeeper(self._results[each.ref] for each in news)
-        self._dirty.set()
+        self._events_round.wake()
+        self._members_changed()
 
     def add_event(self, draft: EventDraft) -> None:
         """Something else that is worth an Event."""
         self._drafts.append(draft)
-        self._dirty.set()
+        self._events_round.wake()
 
     def settled(self, results: Iterable[Result]) -> None:
         """All results of a full sync: what is not among them has none any more."""
         self._results = {result.ref: result for result in results}
         self._wait_for_gatekeeper(self._results.values())
-        self._dirty.set()
+        self._members_changed()
 
     def _wait_for_gatekeeper(self, results: Iterable[Result]) -> None:
         """What was just written is taken up within seconds: a report that it is not yet would be one too many."""
@@ -225,72 +309,39 @@ class Reporter:
     # --- what is written -------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Writes for ever; what cannot be written is tried again, and said once."""
-        while True:
-            await self._dirty.wait()
-            await asyncio.sleep(_GATHER)
-            self._dirty.clear()
-            try:
-                await self.write()
-            except ClusterError as error:
-                if str(error) != self._trouble:
-                    log.warning("report not written, will be retried error=%r", str(error))
-                self._trouble = str(error)
-                self._look_again = True
-                self._dirty.set()
-                await asyncio.sleep(_RETRY)
-            else:
-                self._trouble = ""
+        """Writes for ever."""
+        async with asyncio.TaskGroup() as group:
+            for each in (self._status_round, self._events_round, self._assigned_round):
+                group.create_task(each.run())
 
-    async def write(self) -> None:
-        """Writes what differs from what is there, once; ClusterError where that fails."""
-        now = utc_now()
-        members = self.known().members(now)
-        outcomes = [str(each["status"]["outcome"]) for each in members.values()]
-        # What became objects is enforced once Gatekeeper has taken them, and not in a dry run.
-        enforced, pending = outcomes.count(Enforcement.ENFORCED), outcomes.count(Enforcement.PENDING)
-        self._metrics.reported(outcomes, self._health.values(), templates_failed=len(self._failed_templates()))
-        with in_lane(Lane.REPORT):
-            await self._write(members, Reported(enforced, pending, self._changes), now)
+    async def write_status(self) -> None:
+        """Writes the PolicySync's status where it differs, once; ClusterError where that fails."""
+        await self._status_round.once()
 
-    async def _write(self, members: Mapping[str, Mapping[str, Any]], reported: Reported, now: datetime) -> None:
-        if self._look_again:
-            await self._look()
-            self._look_again = False
-        # Each of them is written whatever becomes of the others; what is one request or few does not wait for many.
-        failed: list[ClusterError] = []
-        steps = (partial(self._write_status, reported, now), self._send_events, partial(self._write_assigned, members))
-        for step in steps:
-            try:
-                await step()
-            except ClusterError as error:
-                failed.append(error)
-        if failed:
-            raise failed[0]
+    @property
+    def known(self) -> Knowledge:
+        """What is known of the desired objects now."""
+        return Knowledge(self._results, self._health, writes=self._state().mode is Mode.ENFORCE)
 
-    def known(self) -> Known:
-        """What is reported now. Its mappings are copies: another thread may read them."""
-        knowledge = Knowledge(dict(self._results), dict(self._health), writes=self._state().mode is Mode.ENFORCE)
-        sync = self._sync.manifest if self._sync else None
-        return Known(self._desired, knowledge, sync, self._changes, self._marks)
+    @property
+    def sync(self) -> Mapping[str, Any] | None:
+        """The PolicySync as it was last seen, None where there is none."""
+        return self._sync.manifest if self._sync else None
 
-    def _failed_templates(self) -> set[ObjectRef]:
-        """Those with errors, and those whose next version was not taken: there the one before it is, without errors."""
-        broken = {ref for ref, health in self._health.items() if health.errors}
-        return broken | {ref for ref, result in self._results.items() if result.action is Action.REJECTED}
+    @property
+    def changes(self) -> tuple[Mapping[str, str], ...]:
+        """The last changes, newest first."""
+        return self._changes
 
-    async def _look(self) -> None:
-        """Lists our own kinds: whoever edited or deleted a report finds it restored at the next sync."""
-        syncs = await self._client.list_live(POLICY_SYNC)
-        assigned = await self._client.list_live(ASSIGNED_POLICY)
-        if syncs is not None and not syncs[0]:
+    # --- the status ------------------------------------------------------------------------------------------------
+
+    async def _look_for_sync(self) -> None:
+        """Reads the PolicySync: whoever edited its status finds it restored at the next sync."""
+        listed = await self._client.list_live(POLICY_SYNC)
+        if listed is not None and not listed[0]:
             await self._make_sync()
-            syncs = await self._client.list_live(POLICY_SYNC)
-        self.seen(next((each for each in syncs[0] if each.ref.name == SYNC_REF.name), None) if syncs else None)
-        self._assigned = None if assigned is None else {live.ref.name: _Written.of(live) for live in assigned[0]}
-        # What was refused is tried again once in a full sync: an admission policy may have gone.
-        self._refused.clear()
-        self._kept.clear()
+            listed = await self._client.list_live(POLICY_SYNC)
+        self.seen(next((each for each in listed[0] if each.ref.name == SYNC_REF.name), None) if listed else None)
 
     async def _make_sync(self) -> None:
         """The one PolicySync, all of whose settings are the environment's; it is the administrator's to edit."""
@@ -300,13 +351,105 @@ class Reporter:
         if not response.ok and response.status != HTTPStatus.CONFLICT:
             raise response.error("creating the PolicySync")
 
-    async def _write_assigned(self, members: Mapping[str, Mapping[str, Any]]) -> None:
+    async def _write_status(self) -> None:
+        now = utc_now()
+        reported = self._reported(now)
+        live = self._sync
+        if live is None:
+            return
+        before = mapping_at(live.manifest, "status")
+        status = status_of(self._state(), reported, before, now)
+        if status == before:
+            return
+        path = f"{POLICY_SYNC.path(live.ref.name)}/status"
+        response = await self._client.request("PUT", path, body={**live.manifest, "status": status})
+        if response.status in _MEANWHILE:
+            self._status_round.start_over()
+        elif not response.ok:
+            raise response.error("writing the status of the PolicySync")
+        else:
+            self._sync = replace(live, manifest=response.body)
+
+    def _reported(self, now: datetime) -> Reported:
+        """What is known of the members now, whether it was written or not."""
+        known = self.known
+        outcomes = [enforcement_of(each, known, now) for each in (self._desired.outcomes if self._desired else ())]
+        self._metrics.reported(outcomes, self._health.values(), templates_failed=len(self._failed_templates()))
+        # What became objects is enforced once Gatekeeper has taken them, and not in a dry run.
+        return Reported(outcomes.count(Enforcement.ENFORCED), outcomes.count(Enforcement.PENDING), self._changes)
+
+    def _failed_templates(self) -> set[ObjectRef]:
+        """Those with errors, and those whose next version was not taken: there the one before it is, without errors."""
+        broken = {ref for ref, health in self._health.items() if health.errors}
+        return broken | {ref for ref, result in self._results.items() if result.action is Action.REJECTED}
+
+    # --- Events ----------------------------------------------------------------------------------------------------
+
+    async def _send_events(self) -> None:
+        while self._drafts:
+            draft = self._drafts.popleft()
+            if self._budget.take(loop_time()):
+                try:
+                    await self._send(draft)
+                except (ClusterError, asyncio.CancelledError):
+                    self._drafts.appendleft(draft)
+                    raise
+        if owed := self._budget.owed(loop_time()):
+            note = f"{owed} more repairs, changes or problems: the log lists them"
+            await self._send(EventDraft(SYNC_REF, self._sync_uid, "EventsSuppressed", note))
+        if self._budget.in_debt:
+            self._events_round.wake_in(_RETRY)
+
+    async def _send(self, draft: EventDraft) -> None:
+        self._serial += 1
+        now = utc_now()
+        body = event(draft, instance=self._instance, serial=f"{time.time_ns():x}{self._serial:x}", now=now)
+        response = await self._client.request("POST", COLLECTION, body=body)
+        if response.refused:
+            log.warning("an Event of %s is refused note=%r error=%r", draft.ref, body["note"], response.message)
+        elif not response.ok:
+            raise response.error("sending an Event")
+
+    # --- AssignedPolicies ------------------------------------------------------------------------------------------
+
+    async def _look_for_assigned(self) -> None:
+        """Lists them: whoever edited or deleted one finds it restored at the next sync."""
+        listed = await self._client.list_live(ASSIGNED_POLICY)
+        self._assigned = None if listed is None else {live.ref.name: _Written.of(live) for live in listed[0]}
+        # What was refused is tried again once in a full sync: an admission policy may have gone.
+        self._refused.clear()
+        self._kept.clear()
+
+    async def _write_assigned(self) -> None:
+        """Brings all of them up to date, some at a time: each says what is known when its turn comes."""
         if self._assigned is None or self._desired is None:
             return
-        there = self._assigned
-        named = {assigned_name(each.member): each for each in self._desired.outcomes}
-        same = {name for name, each in named.items() if name in there and adds_nothing(each, there[name].reason)}
-        for name in there.keys() - members.keys() - self._kept:
+        there, outcomes = self._assigned, self._desired.outcomes
+        await self._delete_others(there, {assigned_name(each.member) for each in outcomes})
+        postponed = False
+        for first in range(0, len(outcomes), _AT_ONCE):
+            wanted = self._wanted(outcomes[first : first + _AT_ONCE], there)
+            told = [each for each in wanted if not self._is_early(each)]
+            postponed = postponed or len(told) < len(wanted)
+            writes = (self._write_one(there, each) for each in told)
+            for outcome in await asyncio.gather(*writes, return_exceptions=True):
+                if isinstance(outcome, BaseException):
+                    raise outcome
+        if postponed:
+            self._assigned_round.wake_in(self._patient_until - loop_time())
+
+    def _wanted(self, outcomes: Iterable[Outcome], there: Mapping[str, _Written]) -> list[Mapping[str, Any]]:
+        """The manifests of members, but for those about which what is there knows more."""
+        now, known = utc_now(), self.known
+        named = ((assigned_name(each.member), each) for each in outcomes)
+        told = (each for name, each in named if name not in there or not adds_nothing(each, there[name].reason))
+        return [assigned_policy(each, self._objects, known, now, self._marks) for each in told]
+
+    def _is_early(self, wanted: Mapping[str, Any]) -> bool:
+        return loop_time() < self._patient_until and wanted["status"]["outcome"] == Enforcement.PENDING
+
+    async def _delete_others(self, there: dict[str, _Written], names: Collection[str]) -> None:
+        for name in there.keys() - names - self._kept:
             response = await self._client.delete(ASSIGNED_POLICY, there[name].live)
             if response.refused:
                 self._kept.add(name)
@@ -315,16 +458,9 @@ class Reporter:
                 raise response.error(f"deleting the AssignedPolicy {name}")
             else:
                 del there[name]
-        patient = loop_time() < self._patient_until
-        told = {n: m for n, m in members.items() if not (patient and m["status"]["outcome"] == Enforcement.PENDING)}
-        if told.keys() != members.keys():
-            asyncio.get_running_loop().call_later(self._patient_until - loop_time(), self._dirty.set)
-        written = (self._write_one(there, name, wanted) for name, wanted in told.items() if name not in same)
-        for outcome in await asyncio.gather(*written, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
 
-    async def _write_one(self, there: dict[str, _Written], name: str, wanted: Mapping[str, Any]) -> None:
+    async def _write_one(self, there: dict[str, _Written], wanted: Mapping[str, Any]) -> None:
+        name = wanted["metadata"]["name"]
         written = there.get(name)
         if self._refused.get(name) == wanted:
             return
@@ -338,8 +474,7 @@ class Reporter:
             return
         if response.status in _MEANWHILE:
             # What is there now is looked at in the next round.
-            self._look_again = True
-            self._dirty.set()
+            self._assigned_round.start_over()
         elif response.refused:
             self._refused[name] = wanted
             log.warning("the AssignedPolicy %s is refused error=%r", name, response.message)
@@ -347,46 +482,3 @@ class Reporter:
             raise response.error(f"writing the AssignedPolicy {name}")
         else:
             there[name] = _Written.of(LiveObject.of(ASSIGNED_POLICY, response.body))
-
-    async def _write_status(self, reported: Reported, now: datetime) -> None:
-        live = self._sync
-        if live is None:
-            return
-        before = mapping_at(live.manifest, "status")
-        status = status_of(self._state(), reported, before, now)
-        if status == before:
-            return
-        path = f"{POLICY_SYNC.path(live.ref.name)}/status"
-        response = await self._client.request("PUT", path, body={**live.manifest, "status": status})
-        if response.status in _MEANWHILE:
-            self._look_again = True
-            self._dirty.set()
-        elif not response.ok:
-            raise response.error("writing the status of the PolicySync")
-        else:
-            self._sync = replace(live, manifest=response.body)
-
-    async def _send_events(self) -> None:
-        while self._drafts:
-            draft = self._drafts.popleft()
-            if self._budget.take(loop_time()):
-                try:
-                    await self._send(draft)
-                except ClusterError:
-                    self._drafts.appendleft(draft)
-                    raise
-        if owed := self._budget.owed(loop_time()):
-            note = f"{owed} more repairs, changes or problems: the log lists them"
-            await self._send(EventDraft(SYNC_REF, self._sync_uid, "EventsSuppressed", note))
-        if self._budget.in_debt:
-            asyncio.get_running_loop().call_later(_RETRY, self._dirty.set)
-
-    async def _send(self, draft: EventDraft) -> None:
-        self._serial += 1
-        now = utc_now()
-        body = event(draft, instance=self._instance, serial=f"{time.time_ns():x}{self._serial:x}", now=now)
-        response = await self._client.request("POST", COLLECTION, body=body)
-        if response.refused:
-            log.warning("an Event of %s is refused note=%r error=%r", draft.ref, body["note"], response.message)
-        elif not response.ok:
-            raise response.error("sending an Event")

@@ -16,7 +16,7 @@ from controller.gatekeeper.model import Role
 from controller.gatekeeper.probe import without_probe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from controller.cluster.kinds import LiveObject
     from controller.gatekeeper.model import DesiredState, ObjectRef
@@ -44,6 +44,18 @@ class ViolationStore:
         self.lists = lists
         self._constraints: frozenset[ObjectRef] = frozenset()
         self._findings: dict[ObjectRef, Findings] = {}
+        self._changed: Callable[[], None] = lambda: None
+        self._found_lists: bool | None = None
+        self._read_at: dict[ObjectRef, tuple[str, int]] = {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether it knows a whole inventory, with lists where it is to keep them."""
+        return self._found_lists is self.lists
+
+    def on_change(self, changed: Callable[[], None]) -> None:
+        """Calls `changed` whenever anything is new."""
+        self._changed = changed
 
     def expect(self, desired: DesiredState) -> None:
         """The constraints that count from now on."""
@@ -57,24 +69,35 @@ class ViolationStore:
             return FIRST
         return max(FIRST, min(_MOST_OF_ONE, MOST // max(1, len(self._constraints))))
 
-    def found(self, objects: Mapping[ObjectRef, LiveObject]) -> bool:
-        """Takes over a complete inventory: what is not in it is not there. Whether anything is new."""
-        there = {ref: found for ref in self._constraints if ref in objects and (found := self._read(ref, objects[ref]))}
-        changed = there != self._findings
-        self._findings = there
-        return changed
+    def found(self, objects: Mapping[ObjectRef, LiveObject]) -> None:
+        """Takes over a complete inventory: what is not in it is not there."""
+        there: dict[ObjectRef, Findings] = {}
+        for ref in self._constraints & objects.keys():
+            # Most were read when a watch event brought them.
+            same = self._read_at.get(ref) == self._version(objects[ref])
+            if found := self._findings.get(ref) if same else self._read(ref, objects[ref]):
+                there[ref] = found
+        self._read_at = {ref: self._version(objects[ref]) for ref in self._constraints & objects.keys()}
+        self._found_lists = self.lists
+        before, self._findings = self._findings, there
+        if before != there:
+            self._changed()
 
-    def observed(self, ref: ObjectRef, live: LiveObject | None) -> bool:
-        """Takes over an object as a watch event shows it, or its end. Whether anything is new."""
+    def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
+        """Takes over an object as a watch event shows it, or its end."""
         before = self._findings.get(ref)
-        after = self._read(ref, live) if live is not None and ref in self._constraints else None
+        after = None
+        self._read_at.pop(ref, None)
+        if live is not None and ref in self._constraints:
+            after = self._read(ref, live)
+            self._read_at[ref] = self._version(live)
         if after == before:
-            return False
+            return
         if after is None:
             del self._findings[ref]
         else:
             self._findings[ref] = after
-        return True
+        self._changed()
 
     def of(self, ref: ObjectRef) -> Findings | None:
         """What the last audit found of a constraint, None where none was made yet."""
@@ -87,6 +110,10 @@ class ViolationStore:
     def __iter__(self) -> Iterator[tuple[ObjectRef, Findings]]:
         """Every audited constraint in plain order."""
         return iter(sorted(self._findings.items()))
+
+    def _version(self, live: LiveObject) -> tuple[str, int]:
+        """What decides over what is read of an object: its resourceVersion, and how many violations are kept."""
+        return text_at(live.manifest, "metadata", "resourceVersion"), self.share if self.lists else 0
 
     def _read(self, ref: ObjectRef, live: LiveObject) -> Findings | None:
         """The findings in a status, which may say anything; those known already are the same values as before."""

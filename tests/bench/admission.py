@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.bench.figures import figure, median_of, percentile
+from tests.bench.figures import at_most, figure, median_of, percentile, quantity, unmeasured
 from tests.cluster.azpolicy import CONSTRAINTS, TEMPLATES, all_constraints, enforced
 from tests.cluster.harness import TestCluster, eventually
 from tests.templates.suites import BUNDLE, Case, cases, folder_name, load
@@ -56,7 +56,7 @@ class Subject:
     template: Mapping[str, Any]
     constraint: dict[str, Any]
     body: bytes
-    milliseconds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
 
 def run() -> None:
@@ -70,21 +70,22 @@ def run() -> None:
                 webhook.ask(subject.body)
         for _ in range(ROUNDS):
             for subject in subjects:
-                subject.milliseconds.append(webhook.ask(subject.body))
+                subject.seconds.append(webhook.ask(subject.body))
         unmet = json.dumps(_review(dict(POD), "none")).encode()
         without = [webhook.ask(unmet) for _ in range(ROUNDS)]
-    figure("admission of a pod that no constraint meets", f"p50 {median_of(without):.2f} ms")
-    _report(subjects)
+    _report(subjects, median_of(without))
 
 
-def _report(subjects: list[Subject]) -> None:
-    for subject in sorted(subjects, key=lambda s: -median_of(s.milliseconds)):
-        p50, p99 = (percentile(subject.milliseconds, p) for p in (50, 99))
-        figure(f"admission by {subject.name}", f"p50 {p50:.2f} ms, p99 {p99:.2f} ms")
-    medians = [median_of(subject.milliseconds) for subject in subjects]
+def _report(subjects: list[Subject], without: float) -> None:
+    limit = f"a pod that no constraint meets: {quantity(without, 's')}"
+    for subject in sorted(subjects, key=lambda s: -median_of(s.seconds)):
+        p99 = quantity(percentile(subject.seconds, 99), "s")
+        figure(f"admission by {subject.name}", median_of(subject.seconds), "s", detail=f"p99 {p99}")
+    medians = [median_of(subject.seconds) for subject in subjects]
     ratio = max(medians) / min(medians)
     name = f"admission by {len(subjects)} templates, dearest over cheapest"
-    figure(name, f"{ratio:.1f} times ({min(medians):.2f} ms)", goal=f"<= {GOAL:g} times", met=ratio <= GOAL)
+    cheapest = quantity(min(medians), "s")
+    figure(name, ratio, "times", goal=at_most(GOAL), beside=limit, detail=f"the cheapest {cheapest}")
 
 
 class Webhook:
@@ -96,11 +97,11 @@ class Webhook:
         self._http = http.client.HTTPSConnection("127.0.0.1", cluster._webhook_port, context=context, timeout=30)
 
     def ask(self, body: bytes) -> float:
-        """Sends a review; milliseconds until its answer is read."""
+        """Sends a review; seconds until its answer is read."""
         start = time.perf_counter()
         self._http.request("POST", "/v1/admit", body, {"Content-Type": "application/json"})
         answer = self._http.getresponse().read()
-        taken = 1000 * (time.perf_counter() - start)
+        taken = time.perf_counter() - start
         if b'"allowed":' not in answer:
             raise SystemExit(f"the webhook did not judge: {answer!r}")
         return taken
@@ -109,7 +110,7 @@ class Webhook:
 def _subjects() -> Iterator[Subject]:
     for file in sorted(suite.with_name("template.yaml") for suite in BUNDLE.rglob("suite.yaml")):
         if EXTERNAL in file.read_text():
-            figure(f"admission by {folder_name(file.parent)}", "not measured: it needs an external data provider")
+            unmeasured(f"admission by {folder_name(file.parent)}", "it needs an external data provider")
             continue
         yield _subject(file.parent, load(file))
 

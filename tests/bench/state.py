@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from controller.cluster.last_state import LARGEST, canonical, of_canonical, packed, unpacked
 from controller.cluster.written import Kept
 from controller.gatekeeper.model import Role
-from tests.bench.figures import figure, median_of, stopwatch
+from tests.bench.figures import at_most, growing, median_of, quantity, stopwatch, unmeasured
 from tests.bench.translate import prepare, published
 
 if TYPE_CHECKING:
@@ -20,21 +20,39 @@ GOAL: Final = LARGEST // 4
 
 
 def run() -> None:
-    """Prints bytes and milliseconds for states of 500, 2,000 and 5,000 constraints of the deployment safeguards."""
+    """Tells bytes and seconds for states of 500, 2,000 and 5,000 constraints of the deployment safeguards."""
     documents = published()
     if not documents:
-        figure("keeping the last good state", "skipped: Azure's published definitions are not beside this checkout")
+        unmeasured("keeping the last good state", "Azure's published definitions are not beside this checkout")
         return
     each = _constraints(prepare(documents, 1).make())
-    for wanted in CONSTRAINTS:
-        _measure(prepare(documents, -(-wanted // each)).make())
+    costs = {size: _measure(prepare(documents, -(-size // each)).make()) for size in CONSTRAINTS}
+    packed_size = quantity(costs[CONSTRAINTS[-1]].packed, "bytes")
+    growing(
+        "the last good state by constraints",
+        {size: cost.bytes for size, cost in costs.items()},
+        "bytes",
+        goal=at_most(GOAL),
+        detail=f"packed in ConfigMaps {packed_size}",
+    )
+    growing("  saving it", {size: cost.saving for size, cost in costs.items()}, "s")
+    growing("  loading it", {size: cost.loading for size, cost in costs.items()}, "s")
+
+
+class Cost(NamedTuple):
+    """What a state costs to keep: bytes, and seconds of work."""
+
+    bytes: int
+    packed: int
+    saving: float
+    loading: float
 
 
 def _constraints(desired: DesiredState) -> int:
     return sum(each.role is Role.CONSTRAINT for each in desired.objects)
 
 
-def _measure(desired: DesiredState) -> None:
+def _measure(desired: DesiredState) -> Cost:
     uids = {each.ref: str(uuid.uuid4()) for each in desired.objects}
     templates = {each.ref: each for each in desired.objects if each.role is Role.TEMPLATE}
     kept = Kept(desired, uids, templates)
@@ -49,13 +67,6 @@ def _measure(desired: DesiredState) -> None:
             raise SystemExit("the state does not come back as it was")
         saving.append(save.seconds)
         loading.append(load.seconds)
-    size = sum(map(len, parts))
     # What is saved is read back before it is written.
-    save_ms, load_ms = (1000 * median_of(times) for times in (saving, loading))
-    figure(
-        f"the last good state of {_constraints(desired):,} constraints",
-        f"{len(text):,} bytes, {size:,} packed in {len(parts)} ConfigMaps, "
-        f"saved in {save_ms + load_ms:.0f} ms, loaded in {load_ms:.0f} ms",
-        goal=f"<= {GOAL:,} bytes",
-        met=len(text) <= GOAL,
-    )
+    saved, loaded = median_of(saving), median_of(loading)
+    return Cost(len(text), sum(map(len, parts)), saved + loaded, loaded)

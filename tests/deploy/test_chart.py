@@ -21,6 +21,7 @@ from controller.azure.access import ApiVersions
 from controller.azure.credentials import credential_settings
 from controller.cli.group import cli
 from controller.cluster import guard, last_state
+from controller.cluster.report_objects import REPORT_APIS
 from tests.cluster.harness import tools
 from tests.deploy import manifests
 from tests.deploy.helm import CHART, KUBERNETES, NAME, NAMESPACE, ROOT, assemble, helm, load_all, template
@@ -73,6 +74,7 @@ SETS: Final[Mapping[str, dict[str, Any]]] = {
     "a dry run": azure() | {"dryRun": True},
     "a snapshot in a ConfigMap": {"image": IMAGE, "snapshot": {"configMap": "policies"}},
     "a snapshot in a volume": {"image": IMAGE, "snapshot": {"existingClaim": "policies", "path": "/policies"}},
+    "reports": azure() | {"reports": {"enabled": True, "api": "wgpolicy"}},
     "prevention and the guard": azure() | {"prevention": {"enabled": True}, "guard": {"enabled": True}},
     "the page on loopback": azure() | {"page": {"enabled": True}},
     "the page behind a proxy": azure() | {"page": PROXIED},
@@ -299,6 +301,29 @@ def test_it_may_write_gatekeepers_kinds_and_its_own_and_nothing_else_in_the_whol
     }
     assert "*" not in {verb for *_, verb in granted}
     assert not {resource for _, _, resource, _ in granted} & {"secrets", "pods", "roles", "clusterroles"}
+
+
+def test_it_may_write_reports_of_policies_where_that_is_wanted_and_nothing_more(chart: Path) -> None:
+    plainly, reporting = (set(rights(render(chart, azure() | each))) for each in ({}, {"reports": {"enabled": True}}))
+
+    kinds = {(kind.group, kind.plural) for api in REPORT_APIS for kind in api.kinds}
+    verbs = ("get", "list", "create", "update", "delete")
+    assert reporting - plainly == {("", *kind, verb) for kind in kinds for verb in verbs}
+    assert plainly < reporting
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, None),
+        ({"api": "wgpolicy"}, None),
+        ({"enabled": True}, "openreports"),
+        ({"enabled": True, "api": "wgpolicy"}, "wgpolicy"),
+        ({"enabled": True, "api": "none"}, "none"),
+    ],
+)
+def test_reports_are_written_to_the_api_that_is_chosen(chart: Path, given: dict[str, Any], told: str | None) -> None:
+    assert environ_of(pod_of(chart, azure() | {"reports": given})).get("AZPOLICY_REPORTS") == told
 
 
 def test_a_dry_run_has_the_same_rights_without_those_to_write_what_is_gatekeepers(chart: Path) -> None:

@@ -33,14 +33,14 @@ def test_every_limit_that_the_page_gives_is_the_codes() -> None:
     from controller.azure.snapshot import LARGEST_FILE
     from controller.bounded_json import DEEPEST
     from controller.cluster import client, fights, last_state, shared_values
-    from controller.cluster.lanes import LIMITS, Lane
+    from controller.cluster.lanes import COMMAND_LIMITS, LIMITS, Lane
     from controller.cluster.prune import PruneLimit
     from controller.gatekeeper import fetch, syncset, yamltext
     from controller.policy import cost, functions, grammar
     from controller.report import events
 
     azure, kib, prune = Limits(), 1024, PruneLimit()
-    repairs, syncs, reports = (LIMITS[lane] for lane in Lane)
+    repairs, syncs, news, reports = (LIMITS[lane] for lane in Lane)
     timeout = f"{client.REQUEST_TIMEOUT:g} s"
     said = [
         f"{yamltext.MAX_BYTES // kib // kib} MiB, {yamltext.MAX_DEPTH} levels, {yamltext.MAX_EVENTS:,} values",
@@ -59,7 +59,8 @@ def test_every_limit_that_the_page_gives_is_the_codes() -> None:
         f"deeper than {DEEPEST} levels before",
         f"| {MOST_ASKED} in one reading |",
         f"{fetch.TIMEOUT:g} s with its redirects; {fetch.TOTAL:g} s",
-        f"at once: {repairs} of repairs, {syncs} of syncs, {reports} of reports; pages of {client.PAGE}, {timeout}",
+        f"at once: {repairs} of repairs, {syncs} of syncs, {news} of the status and Events, {reports} of Assigned",
+        f"{max(COMMAND_LIMITS.values())} of a command; pages of {client.PAGE}, {timeout}",
         f"{events.BURST} at once, then one a second",
         f"{fetch.TIMEOUT:g} s and {yamltext.MAX_BYTES // kib // kib} MiB, not compressed",
         f"more than {prune.percent} % of ten or more objects",

@@ -36,6 +36,7 @@
     (list "PROBE" (ternary true "" .Values.probe))
     (list "PAGE_LISTEN" (include "azpolicy.pageListen" .))
     (list "PAGE_HOSTS" (ternary (join " " .Values.page.hosts) "" .Values.page.enabled))
+    (list "REPORTS" (ternary .Values.reports.api "" .Values.reports.enabled))
     (list "LOG_LEVEL" .Values.logLevel)
     (list "CLUSTER_ID" .Values.azure.clusterId)
     (list "CLUSTER_SCOPE" $declared.scope)

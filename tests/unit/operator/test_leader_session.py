@@ -301,5 +301,5 @@ def test_every_request_is_in_the_lane_of_what_it_is_for(monkeypatch: pytest.Monk
     assert lanes("POST", kind.path()) == {Lane.SYNC}
     assert lanes("PUT", kind.path(ONE.ref.name)) == {Lane.REPAIR}
     assert lanes("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/{GUARD_RECORD}") == {Lane.REPAIR}
-    assert lanes("POST", ASSIGNED_POLICY.path()) == lanes("PUT", f"{PATH}/status") == {Lane.REPORT}
-    assert lanes("POST", COLLECTION) == {Lane.REPORT}
+    assert lanes("PUT", f"{PATH}/status") == lanes("POST", COLLECTION) == {Lane.STATUS}
+    assert lanes("POST", ASSIGNED_POLICY.path()) == {Lane.REPORT}

@@ -12,6 +12,7 @@ import pytest
 from controller.azure.declared import DeclaredCluster
 from controller.cluster.kinds import POLICY_SYNC, LiveObject
 from controller.cluster.prune import PruneLimit
+from controller.cluster.report_objects import OPEN_REPORTS, POLICY_REPORTS
 from controller.config import AzureOptions, SourceOptions
 from controller.errors import InputError
 from controller.gatekeeper.naming import OwnershipMarks
@@ -49,6 +50,7 @@ def test_without_a_policy_sync_or_with_an_empty_one_all_is_the_environments() ->
             {"source": {"kind": "Snapshot", "path": "/s"}},
             replace(BASE, source=replace(SOURCE, snapshot=Path("/s"))),
         ),
+        ({"reports": "wgpolicy"}, replace(BASE, reports=POLICY_REPORTS)),
         (
             {"cloud": "china"},
             replace(BASE, source=replace(SOURCE, azure=replace(AZURE, cloud="china"))),
@@ -116,3 +118,11 @@ def test_a_suspension_ends_at_its_end() -> None:
 
 def test_a_suspension_without_an_end_that_is_a_time_is_none() -> None:
     assert requests_of(policy_sync({"suspend": {"until": "for ever"}})).suspended_until is None
+
+
+def test_reports_can_be_switched_off_by_the_policy_sync_and_not_to_what_is_no_api() -> None:
+    base = replace(BASE, reports=OPEN_REPORTS)
+
+    assert settings_of(policy_sync({"reports": "none"}), base) == BASE
+    with pytest.raises(InputError, match="'kyverno' is none of none, openreports, wgpolicy"):
+        settings_of(policy_sync({"reports": "kyverno"}), base)

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,7 +15,7 @@ from controller.cluster.lean import Violation
 from controller.cluster.readiness import Pending, Ready
 from controller.gatekeeper.model import DesiredState, Rendered, Role
 from controller.policy.model import Member, NotApplied, NotAppliedReason
-from controller.report.assigned import Knowledge, adds_nothing, assigned_name, assigned_policies, code_of
+from controller.report.assigned import Knowledge, adds_nothing, assigned_name, assigned_policy, code_of, enforcement_of
 from controller.report.health import Health, health_of
 from tests.unit.azure_builders import INVISIBLE
 from tests.unit.cluster_builders import (
@@ -30,6 +30,9 @@ from tests.unit.cluster_builders import (
     unresolved,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TEMPLATE, CONSTRAINT, MUTATOR = template(), constraint(), mutator()
 LONG_AGO, LATELY = NOW - timedelta(hours=2), NOW - timedelta(minutes=5)
@@ -43,10 +46,16 @@ def state(*outcomes: Any) -> DesiredState:
     return replace(desired_state(TEMPLATE, CONSTRAINT), outcomes=outcomes or (rendered,))
 
 
+def manifest_of(desired: DesiredState, **known: Any) -> Mapping[str, Any]:
+    [outcome] = desired.outcomes
+    objects = {each.ref: each for each in desired.objects}
+    manifest = assigned_policy(outcome, objects, Knowledge(**known), NOW, MARKS)
+    assert enforcement_of(outcome, Knowledge(**known), NOW) == manifest["status"]["outcome"]
+    return manifest
+
+
 def told(desired: DesiredState, **known: Any) -> dict[str, Any]:
-    [manifest] = assigned_policies(desired, Knowledge(**known), NOW, MARKS).values()
-    status: Any = manifest["status"]
-    return dict(status)
+    return dict(manifest_of(desired, **known)["status"])
 
 
 def result(of: Any, action: Action, reason: str = "", message: str = "") -> Result:
@@ -158,9 +167,9 @@ def test_a_name_has_words_people_know_and_digits_of_its_member_alone() -> None:
 def test_whatever_an_assignment_is_called_its_report_can_be_stored(name: str) -> None:
     made = Member(f"/a/{name}", "/d/1", reference_id=name, assignment_name=name * 5000)
 
-    [(key, manifest)] = assigned_policies(state(not_applied(made)), Knowledge(), NOW, MARKS).items()
+    manifest = manifest_of(state(not_applied(made)))
 
-    assert re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", key)
+    assert re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", manifest["metadata"]["name"])
     json.dumps(manifest, ensure_ascii=False).encode()
     assert len(json.dumps(manifest)) < 100_000
 
@@ -172,8 +181,7 @@ def test_what_cannot_be_seen_does_not_reach_a_report(letter: str) -> None:
     told_of = (replace(not_applied(made), message=name), replace(unresolved(made), message=name))
 
     for outcome in told_of:
-        [manifest] = assigned_policies(state(outcome), Knowledge(), NOW, MARKS).values()
-        assert [text for text in texts_in(manifest) if not text.isprintable()] == []
+        assert [text for text in texts_in(manifest_of(state(outcome))) if not text.isprintable()] == []
 
 
 def texts_in(value: Any) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -13,31 +14,10 @@ from controller.gatekeeper.probe import probe_objects
 from controller.report import violations
 from controller.report.violations import Findings, ViolationStore
 from tests.unit.cluster_builders import MARKS, constraint, desired_state, live, member, template
+from tests.unit.report.audits import AUDITED, audited, finding
 
-AUDITED = "2026-03-01T12:00:00Z"
 ONE = constraint(by=member("one"))
 TWO = constraint(by=member("two"))
-
-
-def finding(number: int, **changes: Any) -> dict[str, Any]:
-    """One entry of a status as Gatekeeper writes it."""
-    return {
-        "group": "",
-        "version": "v1",
-        "kind": "Pod",
-        "namespace": "shop",
-        "name": f"web-{number:03}",
-        "message": f"pod web-{number:03} is bad",
-        "enforcementAction": "deny",
-        **changes,
-    }
-
-
-def audited(wanted: Any, *found: Any, total: Any = None, **status: Any) -> Any:
-    """A constraint as an audit leaves it."""
-    known = live(wanted)
-    said = {"auditTimestamp": AUDITED, "totalViolations": len(found) if total is None else total, **status}
-    return replace(known, manifest={**known.manifest, "status": {"violations": list(found), **said}})
 
 
 def store(*wanted: Any) -> ViolationStore:
@@ -47,16 +27,16 @@ def store(*wanted: Any) -> ViolationStore:
     return made
 
 
-def found(store: ViolationStore, *objects: Any) -> bool:
+def found(store: ViolationStore, *objects: Any) -> None:
     """The store is told a whole inventory."""
-    return store.found({each.ref: each for each in objects})
+    store.found({each.ref: each for each in objects})
 
 
 def test_each_violation_is_listed_in_plain_order_with_all_that_names_its_object() -> None:
     known = store(ONE)
     deployment = finding(1, group="apps", kind="Deployment", name="a", enforcementAction="warn")
 
-    assert found(known, audited(ONE, finding(2), deployment, total=40))
+    found(known, audited(ONE, finding(2), deployment, total=40))
 
     pod = Violation("shop", "Pod", "web-002", "pod web-002 is bad", "", "v1", "deny")
     first = Violation("shop", "Deployment", "a", "pod web-001 is bad", "apps", "v1", "warn")
@@ -65,19 +45,25 @@ def test_each_violation_is_listed_in_plain_order_with_all_that_names_its_object(
 
 
 def test_only_what_is_new_is_told() -> None:
-    known = store(ONE, TWO)
+    known, told = store(ONE, TWO), Counter[str]()
+    known.on_change(lambda: told.update(["changed"]))
     found(known, audited(ONE, finding(1)), audited(TWO))
     before = known.of(ONE.ref)
+    assert told.total() == 1
 
-    assert not known.observed(ONE.ref, audited(ONE, finding(1), auditTimestamp="2026-03-01T12:01:00Z"))
+    known.observed(ONE.ref, audited(ONE, finding(1), auditTimestamp="2026-03-01T12:01:00Z"))
+    found(known, audited(ONE, finding(1)), audited(TWO))
     assert known.of(ONE.ref) is before
-    assert not found(known, audited(ONE, finding(1)), audited(TWO))
-    assert known.observed(ONE.ref, audited(ONE))
+    assert told.total() == 1
+
+    known.observed(ONE.ref, audited(ONE))
     assert known.of(ONE.ref) == Findings(0)
-    assert known.observed(ONE.ref, None)
-    assert known.of(ONE.ref) is None
-    assert not known.observed(ONE.ref, None)
+    assert told.total() == 2
+
+    known.observed(ONE.ref, None)
+    known.observed(ONE.ref, None)
     assert list(known) == [(TWO.ref, Findings(0))]
+    assert told.total() == 3
 
 
 def test_a_constraint_that_was_not_audited_has_no_findings() -> None:
@@ -96,7 +82,36 @@ def test_only_desired_constraints_count() -> None:
     found(known, audited(ONE), audited(TWO, finding(1)), audited(probe[1], finding(1)))
 
     assert [ref for ref, _ in known] == [ONE.ref]
-    assert not known.observed(TWO.ref, audited(TWO, finding(1)))
+    known.observed(TWO.ref, audited(TWO, finding(1)))
+    assert known.of(TWO.ref) is None
+
+
+def test_an_object_that_a_watch_event_brought_is_not_read_again_by_a_list_that_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known, live = store(ONE), audited(ONE, finding(1))
+    known.observed(ONE.ref, live)
+    monkeypatch.setattr(violations, "listed_violations", None)
+
+    found(known, live)
+
+    assert known.of(ONE.ref) == Findings(
+        1, (Violation("shop", "Pod", "web-001", "pod web-001 is bad", "", "v1", "deny"),)
+    )
+
+
+def test_lists_that_are_wanted_from_now_on_come_with_the_next_inventory() -> None:
+    known, live = ViolationStore(), audited(ONE, finding(1))
+    known.expect(desired_state(template(), ONE))
+    found(known, live)
+    assert known.complete
+
+    known.lists = True
+    assert not known.complete
+    found(known, live)
+
+    assert known.complete
+    assert [each.name for each in dict(known)[ONE.ref].listed] == ["web-001"]
 
 
 def test_without_lists_there_are_the_totals_alone() -> None:

@@ -1,0 +1,40 @@
+"""All that reports are made of, at one moment: for those who show it to people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from controller.report.assigned import assigned_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from controller.gatekeeper.model import DesiredState, ObjectRef
+    from controller.gatekeeper.naming import OwnershipMarks
+    from controller.report.assigned import Knowledge
+    from controller.report.violations import Findings
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Nothing of it changes later, so that another thread may read it.
+
+    `sync` is the live PolicySync, None where there is none; `changes` are the last changes, newest first; `findings`
+    are what the last audit found of each constraint.
+    """
+
+    desired: DesiredState | None
+    knowledge: Knowledge
+    sync: Mapping[str, Any] | None
+    changes: tuple[Mapping[str, str], ...]
+    findings: Mapping[ObjectRef, Findings]
+    marks: OwnershipMarks
+
+    def members(self, now: datetime) -> list[Mapping[str, Any]]:
+        """The AssignedPolicies of all members; `now` is aware UTC."""
+        if self.desired is None:
+            return []
+        objects = {each.ref: each for each in self.desired.objects}
+        return [assigned_policy(each, objects, self.knowledge, now, self.marks) for each in self.desired.outcomes]
