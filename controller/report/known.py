@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from controller.report.assigned import assigned_policy
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from controller.gatekeeper.model import DesiredState, ObjectRef
     from controller.gatekeeper.naming import OwnershipMarks
@@ -31,10 +28,3 @@ class Known:
     changes: tuple[Mapping[str, str], ...]
     findings: Mapping[ObjectRef, Findings]
     marks: OwnershipMarks
-
-    def members(self, now: datetime) -> list[Mapping[str, Any]]:
-        """The AssignedPolicies of all members; `now` is aware UTC."""
-        if self.desired is None:
-            return []
-        objects = {each.ref: each for each in self.desired.objects}
-        return [assigned_policy(each, objects, self.knowledge, now, self.marks) for each in self.desired.outcomes]
