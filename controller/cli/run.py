@@ -163,6 +163,7 @@ def run(
         leader_elect=leader_elect,
         dry_run=dry_run,
         guard_gatekeeper=guard_gatekeeper,
+        lists_violations=bool(page_listen),
     )
     if not page_listen:
         asyncio.run(operate(settings))

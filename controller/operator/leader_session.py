@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,7 @@ from controller.operator.loops import ClusterLoops
 from controller.operator.settings import requests_of, settings_of
 from controller.operator.state import OperatorState
 from controller.report.events import SYNC_REF, EventDraft
+from controller.report.known import Known
 from controller.report.metrics import PolicyViolations
 from controller.report.open_reports.writer import ReportWriter, Told
 from controller.report.reporter import Reporter
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
     from controller.cluster.kinds import LiveObject
     from controller.gatekeeper.model import ObjectRef
     from controller.operator.settings import Settings
-    from controller.report.assigned import Known
     from controller.report.metrics import Metrics
 
 log = logging.getLogger("azpolicy")
@@ -83,6 +84,7 @@ class LeaderSession:
         cache = DryRunCache()
         applier = Applier(client, marks, cache)
         self._client = client
+        self._marks = marks
         self._record = ClusterRecord(client, installation)
         self._metrics = metrics
         self._base = base
@@ -125,7 +127,16 @@ class LeaderSession:
 
     def known(self) -> Known:
         """What is reported now, for those who show it to people."""
-        return self._reporter.snapshot()
+        told = self._reporter.known
+        knowledge = replace(told, results=dict(told.results), health=dict(told.health))
+        return Known(
+            desired=self._state.desired,
+            knowledge=knowledge,
+            sync=self._reporter.sync,
+            changes=self._reporter.changes,
+            findings=self.violations.copy(),
+            marks=self._marks,
+        )
 
     async def run(self) -> None:
         """Until it is cancelled; InputError where the base itself cannot be used.

@@ -26,14 +26,11 @@ from controller.operator.state import Loop
 from controller.times import loop_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from controller.cluster.kinds import LiveObject
     from controller.gatekeeper.model import ObjectRef
     from controller.operator.dependencies import Dependencies
     from controller.operator.settings import PolicySyncRequests, Settings
     from controller.operator.state import OperatorState
-    from controller.report.violations import Findings
     from controller.source import Source
 
 _SOURCE_LOOK_SECONDS: Final = 1.0
@@ -67,10 +64,6 @@ class ClusterLoops:
     def proven(self, webhook: str) -> bool | None:
         """Whether Gatekeeper is seen to enforce with this content of its validating configuration; None: not yet."""
         return self._gatekeeper.proven(webhook)
-
-    def findings(self) -> Mapping[ObjectRef, Findings]:
-        """What the last audit found of each constraint, as a copy."""
-        return self._deps.violations.copy()
 
     def wake(self) -> None:
         """A kind or CRD changed: compare everything soon."""

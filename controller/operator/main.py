@@ -47,7 +47,7 @@ class OperatorSettings:
     """The settings of `azpolicy run`; `listen` is HOST:PORT of probes and metrics.
 
     `base` is what a PolicySync can change; `namespace` is the operator's own; `identity` tells replicas apart, and
-    `release` the installations in one namespace.
+    `release` the installations in one namespace. `lists_violations` keeps the violations that constraints list.
     """
 
     connection: Connection
@@ -60,6 +60,7 @@ class OperatorSettings:
     leader_elect: bool = False
     dry_run: bool = False
     guard_gatekeeper: bool = False
+    lists_violations: bool = False
 
     @property
     def installation(self) -> Installation:
@@ -134,6 +135,7 @@ class Replica:
             good_at=self._good_at,
             dry_run=settings.dry_run,
             guard=settings.guard_gatekeeper,
+            lists_violations=settings.lists_violations,
         )
         self.metrics.leading(leads=True)
         try:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from controller.cluster.foreign import mapping_at, mappings_at, text_at
-from controller.cluster.lean import Violation
+from controller.cluster.foreign import mapping_at, text_at
 from controller.commands.explain import explained, reasons
-from controller.commands.status_view import ALL_MEMBERS, TONES, Tone, facts, refused
-from controller.gatekeeper.model import ObjectRef
+from controller.commands.status_view import TONES, Tone, facts, refused
+from controller.gatekeeper.model import Rendered
+from controller.page.facts import policy_name
 from controller.policy.model import Unresolved
 from controller.report.assigned import Enforcement, assigned_name, assignment_name
 from controller.text import printable
@@ -25,15 +26,17 @@ from controller.times import write_moment
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from controller.cluster.lean import Violation
     from controller.cluster.lease import Lease
     from controller.commands.status import AssignedPolicy
-    from controller.gatekeeper.model import Outcome
-    from controller.page.facts import Facts
+    from controller.page.facts import Facts, Row
     from controller.policy.model import Member
 
 SCHEMA: Final = "azpolicy.dev/page/v1"
 ROWS: Final = 50
 _FIRST: Final = 5
+# Facts that the overview shows in another form.
+_ELSEWHERE: Final = frozenset({"Ready", "Policies"})
 _LONGEST: Final = 2048
 _LONGEST_IN_ROW: Final = 300
 _LONGEST_QUERY: Final = 200
@@ -120,7 +123,7 @@ def _paged(found: Sequence[Any], query: Query, shown: Callable[[Any], Any]) -> d
 def overview(read: Facts, _: Query) -> Page:
     """Is the cluster as Azure says, what waits for somebody, how is Gatekeeper, and what happened last."""
     ready = read.sync.condition("Ready")
-    outcomes = Counter(each.outcome for each in read.status.policies)
+    outcomes: Counter[str] = Counter(each.enforcement for each in read.rows)
     violating = _violating(read)
     told = {
         "ready": {
@@ -132,14 +135,14 @@ def overview(read: Facts, _: Query) -> Page:
         "facts": [
             {"name": each.name, "text": each.text, "tone": each.tone.name.lower()}
             for each in facts(read.status, read.moment.now)
-            if each.name != "Ready"
+            if each.name not in _ELSEWHERE
         ],
         "outcomes": [
             {"outcome": outcome, "members": outcomes[outcome], "tone": tone.name.lower()}
             for outcome, tone in TONES.items()
         ],
         "firstWaiting": _waiting(read)[:_FIRST],
-        "firstViolations": [_row(each) for each in violating[:_FIRST]],
+        "firstViolations": [_row(read, each) for each in violating[:_FIRST]],
         "violatingPolicies": len(violating),
         "violations": sum(each.violations or 0 for each in violating),
         "firstChanges": _changes(read)[:_FIRST],
@@ -159,10 +162,15 @@ def policies(read: Facts, query: Query) -> Page:
     words = query.text.casefold().split()
     found = [
         each
-        for each in read.status.policies
-        if (not query.outcome or each.outcome == query.outcome) and (not words or _has(each, words))
+        for each in read.rows
+        if (not query.outcome or each.enforcement == query.outcome) and (not words or _has(read.report(each), words))
     ]
-    told = {"query": query.text, "outcome": query.outcome, "outcomes": list(TONES), **_paged(found, query, _row)}
+    told = {
+        "query": query.text,
+        "outcome": query.outcome,
+        "outcomes": list(TONES),
+        **_paged(found, query, partial(_row, read)),
+    }
     return page("policies", f"Search: {query.text}" if query.text else "Policies", told, read)
 
 
@@ -179,13 +187,14 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def _row(each: AssignedPolicy) -> dict[str, Any]:
+def _row(read: Facts, row: Row) -> dict[str, Any]:
+    each = read.report(row)
     return {
-        "key": _key(each),
-        "policy": _short(each.policy) or ALL_MEMBERS,
-        "reference": _short(text_at(each.document, "spec", "referenceId")),
-        "assignment": _short(each.assignment),
-        "assignmentKey": assignment_name(each.assignment_id),
+        "key": row.key,
+        "policy": _short(row.policy),
+        "reference": _short(row.member.reference_id),
+        "assignment": _short(row.assignment),
+        "assignmentKey": assignment_name(row.member.assignment_id),
         "initiative": _short(each.initiative),
         "effect": each.effect,
         "action": each.action,
@@ -197,30 +206,25 @@ def _row(each: AssignedPolicy) -> dict[str, Any]:
     }
 
 
-def _key(each: AssignedPolicy) -> str:
-    return text_at(each.document, "metadata", "name")
-
-
 def policy(read: Facts, query: Query, key: str) -> Page:
     """One member: what it became and why, as `azpolicy explain` says it, and what violates it."""
-    found = next((each for each in read.status.policies if _key(each) == key), None)
-    outcome = next((each for each in _outcomes(read) if assigned_name(each.member) == key), None)
-    if found is None or outcome is None or read.moment.known.desired is None:
+    row = next((each for each in read.rows if each.key == key), None)
+    if row is None:
         return missing(read, query, key)
-    objects = [each for each in read.moment.known.desired.objects if outcome.member in each.members]
-    explanation = explained(outcome, objects)
+    report = read.report(row)
+    explanation = explained(row.outcome, [each for each in read.objects.values() if row.member in each.members])
     told = {
-        **_row(found),
-        "message": found.message,
-        "policy": found.policy or ALL_MEMBERS,
-        "assignmentId": found.assignment_id,
+        **_row(read, row),
+        "message": report.message,
+        "policy": row.policy,
+        "assignmentId": row.member.assignment_id,
         "enforcementMode": explanation["enforcementMode"],
         "reasons": [{"label": label, "texts": texts} for label, texts in _labelled(reasons(explanation))],
         "explanation": explanation,
-        "templateErrors": [str(each) for each in mapping_at(found.document, "status", "template").get("errors", ())],
-        **_paged(_listed(read, found), query, _violation),
+        "templateErrors": mapping_at(report.document, "status", "template").get("errors", []),
+        **_paged(_listed(read, row), query, _violation),
     }
-    return page("policy", told["policy"], told, read)
+    return page("policy", row.policy, told, read)
 
 
 def _labelled(texts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
@@ -235,34 +239,29 @@ def _labelled(texts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, list[str]
         yield name, [text for _, text in group]
 
 
-def _outcomes(read: Facts) -> tuple[Outcome, ...]:
-    desired = read.moment.known.desired
-    return desired.outcomes if desired else ()
-
-
 # --- assignments -----------------------------------------------------------------------------------------------------
 
 
 def assignments(read: Facts, query: Query) -> Page:
     """By which assignment something is enforced here."""
-    groups = [list(group) for _, group in groupby(read.status.policies, key=lambda each: each.assignment_id)]
-    return page("assignments", "Assignments", _paged(groups, query, _assignment_row), read)
+    groups = [list(group) for _, group in groupby(read.rows, key=lambda each: each.member.assignment_id)]
+    return page("assignments", "Assignments", _paged(groups, query, partial(_assignment_row, read)), read)
 
 
-def _assignment_row(members: Sequence[AssignedPolicy]) -> dict[str, Any]:
+def _assignment_row(read: Facts, members: Sequence[Row]) -> dict[str, Any]:
     first = members[0]
-    counts = Counter(each.outcome for each in members)
+    counts = Counter(each.enforcement for each in members)
     return {
-        "key": assignment_name(first.assignment_id),
+        "key": assignment_name(first.member.assignment_id),
         "assignment": _short(first.assignment),
-        "assignmentId": _short(first.assignment_id),
-        "initiative": _short(first.initiative),
-        "enforcementMode": text_at(first.document, "spec", "assignment", "enforcementMode"),
+        "assignmentId": _short(first.member.assignment_id),
+        "initiative": _short(read.report(first).initiative),
+        "enforcementMode": first.member.enforcement_mode,
         "members": len(members),
         "outcomes": [
-            {"outcome": outcome, "members": counts[outcome], "tone": tone.name.lower()}
+            {"outcome": outcome, "members": counts[Enforcement(outcome)], "tone": tone.name.lower()}
             for outcome, tone in TONES.items()
-            if counts[outcome]
+            if counts[Enforcement(outcome)]
         ],
         "violations": sum(each.violations or 0 for each in members),
     }
@@ -270,10 +269,12 @@ def _assignment_row(members: Sequence[AssignedPolicy]) -> dict[str, Any]:
 
 def assignment(read: Facts, query: Query, key: str) -> Page:
     """The members of one assignment."""
-    members = [each for each in read.status.policies if assignment_name(each.assignment_id) == key]
+    members = [each for each in read.rows if assignment_name(each.member.assignment_id) == key]
     if not members:
         return missing(read, query, key)
-    told = {**_assignment_row(members), "assignmentId": members[0].assignment_id, **_paged(members, query, _row)}
+    assignment_id = members[0].member.assignment_id
+    rows = _paged(members, query, partial(_row, read))
+    told = {**_assignment_row(read, members), "assignmentId": assignment_id, **rows}
     return page("assignment", members[0].assignment, told, read)
 
 
@@ -285,55 +286,46 @@ def violations(read: Facts, query: Query) -> Page:
     if query.namespace is not None:
         return _of_namespace(read, query.namespace, query)
     if query.by == "namespace":
-        listed = _by_namespace(read)
-        rows = sorted(listed.items(), key=lambda each: (-len(each[1]), each[0]))
-        return page(
-            "violations", "Violations by namespace", {"by": query.by, **_paged(rows, query, _namespace_row)}, read
-        )
-    told = {"by": query.by, **_paged(_violating(read), query, _row)}
+        told = {"by": query.by, **_paged(_by_namespace(read), query, dict)}
+        return page("violations", "Violations by namespace", told, read)
+    told = {"by": query.by, **_paged(_violating(read), query, partial(_row, read))}
     return page("violations", "Violations by policy", told, read)
 
 
-def _violating(read: Facts) -> list[AssignedPolicy]:
-    found = (each for each in read.status.policies if each.violations)
-    return sorted(found, key=lambda each: -(each.violations or 0))
+def _violating(read: Facts) -> list[Row]:
+    return sorted((each for each in read.rows if each.violations), key=lambda each: -(each.violations or 0))
 
 
-def _by_namespace(read: Facts) -> dict[str, list[tuple[AssignedPolicy, Violation]]]:
-    """The listed violations by the object's namespace, empty for what has none."""
-    found: dict[str, list[tuple[AssignedPolicy, Violation]]] = {}
-    for each in read.status.policies:
-        for violation in _listed(read, each):
-            found.setdefault(violation.namespace, []).append((each, violation))
-    return found
+def _by_namespace(read: Facts) -> list[dict[str, Any]]:
+    """How many violations are listed in each namespace, the most first; empty for objects that have none."""
+    listed: Counter[str] = Counter()
+    violated: Counter[str] = Counter()
+    for each in read.rows:
+        found = Counter(violation.namespace for violation in _listed(read, each))
+        listed.update(found)
+        violated.update(found.keys())
+    by_most = sorted(listed, key=lambda name: (-listed[name], name))
+    return [{"namespace": name, "listed": listed[name], "policies": violated[name]} for name in by_most]
 
 
-def _listed(read: Facts, each: AssignedPolicy) -> Sequence[Violation]:
+def _listed(read: Facts, row: Row) -> Sequence[Violation]:
     """The violations of a policy that are known one by one: those that its constraint lists, or the first of them."""
-    made = mappings_at(each.document, "status", "objects")
-    ref = ObjectRef(*(text_at(made[-1], key) for key in ("group", "kind", "name"))) if made else None
-    findings = read.moment.findings.get(ref) if ref else None
+    if not isinstance(row.outcome, Rendered):
+        return ()
+    ref, known = row.outcome.objects[-1], read.moment.known
+    findings, health = known.findings.get(ref), known.knowledge.health.get(ref)
     if findings is not None and findings.listed:
         return findings.listed
-    first = mappings_at(each.document, "status", "violations", "first")
-    return [Violation(*(text_at(found, key) for key in ("namespace", "kind", "name", "message"))) for found in first]
-
-
-def _namespace_row(of: tuple[str, list[tuple[AssignedPolicy, Violation]]]) -> dict[str, Any]:
-    namespace, listed = of
-    return {
-        "namespace": namespace,
-        "listed": len(listed),
-        "policies": len({_key(each) for each, _ in listed}),
-    }
+    return health.first if health is not None else ()
 
 
 def _of_namespace(read: Facts, namespace: str, query: Query) -> Page:
-    listed = _by_namespace(read).get(namespace, [])
-    told = {"namespace": namespace, **_paged(listed, query, lambda pair: {**_row(pair[0]), **_violation(pair[1])})}
-    return page(
-        "namespace", f"Violations in {namespace}" if namespace else "Violations without a namespace", told, read
-    )
+    listed = [
+        (row, violation) for row in read.rows for violation in _listed(read, row) if violation.namespace == namespace
+    ]
+    told = _paged(listed, query, lambda pair: {**_row(read, pair[0]), **_violation(pair[1])})
+    title = f"Violations in {namespace}" if namespace else "Violations without a namespace"
+    return page("namespace", title, {"namespace": namespace, **told}, read)
 
 
 def _violation(each: Violation) -> dict[str, str]:
@@ -384,7 +376,7 @@ def _members_of(read: Facts, objects: Collection[str]) -> dict[str, list[dict[st
 
 
 def _named(member: Member) -> dict[str, str]:
-    return {"key": assigned_name(member), "policy": _short(member.policy) if not member.whole else ALL_MEMBERS}
+    return {"key": assigned_name(member), "policy": _short(policy_name(member))}
 
 
 # --- what waits for somebody -----------------------------------------------------------------------------------------
@@ -426,20 +418,19 @@ def _of_objects(read: Facts) -> Iterator[dict[str, Any]]:
 
 def _of_members(read: Facts) -> Iterator[dict[str, Any]]:
     """What is not known of a member, with what explain advises, and what failed though no object is a problem."""
-    for each in _outcomes(read):
-        if isinstance(each, Unresolved):
-            told = explained(each, ())
-            yield _waits(told["reason"], _short(told["message"]), todo=told["advice"], members=[_named(each.member)])
-    problems = {str(each.ref) for each in read.moment.state.problems}
-    for failed in read.status.policies:
-        if failed.outcome == Enforcement.FAILED and not problems.intersection(_objects(failed)):
-            named = {"key": _key(failed), "policy": _short(failed.policy)}
-            yield _waits(failed.reason, _short(failed.message), members=[named])
-
-
-def _objects(each: AssignedPolicy) -> Iterator[str]:
-    made = mappings_at(each.document, "status", "objects")
-    return (f"{text_at(ref, 'kind')}/{text_at(ref, 'name')}" for ref in made)
+    problems = {each.ref for each in read.moment.state.problems}
+    for row in read.rows:
+        members = [_named(row.member)]
+        if isinstance(row.outcome, Unresolved):
+            told = explained(row.outcome, ())
+            yield _waits(told["reason"], _short(told["message"]), todo=told["advice"], members=members)
+        elif (
+            isinstance(row.outcome, Rendered)
+            and row.enforcement is Enforcement.FAILED
+            and problems.isdisjoint(row.outcome.objects)
+        ):
+            report = read.report(row)
+            yield _waits(report.reason, _short(report.message), members=members)
 
 
 # --- no page ---------------------------------------------------------------------------------------------------------

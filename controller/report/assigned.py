@@ -38,7 +38,7 @@ from controller.text import printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from controller.gatekeeper.model import DesiredObject, DesiredState, Outcome
+    from controller.gatekeeper.model import DesiredObject, Outcome
     from controller.gatekeeper.naming import OwnershipMarks
     from controller.policy.model import Member
     from controller.report.health import Health
@@ -99,28 +99,6 @@ def assigned_policy(
 def enforcement_of(outcome: Outcome, known: Knowledge, now: datetime) -> Enforcement:
     """The outcome that a member's AssignedPolicy tells."""
     return _told(outcome, known, now).outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """All that reports are made of at one moment, for those who show it to people: nothing of it changes later.
-
-    `sync` is the live PolicySync, None where there is none; `changes` are the last changes, newest first.
-    """
-
-    desired: DesiredState | None
-    knowledge: Knowledge
-    sync: Mapping[str, Any] | None
-    changes: tuple[Mapping[str, str], ...]
-    marks: OwnershipMarks
-
-    def members(self, now: datetime) -> dict[str, Mapping[str, Any]]:
-        """The manifest of each member's AssignedPolicy by its name; empty where nothing is desired yet."""
-        if self.desired is None:
-            return {}
-        objects = {each.ref: each for each in self.desired.objects}
-        told = (assigned_policy(each, objects, self.knowledge, now, self.marks) for each in self.desired.outcomes)
-        return {made["metadata"]["name"]: made for made in told}
 
 
 def assigned_name(member: Member) -> str:

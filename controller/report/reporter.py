@@ -25,7 +25,6 @@ from controller.gatekeeper.model import digest
 from controller.report.assigned import (
     Enforcement,
     Knowledge,
-    Known,
     adds_nothing,
     assigned_name,
     assigned_policy,
@@ -346,11 +345,15 @@ class Reporter:
         """What is known of the desired objects now."""
         return Knowledge(self._results, self._health, writes=self._state().mode is Mode.ENFORCE)
 
-    def snapshot(self) -> Known:
-        """What is reported now. Its mappings are copies: another thread may read them."""
-        knowledge = Knowledge(dict(self._results), dict(self._health), writes=self._state().mode is Mode.ENFORCE)
-        sync = self._sync.manifest if self._sync else None
-        return Known(self._desired, knowledge, sync, self._changes, self._marks)
+    @property
+    def sync(self) -> Mapping[str, Any] | None:
+        """The PolicySync as it was last seen, None where there is none."""
+        return self._sync.manifest if self._sync else None
+
+    @property
+    def changes(self) -> tuple[Mapping[str, str], ...]:
+        """The last changes, newest first."""
+        return self._changes
 
     # --- the status ------------------------------------------------------------------------------------------------
 

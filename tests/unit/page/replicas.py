@@ -13,9 +13,10 @@ from controller.cluster.lease import Lease
 from controller.cluster.readiness import Ready
 from controller.operator.state import OperatorState
 from controller.page.server import application
-from controller.report.assigned import Knowledge, Known
+from controller.report.assigned import Knowledge
 from controller.report.conditions import Counts, SyncState
 from controller.report.health import Health
+from controller.report.known import Known
 from tests.unit.cluster_builders import CLUSTER_ID, MARKS, constraint, desired_state, member, template
 from tests.unit.operator.scripted import SETTINGS
 
@@ -62,13 +63,9 @@ class Leading:
         """Itself: what the page asks a session for is here."""
         return self
 
-    def findings(self) -> Mapping[ObjectRef, Findings]:
-        """What the last audit found."""
-        return self.found
-
     def known(self) -> Known:
         """What is reported."""
-        return Known(self.desired, Knowledge(self.results, self.health), None, self.changes, MARKS)
+        return Known(self.desired, Knowledge(self.results, self.health), None, self.changes, self.found, MARKS)
 
 
 @dataclass
