@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from controller.azure.model import InUse
@@ -92,19 +93,13 @@ class Planner:
         """A plan from a complete inventory; `ask_creates` asks the server about new objects too, for a preview."""
         inventory = await take_inventory(self.client, desired.objects)
         written = self.cache.written
-        first = make_plan(desired, inventory, self.marks, limit=limit, cached=self.cache.entries, written=written)
-        answers = await self._ask(first, inventory, ask_creates=ask_creates)
-        plan = first
-        if answers:
-            plan = make_plan(
-                desired,
-                inventory,
-                self.marks,
-                limit=limit,
-                cached=self.cache.entries,
-                answers=answers,
-                written=written,
-            )
+        # In a thread: thousands of decisions take a second, in which the lease and the repairs go on.
+        make = partial(
+            make_plan, desired, inventory, self.marks, limit=limit, cached=self.cache.entries, written=written
+        )
+        plan = await asyncio.to_thread(make)
+        if answers := await self._ask(plan, inventory, ask_creates=ask_creates):
+            plan = await asyncio.to_thread(make, answers=answers)
         self.cache.retain({live.uid for live in inventory.objects.values()}, {o.digest for o in desired.objects})
         self._remember(plan)
         written.saw(plan, desired, inventory)

@@ -182,6 +182,7 @@ class Reporter:
         self._objects: Mapping[ObjectRef, DesiredObject] = {}
         self._results: dict[ObjectRef, Result] = {}
         self._health: dict[ObjectRef, Health] = {}
+        self._read: dict[ObjectRef, LiveObject] = {}
         self._drafts: deque[EventDraft] = deque(maxlen=_EVENTS_KEPT)
         self._budget = Budget(loop_time())
         self._serial = 0
@@ -222,9 +223,13 @@ class Reporter:
 
     def found(self, objects: Mapping[ObjectRef, LiveObject]) -> None:
         """A complete inventory: what is not in it is not there."""
+        there = {ref: objects[ref] for ref in self._objects if ref in objects}
+        # One that did not move is the very object that was read before.
         self._health = {
-            ref: health_of(objects[ref], wanted.role) for ref, wanted in self._objects.items() if ref in objects
+            ref: self._health[ref] if self._read.get(ref) is live else health_of(live, self._objects[ref].role)
+            for ref, live in there.items()
         }
+        self._read = there
         for live in objects.values():
             self._tell_unreadable(live)
         self._status_round.start_over()
@@ -237,10 +242,10 @@ class Reporter:
         wanted = self._objects.get(ref)
         if wanted is None:
             return
-        before = self._health.pop(ref, None)
-        after = health_of(live, wanted.role) if live is not None else None
-        if after is not None:
-            self._health[ref] = after
+        before, after = self._health.pop(ref, None), None
+        self._read.pop(ref, None)
+        if live is not None:
+            self._read[ref], self._health[ref] = live, (after := health_of(live, wanted.role))
         if after != before:
             self._members_changed()
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SIZES: Final = (500, 2000, 5000)
 KINDS: Final = 60
+# So 5,000 constraints come from 1,000 assignments.
+MEMBERS: Final = 5
 SYNCS: Final = 3
 GOAL: Final = 300
 
@@ -38,7 +40,7 @@ def run(folder: Path, sizes: tuple[int, ...] = SIZES) -> None:
     standing_by: dict[int, float] = {}
     for constraints in sizes:
         snapshot = folder / f"snapshot-{constraints}"
-        _write_snapshot(snapshot, constraints)
+        write_snapshot(snapshot, constraints)
         with _api_server(snapshot) as kubeconfig, _operator(snapshot, kubeconfig, "leader") as (leader, pages):
             _wait_settled(kubeconfig, pages, constraints)
             with _operator(snapshot, kubeconfig, "standby") as (standby, _):
@@ -49,17 +51,18 @@ def run(folder: Path, sizes: tuple[int, ...] = SIZES) -> None:
     growing("  standing by", standing_by, "MiB")
 
 
-def _write_snapshot(folder: Path, constraints: int) -> None:
-    """As many assignments of an initiative over the bundle's templates as make so many constraints."""
+def write_snapshot(folder: Path, constraints: int) -> None:
+    """So many constraints in KINDS kinds: assignments of initiatives with MEMBERS members each."""
     folder.mkdir()
     shutil.copy(ROOT / "examples" / "snapshot" / "cluster.json", folder)
-    newest = {path.parents[1].name: path for path in sorted((ROOT / "templates").glob("*/v*/template.yaml"))}
-    names = [f"{name}/{path.parent.name}" for name, path in newest.items()][:KINDS]
-    documents = [_definition(name) for name in names]
-    documents.append(_initiative([document["id"] for document in documents]))
-    count = -(-constraints // len(names))
-    documents += [_assignment(number, documents[len(names)]["id"]) for number in range(count)]
-    (folder / "policies.json").write_text(json.dumps(documents))
+    templates = sorted((ROOT / "templates").glob("*/v*/template.yaml"))[:KINDS]
+    definitions = [_definition(f"{path.parents[1].name}/{path.parent.name}") for path in templates]
+    ids = [each["id"] for each in definitions]
+    groups = [ids[start : start + MEMBERS] for start in range(0, len(ids), MEMBERS)]
+    initiatives = [_initiative(group, f"bench-{number}") for number, group in enumerate(groups)]
+    count = constraints // MEMBERS
+    assignments = [_assignment(number, initiatives[number % len(initiatives)]["id"]) for number in range(count)]
+    (folder / "policies.json").write_text(json.dumps([*definitions, *initiatives, *assignments]))
 
 
 @contextmanager
