@@ -54,7 +54,7 @@ from controller.errors import ClusterError
 from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP
 from controller.gatekeeper.syncset import ANNOTATION, SYNCSET_REF
-from controller.times import loop_time
+from controller.times import in_parts, loop_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -235,18 +235,17 @@ class _Run:
         self._changes: dict[ObjectRef, Change] = {ref_of(change): change for change in self.plan.changes}
 
     async def carry_out(self, done: Callable[[Result], None]) -> ChangeSet:
-        unwritten_changes = [change for change in self.plan.changes if isinstance(change, Unwritten)]
+        staying = [change for change in self.plan.changes if isinstance(change, Unwritten)]
         async with asyncio.TaskGroup() as group:
             for change in self.plan.changes:
                 writes = not isinstance(change, Unwritten)
                 task = group.create_task(self._one(change, done)) if writes else asyncio.Future()
                 self._tasks[ref_of(change)] = task
-            for number, change in enumerate(unwritten_changes, 1):
-                result = unwritten(change)
-                done(result)
-                self._tasks[result.ref].set_result(result)
-                if number % _AT_ONCE == 0:
-                    await asyncio.sleep(0)
+            async for part in in_parts(staying, _AT_ONCE):
+                for change in part:
+                    result = unwritten(change)
+                    done(result)
+                    self._tasks[result.ref].set_result(result)
         return ChangeSet(tuple(task.result() for task in self._tasks.values()))
 
     async def _one(self, change: Change, done: Callable[[Result], None]) -> Result:

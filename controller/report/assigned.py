@@ -24,7 +24,8 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from controller.cluster.apply import PROBLEM_ACTIONS, WRITE_ACTIONS, Action, Result
 from controller.cluster.kinds import ASSIGNED_POLICY, kind_of
@@ -96,6 +97,22 @@ def assigned_policy(
     }
 
 
+class Basis(NamedTuple):
+    """All that a member's manifest is made of: while it stays, so does the manifest."""
+
+    outcome: Outcome
+    told: _Told
+    template: str
+    health: tuple[Health | None, ...]
+
+
+def basis_of(outcome: Outcome, objects: Mapping[ObjectRef, DesiredObject], known: Knowledge, now: datetime) -> Basis:
+    """What `assigned_policy` would use; the digest of the template, where there is one, stands for it."""
+    refs = outcome.objects if isinstance(outcome, Rendered) else ()
+    template = objects[refs[0]].digest if len(refs) > 1 and refs[0] in objects else ""
+    return Basis(outcome, _told(outcome, known, now), template, tuple(map(known.health.get, refs)))
+
+
 def enforcement_of(outcome: Outcome, known: Knowledge, now: datetime) -> Enforcement:
     """The outcome that a member's AssignedPolicy tells."""
     return _told(outcome, known, now).outcome
@@ -103,9 +120,16 @@ def enforcement_of(outcome: Outcome, known: Knowledge, now: datetime) -> Enforce
 
 def assigned_name(member: Member) -> str:
     """A member's AssignedPolicy: words that people know it by, and digits that no other member has."""
-    names = (member.assignment_id.rpartition("/")[2], member.reference_id)
-    words = (_NOT_IN_NAMES.sub("-", name.casefold())[:_CUT].strip("-") for name in names)
-    digits = name_digits(member.assignment_id, member.reference_id, member.definition_id)[:_DIGITS]
+    return _name(member.assignment_id, member.reference_id, member.definition_id)
+
+
+@lru_cache(maxsize=1 << 14)
+def _name(assignment_id: str, reference_id: str, definition_id: str) -> str:
+    words = (
+        _NOT_IN_NAMES.sub("-", name.casefold())[:_CUT].strip("-")
+        for name in (assignment_id.rpartition("/")[2], reference_id)
+    )
+    digits = name_digits(assignment_id, reference_id, definition_id)[:_DIGITS]
     return "-".join([*filter(None, words), digits])
 
 
