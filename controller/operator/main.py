@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import time
 import uuid
@@ -26,6 +27,8 @@ from controller.operator.loop_lag import loop_lag_measured
 from controller.report.metrics import Metrics
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from controller.cluster.client import Connection
     from controller.gatekeeper.naming import OwnershipMarks
     from controller.operator.settings import Settings
@@ -62,6 +65,8 @@ class OperatorSettings:
 
 async def operate(settings: OperatorSettings) -> None:
     """Runs until SIGTERM or SIGINT; an AzpolicyError when it cannot start or must not go on."""
+    # What was imported stays: to look through it for garbage would hold up the event loop again and again.
+    gc.freeze()
     # The elector's own client has no fence, and does not queue behind requests that hang.
     async with KubeClient(settings.connection) as electing:
         leadership = _leadership(settings, electing) if settings.leader_elect else None
@@ -92,6 +97,7 @@ class Replica:
         self._client = client
         self._leadership = leadership
         self._session: LeaderSession | None = None
+        self._synced = False
 
     async def run(self) -> None:
         """Works, or stands by and works when it comes to lead, until it is cancelled."""
@@ -111,7 +117,7 @@ class Replica:
             settings.base,
             namespace=settings.namespace,
             instance=settings.identity,
-            good_at=leadership.note if leadership else lambda _: None,
+            good_at=self._good_at,
             dry_run=settings.dry_run,
             guard=settings.guard_gatekeeper,
         )
@@ -121,6 +127,14 @@ class Replica:
         finally:
             self.metrics.leading(leads=False)
             self._session = None
+
+    def _good_at(self, moment: datetime) -> None:
+        """A full sync was good."""
+        if not self._synced:
+            self._synced = True
+            gc.freeze()  # what the first one leaves stays, as what was imported
+        if self._leadership is not None:
+            self._leadership.note(moment)
 
     @property
     def alive(self) -> bool:

@@ -24,7 +24,6 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from controller.cluster.apply import PROBLEM_ACTIONS, WRITE_ACTIONS, Action, Result
@@ -120,16 +119,9 @@ def enforcement_of(outcome: Outcome, known: Knowledge, now: datetime) -> Enforce
 
 def assigned_name(member: Member) -> str:
     """A member's AssignedPolicy: words that people know it by, and digits that no other member has."""
-    return _name(member.assignment_id, member.reference_id, member.definition_id)
-
-
-@lru_cache(maxsize=1 << 14)
-def _name(assignment_id: str, reference_id: str, definition_id: str) -> str:
-    words = (
-        _NOT_IN_NAMES.sub("-", name.casefold())[:_CUT].strip("-")
-        for name in (assignment_id.rpartition("/")[2], reference_id)
-    )
-    digits = name_digits(assignment_id, reference_id, definition_id)[:_DIGITS]
+    names = (member.assignment_id.rpartition("/")[2], member.reference_id)
+    words = (_NOT_IN_NAMES.sub("-", name.casefold())[:_CUT].strip("-") for name in names)
+    digits = name_digits(member.assignment_id, member.reference_id, member.definition_id)[:_DIGITS]
     return "-".join([*filter(None, words), digits])
 
 

@@ -28,6 +28,7 @@ from controller.report.assigned import (
     adds_nothing,
     assigned_name,
     assigned_policy,
+    basis_of,
     enforcement_of,
 )
 from controller.report.conditions import LAST_CHANGES, Mode, Reported, SyncState, status_of
@@ -44,16 +45,17 @@ from controller.report.events import (
 )
 from controller.report.health import health_of
 from controller.text import one_line
-from controller.times import loop_time, utc_now, write_moment
+from controller.times import in_parts, loop_time, utc_now, write_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from controller.cluster.apply import Result
     from controller.cluster.client import KubeClient
-    from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef, Outcome
+    from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef, Outcome, Role
     from controller.gatekeeper.naming import OwnershipMarks
+    from controller.report.assigned import Basis
     from controller.report.health import Health
     from controller.report.metrics import Metrics
 
@@ -62,7 +64,7 @@ _GATHER: Final = 0.5
 _RETRY: Final = 15.0
 _PATIENCE: Final = 10.0
 _EVENTS_KEPT: Final = 2000
-_AT_ONCE: Final = 50  # AssignedPolicies that are made up in one piece of the event loop
+_PIECE: Final = 50  # AssignedPolicies that are read or made up before the event loop does something else
 _MEANWHILE: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)  # somebody else was at it
 
 
@@ -70,12 +72,14 @@ _MEANWHILE: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)  # somebody else
 class _Written:
     """An AssignedPolicy that is there: what a comparison and the next write need. There may be thousands.
 
-    `live` has the metadata alone, without managedFields; `content` is the digest of spec and status.
+    `live` has the metadata alone, without managedFields; `content` is the digest of spec and status. `basis` is what it
+    was last seen to say, None where that was not compared yet.
     """
 
     live: LiveObject
     content: str
     reason: str
+    basis: Basis | None = None
 
     @classmethod
     def of(cls, live: LiveObject) -> _Written:
@@ -178,11 +182,10 @@ class Reporter:
         self._marks = marks
         self._metrics = metrics
         self._instance = instance
-        self._desired: DesiredState | None = None
+        self._members: Mapping[str, Outcome] | None = None
         self._objects: Mapping[ObjectRef, DesiredObject] = {}
         self._results: dict[ObjectRef, Result] = {}
         self._health: dict[ObjectRef, Health] = {}
-        self._read: dict[ObjectRef, LiveObject] = {}
         self._drafts: deque[EventDraft] = deque(maxlen=_EVENTS_KEPT)
         self._budget = Budget(loop_time())
         self._serial = 0
@@ -217,23 +220,24 @@ class Reporter:
 
     def desire(self, desired: DesiredState) -> None:
         """What should be there from now on."""
-        self._desired = desired
+        self._members = {assigned_name(each.member): each for each in desired.outcomes}
         self._objects = {each.ref: each for each in desired.objects}
         self._members_changed()
 
     def found(self, objects: Mapping[ObjectRef, LiveObject]) -> None:
         """A complete inventory: what is not in it is not there."""
-        there = {ref: objects[ref] for ref in self._objects if ref in objects}
-        # One that did not move is the very object that was read before.
         self._health = {
-            ref: self._health[ref] if self._read.get(ref) is live else health_of(live, self._objects[ref].role)
-            for ref, live in there.items()
+            ref: self._judged(objects[ref], wanted.role) for ref, wanted in self._objects.items() if ref in objects
         }
-        self._read = there
         for live in objects.values():
             self._tell_unreadable(live)
         self._status_round.start_over()
         self._assigned_round.start_over()
+
+    def _judged(self, live: LiveObject, role: Role) -> Health:
+        """Its health, as it was found before where the object is as it was then."""
+        known = self._health.get(live.ref)
+        return known if known is not None and known.version == live.version != "" else health_of(live, role)
 
     def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         """An object as a watch event shows it, or its end."""
@@ -242,10 +246,10 @@ class Reporter:
         wanted = self._objects.get(ref)
         if wanted is None:
             return
-        before, after = self._health.pop(ref, None), None
-        self._read.pop(ref, None)
-        if live is not None:
-            self._read[ref], self._health[ref] = live, (after := health_of(live, wanted.role))
+        before = self._health.pop(ref, None)
+        after = health_of(live, wanted.role) if live is not None else None
+        if after is not None:
+            self._health[ref] = after
         if after != before:
             self._members_changed()
 
@@ -344,7 +348,7 @@ class Reporter:
 
     async def _write_status(self) -> None:
         now = utc_now()
-        reported = self._reported(now)
+        reported = await self._reported(now)
         live = self._sync
         if live is None:
             return
@@ -361,10 +365,12 @@ class Reporter:
         else:
             self._sync = replace(live, manifest=response.body)
 
-    def _reported(self, now: datetime) -> Reported:
+    async def _reported(self, now: datetime) -> Reported:
         """What is known of the members now, whether it was written or not."""
-        known = self._known
-        outcomes = [enforcement_of(each, known, now) for each in (self._desired.outcomes if self._desired else ())]
+        outcomes: list[Enforcement] = []
+        async for piece in in_parts(tuple((self._members or {}).values()), 10 * _PIECE):
+            known = self._known
+            outcomes += [enforcement_of(each, known, now) for each in piece]
         self._metrics.reported(outcomes, self._health.values(), templates_failed=len(self._failed_templates()))
         # What became objects is enforced once Gatekeeper has taken them, and not in a dry run.
         return Reported(outcomes.count(Enforcement.ENFORCED), outcomes.count(Enforcement.PENDING), self._changes)
@@ -406,35 +412,48 @@ class Reporter:
     async def _look_for_assigned(self) -> None:
         """Lists them: whoever edited or deleted one finds it restored at the next sync."""
         listed = await self._client.list_live(ASSIGNED_POLICY)
-        self._assigned = None if listed is None else {live.ref.name: _Written.of(live) for live in listed[0]}
+        self._assigned = None if listed is None else await self._read(listed[0], self._assigned or {})
         # What was refused is tried again once in a full sync: an admission policy may have gone.
         self._refused.clear()
         self._kept.clear()
 
+    async def _read(self, listed: Sequence[LiveObject], known: Mapping[str, _Written]) -> dict[str, _Written]:
+        there: dict[str, _Written] = {}
+        async for piece in in_parts(listed, _PIECE):
+            for live in piece:
+                read = known.get(live.ref.name)
+                there[live.ref.name] = read if read and read.live.version == live.version != "" else _Written.of(live)
+        return there
+
     async def _write_assigned(self) -> None:
         """Brings all of them up to date, some at a time: each says what is known when its turn comes."""
-        if self._assigned is None or self._desired is None:
+        if self._assigned is None or self._members is None:
             return
-        there, outcomes = self._assigned, self._desired.outcomes
-        await self._delete_others(there, {assigned_name(each.member) for each in outcomes})
+        there, members = self._assigned, self._members
+        await self._delete_others(there, members.keys())
         postponed = False
-        for first in range(0, len(outcomes), _AT_ONCE):
-            wanted = self._wanted(outcomes[first : first + _AT_ONCE], there)
-            told = [each for each in wanted if not self._is_early(each)]
+        async for piece in in_parts(tuple(members.items()), _PIECE):
+            wanted = self._wanted(piece, there)
+            told = [each for each in wanted if not self._is_early(each[0])]
             postponed = postponed or len(told) < len(wanted)
-            writes = (self._write_one(there, each) for each in told)
+            writes = (self._write_one(there, *each) for each in told)
             for outcome in await asyncio.gather(*writes, return_exceptions=True):
                 if isinstance(outcome, BaseException):
                     raise outcome
         if postponed:
             self._assigned_round.wake_in(self._patient_until - loop_time())
 
-    def _wanted(self, outcomes: Iterable[Outcome], there: Mapping[str, _Written]) -> list[Mapping[str, Any]]:
-        """The manifests of members, but for those about which what is there knows more."""
+    def _wanted(
+        self, members: Iterable[tuple[str, Outcome]], there: Mapping[str, _Written]
+    ) -> list[tuple[Mapping[str, Any], Basis]]:
+        """The manifests of members, each with what it says; but for those of which what is there says that, or more."""
         now, known = utc_now(), self._known
-        named = ((assigned_name(each.member), each) for each in outcomes)
-        told = (each for name, each in named if name not in there or not adds_nothing(each, there[name].reason))
-        return [assigned_policy(each, self._objects, known, now, self._marks) for each in told]
+        wanted: list[tuple[Mapping[str, Any], Basis]] = []
+        for name, each in members:
+            written, basis = there.get(name), basis_of(each, self._objects, known, now)
+            if written is None or not (written.basis == basis or adds_nothing(each, written.reason)):
+                wanted.append((assigned_policy(each, self._objects, known, now, self._marks), basis))
+        return wanted
 
     def _is_early(self, wanted: Mapping[str, Any]) -> bool:
         return loop_time() < self._patient_until and wanted["status"]["outcome"] == Enforcement.PENDING
@@ -450,7 +469,7 @@ class Reporter:
             else:
                 del there[name]
 
-    async def _write_one(self, there: dict[str, _Written], wanted: Mapping[str, Any]) -> None:
+    async def _write_one(self, there: dict[str, _Written], wanted: Mapping[str, Any], basis: Basis) -> None:
         name = wanted["metadata"]["name"]
         written = there.get(name)
         if self._refused.get(name) == wanted:
@@ -462,6 +481,7 @@ class Reporter:
             metadata = {**live.metadata, "labels": {**live.labels, **wanted["metadata"]["labels"]}}
             response = await self._client.replace(ASSIGNED_POLICY, {**wanted, "metadata": metadata})
         else:
+            there[name] = replace(written, basis=basis)
             return
         if response.status in _MEANWHILE:
             # What is there now is looked at in the next round.
@@ -472,4 +492,4 @@ class Reporter:
         elif not response.ok:
             raise response.error(f"writing the AssignedPolicy {name}")
         else:
-            there[name] = _Written.of(LiveObject.of(ASSIGNED_POLICY, response.body))
+            there[name] = replace(_Written.of(LiveObject.of(ASSIGNED_POLICY, response.body)), basis=basis)
