@@ -182,8 +182,12 @@ class LiveObject:
         """
         if self.is_same_reading(other):
             return True
-        same = (self.uid, self.generation, self.deleting) == (other.uid, other.generation, other.deleting)
-        return same and self.projection() == other.projection()
+        return self._read() == other._read()
+
+    def _read(self) -> tuple[object, ...]:
+        meta = self.metadata
+        compared = (self.labels, self.annotations, *map(meta.get, HOLDS), self.manifest.get("spec") or {})
+        return (*map(meta.get, ("uid", "generation", "deletionTimestamp")), *compared)
 
     def is_same_reading(self, other: LiveObject) -> bool:
         """Whether both are of one reading of the object, so that nothing but the status can differ."""
