@@ -187,7 +187,7 @@ def test_a_field_that_the_server_drops_is_told_at_every_look() -> None:
 )
 def test_an_earlier_answer_counts_only_while_nothing_changed(other: dict[str, Any]) -> None:
     wanted, found = constraint(limit=1), live(constraint())
-    known = {"live": found, "desired_digest": wanted.digest}
+    known: dict[str, Any] = {"live": found, "desired_digest": wanted.digest}
 
     assert isinstance(decision(wanted, found, cached={found.uid: CachedEqual(**{**known, **other})}), NeedsDryRun)
     assert isinstance(decision(wanted, found, cached={found.uid: CachedEqual(**known)}), Keep)
