@@ -6,6 +6,7 @@ object that it replaces, so the second of two writers gets a 409 and decides aga
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections import Counter
@@ -67,6 +68,7 @@ class Reconciler:
         self._state.update(generation=self._state.requests.generation, mode=mode, mode_message=self._why(mode))
         try:
             plan, inventory, forcing = await self._plan(desired, mode)
+            await asyncio.sleep(0)  # each of the two goes through all objects
             self._follow(inventory)
             outcome = await self._carry_out(plan, mode, forcing)
         except ClusterError as error:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC
+from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, constraint_kind
 from controller.gatekeeper.model import ObjectRef
 from controller.report import reporter
+from controller.report.assigned import assigned_policy
 from controller.report.events import COLLECTION, EventDraft
 from controller.report.health import health_of
 from tests.unit.cluster_builders import constraint, desired_state, member, template
@@ -153,3 +154,30 @@ async def test_a_full_compare_reads_and_judges_again_only_what_has_moved() -> No
 
         assert judged == [OBJECTS[0].ref]
         assert read == [edited.rpartition("/")[2]] * 2  # as it was edited, and as it was restored
+
+
+@in_virtual_time
+async def test_a_report_is_made_up_again_only_for_a_member_of_which_something_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[str] = []
+
+    def counted(outcome: Any, *rest: Any) -> Any:
+        made.append(outcome.member.assignment_id.rpartition("/")[2])
+        return assigned_policy(outcome, *rest)
+
+    monkeypatch.setattr(reporter, "assigned_policy", counted)
+    async with operator().running() as running:
+        api = running.api
+        await running.in_sync(TEMPLATE, *OBJECTS)
+        await until(lambda: ready(api) == "InSync")
+        await until(lambda: len(assigned(api)) == len(OBJECTS))
+        await asyncio.sleep(30)
+        made.clear()
+        audited = {"auditTimestamp": "2026-03-01T12:00:00Z", "totalViolations": 7}
+        path = f"{constraint_kind(OBJECTS[1].ref.kind).path(OBJECTS[1].ref.name)}"
+        api.tamper(path, ("status",), {**api.read(path)["status"], **audited})
+
+        await until(lambda: any(call.body["status"].get("violations") for call in written(api, ASSIGNED_POLICY.path())))
+        await asyncio.sleep(30)
+        assert made == ["two"]
