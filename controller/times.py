@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from controller.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+T = TypeVar("T")
 
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}T.+", re.DOTALL)
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
@@ -44,6 +49,13 @@ def write_moment(moment: datetime, precision: Literal["seconds", "microseconds"]
 def loop_time() -> float:
     """Seconds of the running loop's clock, which only moves forward. Tests can let it jump; time.monotonic cannot."""
     return asyncio.get_running_loop().time()
+
+
+async def in_parts(items: Sequence[T], size: int) -> AsyncGenerator[Sequence[T], None]:
+    """Some of many items at a time; what else is due on the event loop has its turn after each of these parts."""
+    for first in range(0, len(items), size):
+        yield items[first : first + size]
+        await asyncio.sleep(0)
 
 
 def utc_now() -> datetime:

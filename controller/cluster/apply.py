@@ -55,7 +55,7 @@ from controller.gatekeeper.expansion import EXPANSION_REFS
 from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP
 from controller.gatekeeper.syncset import ANNOTATION, SYNCSET_REF
-from controller.times import loop_time
+from controller.times import in_parts, loop_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -72,6 +72,7 @@ PREVENTION: Final = "azpolicy manages this object"  # how the chart's admission 
 _NOT_OURS: Final = "its ConstraintTemplate is not ours"
 _ROUNDS: Final = 5
 _ASKS: Final = 3
+_AT_ONCE: Final = 200  # changes that are told in one piece of the event loop
 
 
 class Action(StrEnum):
@@ -219,7 +220,7 @@ class Applier:
 
 @dataclass
 class _Run:
-    """One plan being carried out: a task per change, joined by what they wait for."""
+    """One plan being carried out: a task for each change that may write, joined by what they wait for."""
 
     client: KubeClient
     marks: OwnershipMarks
@@ -230,15 +231,22 @@ class _Run:
     meanwhile: Meanwhile
 
     def __post_init__(self) -> None:
-        self._tasks: dict[ObjectRef, asyncio.Task[Result]] = {}
+        self._tasks: dict[ObjectRef, asyncio.Future[Result]] = {}
         self._templates: dict[tuple[str, bool], asyncio.Task[None]] = {}
         self._changes: dict[ObjectRef, Change] = {ref_of(change): change for change in self.plan.changes}
 
     async def carry_out(self, done: Callable[[Result], None]) -> ChangeSet:
+        staying = [change for change in self.plan.changes if isinstance(change, Unwritten)]
         async with asyncio.TaskGroup() as group:
             for change in self.plan.changes:
-                ref = ref_of(change)
-                self._tasks[ref] = group.create_task(self._one(change, done))
+                writes = not isinstance(change, Unwritten)
+                task = group.create_task(self._one(change, done)) if writes else asyncio.Future()
+                self._tasks[ref_of(change)] = task
+            async for part in in_parts(staying, _AT_ONCE):
+                for change in part:
+                    result = unwritten(change)
+                    done(result)
+                    self._tasks[result.ref].set_result(result)
         return ChangeSet(tuple(task.result() for task in self._tasks.values()))
 
     async def _one(self, change: Change, done: Callable[[Result], None]) -> Result:

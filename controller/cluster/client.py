@@ -29,7 +29,7 @@ from controller.bounded_json import DEEPEST, is_cut, read_bounded
 from controller.cluster.foreign import mapping_at, mappings_at, text_at, whole_at
 from controller.cluster.kinds import LISTED_BY_METADATA, LiveObject, name_of
 from controller.cluster.lanes import LIMITS, Lanes
-from controller.cluster.lean import Lean
+from controller.cluster.object_cache import ObjectCache
 from controller.cluster.reasons import Reason
 from controller.errors import ClusterError, InputError
 from controller.gatekeeper.naming import FIELD_MANAGER
@@ -176,7 +176,7 @@ class KubeClient:
         """
         self._connection = connection
         self._fence = fence
-        self.violations = violations
+        self._cache = ObjectCache(violations)
         self._lanes = Lanes(limits)
         self._api: ApiClient | None = None
         self._unreadable: dict[ObjectRef, tuple[str, int]] = {}
@@ -188,6 +188,15 @@ class KubeClient:
     async def __aexit__(self, *_: object) -> None:
         if self._api is not None:
             await self._api.close()
+
+    @property
+    def violations(self) -> int | None:
+        """How many of each constraint's audit are kept, None: all; another number makes all that was read unknown."""
+        return self._cache.violations
+
+    @violations.setter
+    def violations(self, kept: int | None) -> None:
+        self._cache.violations = kept
 
     @property
     def server(self) -> str:
@@ -282,14 +291,19 @@ class KubeClient:
         return await self._list(kind)
 
     async def _list(self, kind: Resource, selector: str = "") -> tuple[tuple[LiveObject, ...], str] | None:
-        lean = Lean(self.violations)
-        return await self._pages(
-            kind.path(), selector, lambda page: [self._live(kind, item, lean, cut=page.cut) for item in _items(page)]
+        listed = await self._pages(
+            kind.path(), selector, lambda page: [self._live(kind, item, cut=page.cut) for item in _items(page)]
         )
+        if not selector:
+            self._cache.listed(kind, listed[0] if listed else ())
+        return listed
 
-    def _live(self, kind: Resource, document: Mapping[str, Any], lean: Lean, *, cut: bool) -> LiveObject:
+    def _live(self, kind: Resource, document: Mapping[str, Any], *, cut: bool) -> LiveObject:
         """The object, and a word about one that cannot be read whole, once for each version of it."""
-        live = LiveObject.of(kind, lean(document), cut=cut and is_cut(dict(document)))
+        if (known := self._cache.read_before(kind, document)) is not None:
+            return known
+        live = LiveObject.of(kind, self._cache.lean(kind)(document), cut=cut and is_cut(dict(document)))
+        live = self._cache.read(kind, live)
         if live.cut and self._unreadable.get(live.ref) != (version := (live.uid, live.generation)):
             if len(self._unreadable) >= _UNREADABLE_KEPT:
                 self._unreadable.clear()
@@ -427,8 +441,10 @@ class KubeClient:
         position = text_at(document, "metadata", "resourceVersion")
         if not told or not position:
             raise ValueError("the API server sent something that is no watch event")
-        lean = Lean(self.violations)
-        return WatchEvent(told, self._live(kind, document, lean, cut=cut), position)
+        live = self._live(kind, document, cut=cut)
+        if told == "DELETED":
+            self._cache.gone(kind, live)
+        return WatchEvent(told, live, position)
 
 
 async def _content(response: aiohttp.ClientResponse, doing: str) -> bytes:

@@ -27,12 +27,22 @@ class DryRunAnswer:
 
 @dataclass(frozen=True, slots=True)
 class CachedEqual:
-    """What an earlier dry run found equal: valid while uid, generation and both digests stay."""
+    """What was found equal, by a dry run where only that can tell: while the live object and what is desired stay.
 
-    generation: int
-    live_digest: str
+    `live` is the object as it was judged, without its status.
+    """
+
+    live: LiveObject
     desired_digest: str
-    dropped: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
+
+    def is_of(self, live: LiveObject, desired: DesiredObject) -> bool:
+        """Whether it was found of this very reading of the object."""
+        return self.desired_digest == desired.digest and live.is_same_reading(self.live)
+
+    def holds(self, live: LiveObject, desired: DesiredObject) -> bool:
+        """Whether these are still equal."""
+        return self.desired_digest == desired.digest and live.reads_as(self.live)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +73,12 @@ class DryRunCache:
         Where that is the desired spec to the letter, no later difference can be the server's defaulting, and a repair
         need not ask before it writes.
         """
+        known = self.entries.get(live.uid)
+        if isinstance(known, CachedEqual) and known.is_of(live, desired) and known.dropped == dropped:
+            return
         if live.manifest.get("spec") == desired.manifest.get("spec"):
             self.verbatim.add(desired.digest)
-        self.entries[live.uid] = CachedEqual(live.generation, live.digest(), desired.digest, dropped)
+        self.entries[live.uid] = CachedEqual(live.without_status(), desired.digest, dropped)
 
     def retain(self, uids: Collection[str], desired_digests: Collection[str]) -> None:
         """Drops what is remembered of objects that are gone and of what is no longer desired."""

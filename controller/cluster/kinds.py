@@ -87,6 +87,7 @@ LISTED_BY_METADATA: Final = frozenset(
     each.path() for each in (CRD, REPORT, CLUSTER_REPORT, POLICY_REPORT, CLUSTER_POLICY_REPORT)
 )
 HOLDS: Final = ("finalizers", "ownerReferences")
+_COMPARED: Final = ("apiVersion", "kind", "metadata", "spec")
 _BY_NAME: Final = {(kind.group, kind.kind): kind for kind in FIXED_KINDS}
 
 
@@ -146,6 +147,11 @@ class LiveObject:
         return text_at(self.manifest, "metadata", "uid")
 
     @property
+    def version(self) -> str:
+        """Its resourceVersion, which every write moves, that of a status too."""
+        return text_at(self.manifest, "metadata", "resourceVersion")
+
+    @property
     def generation(self) -> int:
         """Counts changes of the spec."""
         return whole_at(self.manifest, "metadata", "generation")
@@ -181,6 +187,28 @@ class LiveObject:
             **self.holds,
             "spec": self.manifest.get("spec") or {},
         }
+
+    def reads_as(self, other: LiveObject) -> bool:
+        """Whether a decision would see the same in the two.
+
+        Python takes 1 for `true`, but a spec that is changed so has another generation.
+        """
+        if self.is_same_reading(other):
+            return True
+        return self._read() == other._read()
+
+    def _read(self) -> tuple[object, ...]:
+        meta = self.metadata
+        compared = (self.labels, self.annotations, *map(meta.get, HOLDS), self.manifest.get("spec") or {})
+        return (*map(meta.get, ("uid", "generation", "deletionTimestamp")), *compared)
+
+    def is_same_reading(self, other: LiveObject) -> bool:
+        """Whether both are of one reading of the object, so that nothing but the status can differ."""
+        return all(self.manifest.get(key) is other.manifest.get(key) for key in ("metadata", "spec"))
+
+    def without_status(self) -> LiveObject:
+        """As much of it as decisions compare."""
+        return LiveObject(self.ref, {key: self.manifest[key] for key in _COMPARED if key in self.manifest}, self.cut)
 
     def digest(self) -> str:
         """Changes when, and only when, the projection does."""

@@ -140,16 +140,14 @@ def _deleting(desired: DesiredObject, live: LiveObject) -> Replace | Blocked:
 def _compare(
     desired: DesiredObject, live: LiveObject, cached: Mapping[str, CachedAnswer], answer: DryRunAnswer | None
 ) -> Decision:
+    known = cached.get(live.uid)
+    if isinstance(known, CachedEqual) and known.holds(live, desired):
+        return _kept(desired, live, known.dropped)
     before = live.projection()
     target = target_for(desired, live)
     wanted = LiveObject(live.ref, target)
     if same(wanted.projection(), before):
         return _kept(desired, live)
-    known = cached.get(live.uid)
-    if isinstance(known, CachedEqual) and known == CachedEqual(
-        live.generation, live.digest(), desired.digest, known.dropped
-    ):
-        return _kept(desired, live, known.dropped)
     if answer is None:
         return NeedsDryRun(desired, live, target)
     if answer.stored is None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from controller.azure.model import InUse
 from controller.cluster.changes import Create, Keep, NeedsDryRun, Plan, ref_of
@@ -23,12 +24,13 @@ from controller.gatekeeper.naming import (
     RunningTemplate,
     is_managed_name,
 )
+from controller.times import in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from controller.cluster.apply import Applier
-    from controller.cluster.changes import Decision
+    from controller.cluster.changes import Change, Decision
     from controller.cluster.client import KubeClient
     from controller.cluster.dry_run import DryRunAnswer, DryRunCache
     from controller.cluster.inventory import Listed
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef
     from controller.gatekeeper.naming import OwnershipMarks
     from controller.gatekeeper.schema import Schema
+
+_AT_ONCE: Final = 1000  # changes that are remembered in one piece of the event loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,21 +109,16 @@ class Planner:
     ) -> Plan:
         """A plan from a complete inventory; `ask_creates` asks the server about new objects too, for a preview."""
         written = self.cache.written
-        first = make_plan(desired, inventory, self.marks, limit=limit, cached=self.cache.entries, written=written)
-        answers = await self._ask(first, inventory, ask_creates=ask_creates)
-        plan = first
-        if answers:
-            plan = make_plan(
-                desired,
-                inventory,
-                self.marks,
-                limit=limit,
-                cached=self.cache.entries,
-                answers=answers,
-                written=written,
-            )
+        # In a thread: thousands of decisions take a second, in which the lease and the repairs go on.
+        make = partial(
+            make_plan, desired, inventory, self.marks, limit=limit, cached=self.cache.entries, written=written
+        )
+        plan = await asyncio.to_thread(make)
+        if answers := await self._ask(plan, inventory, ask_creates=ask_creates):
+            plan = await asyncio.to_thread(make, answers=answers)
         self.cache.retain({live.uid for live in inventory.objects.values()}, {o.digest for o in desired.objects})
-        self._remember(plan)
+        async for part in in_parts(plan.changes, _AT_ONCE):
+            self._remember(part)
         written.saw(plan, desired, inventory)
         return plan
 
@@ -146,8 +145,8 @@ class Planner:
                 return known
         return await self.applier.answer(change)
 
-    def _remember(self, plan: Plan) -> None:
-        for change in plan.changes:
+    def _remember(self, changes: Sequence[Change]) -> None:
+        for change in changes:
             if isinstance(change, Keep):
                 self.cache.remember_equal(change.live, change.desired, change.dropped)
 

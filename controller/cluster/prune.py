@@ -106,6 +106,8 @@ def prune(
         if ownership(live, marks, desired=ref in wanted, written=written.uids) is Ownership.OURS
     ]
     extra = sorted((live for live in ours if live.ref not in wanted and not live.deleting), key=lambda x: x.ref)
+    if not extra:
+        return ()
     proofs = _Proofs(desired, written)
     prunable = [live for live in extra if live.ref.group != TEMPLATE_GROUP and is_managed_name(live.ref.name)]
     changes = [proofs.judge(live) for live in prunable]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from controller.cluster.foreign import mapping_at, mappings_at, text_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from controller.cluster.kinds import LiveObject
 
@@ -62,7 +62,7 @@ def template_errors(template: LiveObject) -> tuple[str, ...]:
 
 
 def _errors(template: LiveObject) -> list[Mapping[str, Any]]:
-    errors = [e for entry in _by_pod(template) if _current(entry, template) for e in mappings_at(entry, "errors")]
+    errors = [e for entry in filter(_currents(template), _by_pod(template)) for e in mappings_at(entry, "errors")]
     return [e for e in errors if text_at(e, "code") not in WARNING_CODES]
 
 
@@ -101,17 +101,22 @@ def constraint_verdict(constraint: LiveObject) -> Verdict:
 def is_status_stale(live: LiveObject) -> bool:
     """Whether a Gatekeeper pod, or all of them, have not reported on the object's present generation."""
     entries = _by_pod(live)
-    return not entries or not all(_current(entry, live) for entry in entries)
+    return not entries or not all(map(_currents(live), entries))
 
 
 def _by_pod(live: LiveObject) -> Sequence[Mapping[str, Any]]:
     return mappings_at(live.manifest, "status", "byPod")
 
 
-def _current(entry: Mapping[str, Any], live: LiveObject) -> bool:
-    """Whether a pod speaks of this object at its present generation: one made again starts counting at 1, too."""
-    uids = (entry.get(key, live.uid) for key in ("templateUID", "constraintUID"))
-    return bool(entry.get("observedGeneration") == live.generation and all(uid == live.uid for uid in uids))
+def _currents(live: LiveObject) -> Callable[[Mapping[str, Any]], bool]:
+    """Tells whether a pod speaks of this object at its present generation: one made again starts at 1, too."""
+    uid, generation = live.uid, live.generation
+
+    def current(entry: Mapping[str, Any]) -> bool:
+        speaks = entry.get("templateUID", uid) == uid == entry.get("constraintUID", uid)
+        return speaks and bool(entry.get("observedGeneration") == generation)
+
+    return current
 
 
 def _wanted_schema(template: LiveObject) -> Any:

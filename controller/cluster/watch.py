@@ -53,7 +53,7 @@ class Watches:
         watcher = self._watchers.get(key)
         if watcher is not None and not watcher[1].done():
             return
-        seen = {live.ref.name: live.digest() for live in objects if live.ref.kind == kind.kind}
+        seen = {live.ref.name: live for live in objects if live.ref.kind == kind.kind}
         started = Watcher(self._client, kind, self._changed, position=position, seen=seen, observed=self._observed)
         self._watchers[key] = (started, asyncio.create_task(started.run()))
 
@@ -92,10 +92,10 @@ class Watcher:
         changed: Callable[[ObjectRef, LiveObject | None], None],
         *,
         position: str = "",
-        seen: Mapping[str, str] | None = None,
+        seen: Mapping[str, LiveObject] | None = None,
         observed: Callable[[ObjectRef, LiveObject | None], None] = lambda *_: None,
     ) -> None:
-        """`position` is the resourceVersion to go on from (none: list first), `seen` the digests by name there."""
+        """`position` is the resourceVersion to go on from (none: list first), `seen` the objects by name there."""
         self._client = client
         self._kind = kind
         self._changed = changed
@@ -136,13 +136,11 @@ class Watcher:
     def _tell(self, name: str, live: LiveObject | None) -> None:
         ref = ObjectRef(self._kind.group, self._kind.kind, name)
         _safely(self._observed, ref, live)
-        digest = live.digest() if live and not live.deleting else None
-        if digest is None:
-            self._seen.pop(name, None)
-        elif self._seen.get(name) == digest:
-            return
-        else:
-            self._seen[name] = digest
+        before = self._seen.pop(name, None)
+        if live is not None and not live.deleting:
+            self._seen[name] = live
+            if before is not None and live.reads_as(before):
+                return
         _safely(self._changed, ref, live)
 
     async def _list(self) -> None:

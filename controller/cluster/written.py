@@ -56,6 +56,8 @@ class Written:
 
     def good(self, desired: DesiredState) -> None:
         """A state that was read from Azure and carried out, or that was kept: for whom its objects were written."""
+        if desired is self.desired:
+            return
         self.desired = desired
         single = (each for each in desired.objects if each.role is not Role.TEMPLATE and len(each.members) == 1)
         self._members = {each.ref: each.members[0].key for each in single}

@@ -40,6 +40,7 @@ class GatekeeperLoop:
         self._state = state
         self._repairs = repairs
         self._stale = StaleStatus()
+        self._seen: dict[ObjectRef, LiveObject] = {}
         self._prober = Prober(deps.client, deps.namespace)
 
     def proven(self, webhook: str) -> bool | None:
@@ -83,8 +84,14 @@ class GatekeeperLoop:
 
     def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         """An object as it is now: notes whether Gatekeeper's status on it is stale. What no member has needs none."""
-        self._prober.seen(ref, live)
         wanted = self._state.index.get(ref)
+        if live is None or wanted is None:
+            self._seen.pop(ref, None)
+        elif self._seen.get(ref) is live:
+            return
+        else:
+            self._seen[ref] = live
+        self._prober.seen(ref, live)
         if wanted is not None and wanted.role not in (Role.SYNC, Role.EXPANSION):
             self._stale.seen(ref, live, loop_time())
 
@@ -103,6 +110,7 @@ class GatekeeperLoop:
             wanted = self._state.index.get(ref)
             if wanted is None:
                 self._stale.seen(ref, None, loop_time())
+                self._seen.pop(ref, None)
                 continue
             with self._repairs.paused(ref) as free:
                 if not free:

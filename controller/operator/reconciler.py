@@ -6,6 +6,7 @@ object that it replaces, so the second of two writers gets a 409 and decides aga
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections import Counter
@@ -109,10 +110,10 @@ class Reconciler:
         early = bool(recorded.cluster_id)
         inventory = await deps.planner.inventory(desired, self._watches.begin if early else not_awaited)
         if early:
-            self._follow(inventory)
+            await self._follow(inventory)
         plan = await deps.planner.plan(desired, inventory, limit)
         if not early:
-            self._follow(inventory)
+            await self._follow(inventory)
         refused, asked = refusal_digest(plan), self._state.requests.force_prune
         forcing = refused if refused == asked != status.forced_prune and mode is Mode.ENFORCE else ""
         if forcing:
@@ -121,7 +122,8 @@ class Reconciler:
         self._state.update(refused_count=len(plan.of(Refuse)), refused_digest=refusal_digest(plan))
         return plan, forcing
 
-    def _follow(self, inventory: Inventory) -> None:
+    async def _follow(self, inventory: Inventory) -> None:
+        await asyncio.sleep(0)  # what comes before and after goes through all objects, too
         self._watches.follow(inventory)
         self._deps.metrics.watching(self._watches.kinds)
         self._deps.reporter.found(inventory.objects)

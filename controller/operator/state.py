@@ -96,7 +96,9 @@ class OperatorState:
         """What is done with a plan now."""
         if self.dry_run:
             return Mode.DRY_RUN
-        return Mode.SUSPENDED if self.requests.suspended(self.now()) else Mode.ENFORCE
+        # Asked for every result of a sync: the clock only where it matters.
+        suspended = self.requests.suspended_until is not None and self.requests.suspended(self.now())
+        return Mode.SUSPENDED if suspended else Mode.ENFORCE
 
     def beat(self, loop: Loop) -> None:
         """Notes that a loop advances."""

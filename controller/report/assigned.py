@@ -24,7 +24,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from controller.cluster.apply import PROBLEM_ACTIONS, WRITE_ACTIONS, Action, Result
 from controller.cluster.kinds import ASSIGNED_POLICY, kind_of
@@ -94,6 +94,22 @@ def assigned_policy(
         "spec": _spec(outcome.member),
         "status": _status(outcome, objects, known, now),
     }
+
+
+class Basis(NamedTuple):
+    """All that a member's manifest is made of: while it stays, so does the manifest."""
+
+    outcome: Outcome
+    told: _Told
+    template: str
+    health: tuple[Health | None, ...]
+
+
+def basis_of(outcome: Outcome, objects: Mapping[ObjectRef, DesiredObject], known: Knowledge, now: datetime) -> Basis:
+    """What `assigned_policy` would use; the digest of the template, where there is one, stands for it."""
+    refs = outcome.objects if isinstance(outcome, Rendered) else ()
+    template = objects[refs[0]].digest if len(refs) > 1 and refs[0] in objects else ""
+    return Basis(outcome, _told(outcome, known, now), template, tuple(map(known.health.get, refs)))
 
 
 def enforcement_of(outcome: Outcome, known: Knowledge, now: datetime) -> Enforcement:

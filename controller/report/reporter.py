@@ -13,7 +13,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from controller.bounded_json import DEEPEST
 from controller.cluster.apply import WRITE_ACTIONS, Action
@@ -28,6 +28,7 @@ from controller.report.assigned import (
     adds_nothing,
     assigned_name,
     assigned_policy,
+    basis_of,
     enforcement_of,
 )
 from controller.report.conditions import LAST_CHANGES, Mode, Reported, SyncState, status_of
@@ -44,20 +45,19 @@ from controller.report.events import (
 )
 from controller.report.health import health_of
 from controller.text import one_line
-from controller.times import loop_time, utc_now, write_moment
+from controller.times import in_parts, loop_time, utc_now, write_moment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from controller.cluster.apply import Result
     from controller.cluster.client import KubeClient
     from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef, Outcome, Role
     from controller.gatekeeper.naming import OwnershipMarks
+    from controller.report.assigned import Basis
     from controller.report.health import Health
     from controller.report.metrics import Metrics
-
-T = TypeVar("T")
 
 log = logging.getLogger("azpolicy")
 _GATHER: Final = 0.5
@@ -72,17 +72,14 @@ _MEANWHILE: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)  # somebody else
 class _Written:
     """An AssignedPolicy that is there: what a comparison and the next write need. There may be thousands.
 
-    `live` has the metadata alone, without managedFields; `content` is the digest of spec and status.
+    `live` has the metadata alone, without managedFields; `content` is the digest of spec and status. `basis` is what it
+    was last seen to say, None where that was not compared yet.
     """
 
     live: LiveObject
     content: str
     reason: str
-
-    @property
-    def version(self) -> str:
-        """Its resourceVersion."""
-        return text_at(self.live.manifest, "metadata", "resourceVersion")
+    basis: Basis | None = None
 
     @classmethod
     def of(cls, live: LiveObject) -> _Written:
@@ -99,13 +96,6 @@ class _Written:
 
 def _content(manifest: Mapping[str, Any]) -> str:
     return digest([manifest.get("spec"), manifest.get("status")])
-
-
-async def _in_pieces(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
-    """All of them, a few at a time, and something else in between."""
-    for first in range(0, len(items), _PIECE):
-        yield items[first : first + _PIECE]
-        await asyncio.sleep(0)
 
 
 async def _nothing() -> None:
@@ -252,8 +242,7 @@ class Reporter:
     def _judged(self, live: LiveObject, role: Role) -> Health:
         """Its health, as it was found before where the object is as it was then."""
         known = self._health.get(live.ref)
-        version = text_at(live.manifest, "metadata", "resourceVersion")
-        return known if known is not None and known.version == version != "" else health_of(live, role)
+        return known if known is not None and known.version == live.version != "" else health_of(live, role)
 
     def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         """An object as a watch event shows it, or its end."""
@@ -375,7 +364,7 @@ class Reporter:
 
     async def _write_status(self) -> None:
         now = utc_now()
-        reported = self._reported(now)
+        reported = await self._reported(now)
         live = self._sync
         if live is None:
             return
@@ -392,10 +381,12 @@ class Reporter:
         else:
             self._sync = replace(live, manifest=response.body)
 
-    def _reported(self, now: datetime) -> Reported:
+    async def _reported(self, now: datetime) -> Reported:
         """What is known of the members now, whether it was written or not."""
-        known = self.known
-        outcomes = [enforcement_of(each, known, now) for each in (self._members or {}).values()]
+        outcomes: list[Enforcement] = []
+        async for piece in in_parts(tuple((self._members or {}).values()), 10 * _PIECE):
+            known = self.known
+            outcomes += [enforcement_of(each, known, now) for each in piece]
         self._metrics.reported(outcomes, self._health.values(), templates_failed=len(self._failed_templates()))
         # What became objects is enforced once Gatekeeper has taken them, and not in a dry run.
         return Reported(outcomes.count(Enforcement.ENFORCED), outcomes.count(Enforcement.PENDING), self._changes)
@@ -444,10 +435,10 @@ class Reporter:
 
     async def _read(self, listed: Sequence[LiveObject], known: Mapping[str, _Written]) -> dict[str, _Written]:
         there: dict[str, _Written] = {}
-        async for piece in _in_pieces(listed):
+        async for piece in in_parts(listed, _PIECE):
             for live in piece:
-                read, version = known.get(live.ref.name), text_at(live.manifest, "metadata", "resourceVersion")
-                there[live.ref.name] = read if read and read.version == version != "" else _Written.of(live)
+                read = known.get(live.ref.name)
+                there[live.ref.name] = read if read and read.live.version == live.version != "" else _Written.of(live)
         return there
 
     async def _write_assigned(self) -> None:
@@ -457,22 +448,28 @@ class Reporter:
         there, members = self._assigned, self._members
         await self._delete_others(there, members.keys())
         postponed = False
-        async for piece in _in_pieces(tuple(members.items())):
+        async for piece in in_parts(tuple(members.items()), _PIECE):
             wanted = self._wanted(piece, there)
-            told = [each for each in wanted if not self._is_early(each)]
+            told = [each for each in wanted if not self._is_early(each[0])]
             postponed = postponed or len(told) < len(wanted)
-            writes = (self._write_one(there, each) for each in told)
+            writes = (self._write_one(there, *each) for each in told)
             for outcome in await asyncio.gather(*writes, return_exceptions=True):
                 if isinstance(outcome, BaseException):
                     raise outcome
         if postponed:
             self._assigned_round.wake_in(self._patient_until - loop_time())
 
-    def _wanted(self, members: Iterable[tuple[str, Outcome]], there: Mapping[str, _Written]) -> list[Mapping[str, Any]]:
-        """The manifests of members, but for those about which what is there knows more."""
+    def _wanted(
+        self, members: Iterable[tuple[str, Outcome]], there: Mapping[str, _Written]
+    ) -> list[tuple[Mapping[str, Any], Basis]]:
+        """The manifests of members, each with what it says; but for those of which what is there says that, or more."""
         now, known = utc_now(), self.known
-        told = (each for name, each in members if name not in there or not adds_nothing(each, there[name].reason))
-        return [assigned_policy(each, self._objects, known, now, self._marks) for each in told]
+        wanted: list[tuple[Mapping[str, Any], Basis]] = []
+        for name, each in members:
+            written, basis = there.get(name), basis_of(each, self._objects, known, now)
+            if written is None or not (written.basis == basis or adds_nothing(each, written.reason)):
+                wanted.append((assigned_policy(each, self._objects, known, now, self._marks), basis))
+        return wanted
 
     def _is_early(self, wanted: Mapping[str, Any]) -> bool:
         return loop_time() < self._patient_until and wanted["status"]["outcome"] == Enforcement.PENDING
@@ -488,7 +485,7 @@ class Reporter:
             else:
                 del there[name]
 
-    async def _write_one(self, there: dict[str, _Written], wanted: Mapping[str, Any]) -> None:
+    async def _write_one(self, there: dict[str, _Written], wanted: Mapping[str, Any], basis: Basis) -> None:
         name = wanted["metadata"]["name"]
         written = there.get(name)
         if self._refused.get(name) == wanted:
@@ -500,6 +497,7 @@ class Reporter:
             metadata = {**live.metadata, "labels": {**live.labels, **wanted["metadata"]["labels"]}}
             response = await self._client.replace(ASSIGNED_POLICY, {**wanted, "metadata": metadata})
         else:
+            there[name] = replace(written, basis=basis)
             return
         if response.status in _MEANWHILE:
             # What is there now is looked at in the next round.
@@ -510,4 +508,4 @@ class Reporter:
         elif not response.ok:
             raise response.error(f"writing the AssignedPolicy {name}")
         else:
-            there[name] = _Written.of(LiveObject.of(ASSIGNED_POLICY, response.body))
+            there[name] = replace(_Written.of(LiveObject.of(ASSIGNED_POLICY, response.body)), basis=basis)

@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.bench import admission, azure, check, cluster, forecast, memory, repair, state, translate
+from tests.bench import admission, azure, check, cluster, forecast, plan, repair, scale, state, translate
 from tests.bench.figures import summary, table, take
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ BENCHES: Final[dict[str, Callable[[Path], None]]] = {
     "check": check.run,
     "forecast": forecast.run,
     "admission": lambda _: admission.run(),
-    "memory": memory.run,
+    "plan": plan.run,
+    "scale": scale.run,
 }
 
 

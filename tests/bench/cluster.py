@@ -319,11 +319,11 @@ def _definition(path: str) -> dict[str, Any]:
     )
 
 
-def _initiative(definitions: list[str]) -> dict[str, Any]:
+def _initiative(definitions: list[str], name: str = "bench") -> dict[str, Any]:
     references = [
         {"policyDefinitionId": name, "policyDefinitionReferenceId": name.rpartition("/")[2]} for name in definitions
     ]
-    return _document("policySetDefinitions", "bench", policyDefinitions=references)
+    return _document("policySetDefinitions", name, policyDefinitions=references)
 
 
 def _assignment(number: int, initiative: str) -> dict[str, Any]:

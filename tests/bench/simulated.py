@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections import Counter
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,15 +21,21 @@ from aiohttp import web
 from controller.cluster.kinds import LiveObject, Resource, kind_of
 from controller.config import AzureOptions, SourceOptions
 from controller.gatekeeper.model import Role
-from controller.gatekeeper.naming import FIELD_MANAGER, OwnershipMarks
+from controller.gatekeeper.naming import CONSTRAINT_GROUP, FIELD_MANAGER, OwnershipMarks
 from controller.source import read_desired_state
+from controller.times import utc_now, write_moment
 from tests.unit.fake_api import FakeApi
 
 if TYPE_CHECKING:
     from controller.gatekeeper.model import DesiredObject
 
-# Gatekeeper's own default: --constraint-violations-limit.
+# Twice those of 50,000 in 5,000 constraints, and Gatekeeper's own default: --constraint-violations-limit.
 VIOLATIONS: Final = 20
+# What a benchmark asks beside the API: for an audit, which answers its events; and for counts.
+AUDIT: Final = "/bench/audit"
+EVENTS: Final = "/bench/events"
+WRITES: Final = "/bench/writes"
+_COUNTS: Final = web.AppKey("counts", Counter)
 _FAKE: Final = web.AppKey("fake", FakeApi)
 # What kopf asks at its start, and does nothing with.
 _DISCOVERY: Final = {
@@ -101,18 +108,38 @@ def filled(snapshot: Path) -> FakeApi:
 
 async def answer(request: web.Request) -> web.StreamResponse:
     """A request as the stand-in answers it; a list in pages."""
-    fake = request.app[_FAKE]
+    fake, counts = request.app[_FAKE], request.app[_COUNTS]
     query = dict(request.query)
+    if request.path == AUDIT:
+        return web.Response(text="\n".join(audit(fake)))
+    if request.path in (EVENTS, WRITES):
+        return web.json_response({"count": counts[request.path]})
     if request.path in _DISCOVERY:
         return web.json_response(_DISCOVERY[request.path])
     if query.get("watch"):
         return await watched(request, fake, query)
+    # A lease is renewed every few seconds, whatever there is to do.
+    counts[WRITES] += request.method != "GET" and "dryRun" not in query and "/leases" not in request.path
     if "limit" in query and "fieldSelector" not in query and (page := paged(fake, request.path, query)):
         return web.json_response(page)
     body = await request.json() if request.can_read_body else None
     found = await fake._once(request.method, request.path, query, body)
     fake.calls.clear()
     return web.json_response(found.body, status=found.status)
+
+
+def audit(fake: FakeApi) -> list[str]:
+    """Every constraint's status is written anew, with the same violations; the events of that."""
+    moment = write_moment(utc_now())
+    begun = len(fake._log)
+    for path, found in fake._objects.items():
+        if CONSTRAINT_GROUP in path:
+            found["metadata"] = {**found["metadata"], "resourceVersion": fake._next_version()}
+            found["status"] = {**found["status"], "auditTimestamp": moment}
+            # The object as it is now: nothing of it is changed in place.
+            fake._log.append((fake._latest, path, {"type": "MODIFIED", "object": dict(found)}))
+    fake._notify()
+    return [json.dumps(event) for _, _, event in fake._log[begun:]]
 
 
 def paged(fake: FakeApi, path: str, query: dict[str, str]) -> dict[str, Any]:
@@ -137,6 +164,7 @@ async def watched(request: web.Request, fake: FakeApi, query: dict[str, str]) ->
         async for event in events:
             line = {"type": event.type, "object": event.live.manifest}
             await stream.write(json.dumps(line).encode() + b"\n")
+            request.app[_COUNTS][EVENTS] += event.live.ref.group == CONSTRAINT_GROUP
     return stream
 
 
@@ -146,6 +174,7 @@ def main() -> None:
     fake = filled(snapshot)
     app = web.Application(client_max_size=1 << 26)
     app[_FAKE] = fake
+    app[_COUNTS] = Counter()
     app.router.add_route("*", "/{path:.*}", answer)
     web.run_app(app, host="127.0.0.1", port=port, print=lambda *_: None)
 

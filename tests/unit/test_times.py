@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from controller.errors import InputError
-from controller.times import duration, parse_moment, write_moment
+from controller.times import duration, in_parts, parse_moment, write_moment
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,20 @@ def test_moments_are_written_in_utc_as_a_time_or_a_microtime_of_kubernetes() -> 
     assert write_moment(moment) == "2026-03-01T08:00:00Z"
     assert write_moment(moment, "microseconds") == "2026-03-01T08:00:00.000005Z"
     assert write_moment(moment.replace(microsecond=0), "microseconds") == "2026-03-01T08:00:00.000000Z"
+
+
+def test_other_work_has_its_turn_between_the_parts_of_many_items() -> None:
+    done: list[object] = []
+
+    async def work() -> None:
+        async for part in in_parts(range(5), 2):
+            done.append(list(part))  # noqa: PERF401 - in the order of what happens
+
+    async def other() -> None:
+        done.append("other")
+
+    async def both() -> None:
+        await asyncio.gather(work(), other())
+
+    asyncio.run(both())
+    assert done == [[0, 1], "other", [2, 3], [4]]

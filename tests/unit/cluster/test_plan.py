@@ -171,7 +171,7 @@ def test_what_the_server_refuses_is_invalid(wanted: DesiredObject) -> None:
 def test_a_field_that_the_server_drops_is_told_at_every_look() -> None:
     wanted = constraint(limit=1)
     found = live(constraint())
-    cached = CachedEqual(found.generation, found.digest(), wanted.digest, ("spec.parameters",))
+    cached = CachedEqual(found, wanted.digest, ("spec.parameters",))
 
     assert decision(wanted, found, DryRunAnswer(found)) == Keep(wanted, found, ("spec.parameters",))
     assert decision(wanted, found, cached={found.uid: cached}) == Keep(wanted, found, ("spec.parameters",))
@@ -180,21 +180,22 @@ def test_a_field_that_the_server_drops_is_told_at_every_look() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        pytest.param({"generation": 2}, id="another generation"),
-        pytest.param({"live_digest": "x"}, id="another live object"),
+        pytest.param({"live": live(constraint(), generation=2)}, id="another generation"),
+        pytest.param({"live": live(constraint(limit=3))}, id="another live object"),
         pytest.param({"desired_digest": "x"}, id="another desired one"),
     ],
 )
 def test_an_earlier_answer_counts_only_while_nothing_changed(other: dict[str, Any]) -> None:
     wanted, found = constraint(limit=1), live(constraint())
-    known = {"generation": 1, "live_digest": found.digest(), "desired_digest": wanted.digest, "dropped": ()}
+    known: dict[str, Any] = {"live": found, "desired_digest": wanted.digest}
 
     assert isinstance(decision(wanted, found, cached={found.uid: CachedEqual(**{**known, **other})}), NeedsDryRun)
+    assert isinstance(decision(wanted, found, cached={found.uid: CachedEqual(**known)}), Keep)
 
 
 def test_an_earlier_answer_about_another_object_of_the_name_does_not_count() -> None:
     wanted, found = constraint(limit=1), live(constraint(), uid="new")
-    known = CachedEqual(1, found.digest(), wanted.digest, ())
+    known = CachedEqual(found, wanted.digest)
 
     assert isinstance(decision(wanted, found, cached={"old": known}), NeedsDryRun)
 

@@ -344,7 +344,7 @@ def reference_of(found: LiveObject) -> str:
 
 
 def settled_by(change: Keep) -> CachedEqual:
-    return CachedEqual(change.live.generation, change.live.digest(), change.desired.digest, change.dropped)
+    return CachedEqual(change.live, change.desired.digest, change.dropped)
 
 
 def carried_out(plan: Plan, objects: Objects) -> Objects:
