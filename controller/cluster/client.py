@@ -101,7 +101,7 @@ class Connection:
 
 
 def _proxy_in_environment(server: str) -> str | None:
-    """The proxy that HTTPS_PROXY (or HTTP_PROXY) and NO_PROXY name for a server, as kubectl goes by them."""
+    """The proxy that HTTPS_PROXY (HTTP_PROXY for a plain URL) and NO_PROXY name for a server, None for none."""
     url = urlsplit(server)
     return None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
 
