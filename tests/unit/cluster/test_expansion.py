@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from controller.cluster.changes import Blocked, Conflict, Create, Delete, Keep, NeedsDryRun, Retain, ref_of
+from controller.cluster.changes import Blocked, Conflict, Create, Delete, Keep, NeedsDryRun, Replace, Retain, ref_of
+from controller.cluster.dry_run import DryRunAnswer
 from controller.cluster.kinds import EXPANSION
 from controller.cluster.last_state import canonical, of_canonical
-from controller.cluster.plan import make_plan
+from controller.cluster.plan import decide, make_plan
 from controller.cluster.webhooks import admitted_kinds
 from controller.cluster.written import Kept
 from controller.gatekeeper.expansion import EXPANSION_REFS, expansion_templates, with_source
@@ -56,6 +57,17 @@ def test_what_is_not_there_is_made_and_what_is_stays() -> None:
 
     assert all(isinstance(first[ref], Create) for ref in EXPANSION_REFS)
     assert all(isinstance(then[ref], Keep) for ref in EXPANSION_REFS)
+
+
+def test_a_constraint_that_gets_azures_default_source_is_told_why() -> None:
+    """After an upgrade a plan shows the field at each constraint on pods."""
+    wanted, old = with_source(constraint(), "Original"), live(constraint())
+    stored = DryRunAnswer(live(wanted))
+
+    change = decide(wanted, old, MARKS, {}, stored)
+
+    assert isinstance(change, Replace)
+    assert "Azure's default" in change.note
 
 
 def test_an_enforcement_action_on_ours_is_drift() -> None:
