@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.cluster.azpolicy import Azpolicy, all_constraints, edit, enforced, managed, pod, refusal, run
+from tests.cluster.azpolicy import EXPANSIONS, Azpolicy, all_constraints, edit, enforced, managed, pod, refusal, run
 from tests.cluster.harness import eventually, tools
 from tests.snapshots import STORE, Snapshot, TemplateFolder
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from tests.cluster.harness import TestCluster
 
-EXPANSIONS: Final = "/apis/expansion.gatekeeper.sh/v1beta1/expansiontemplate"
 WORKLOADS: Final = "azpolicy-workload-pods"
 CRONJOBS: Final = "azpolicy-cronjob-pods"
 OTHER: Final = "theirs"
