@@ -48,7 +48,7 @@ from controller.cluster.dry_run import CachedAnswer, CachedEqual, DryRunAnswer, 
 from controller.cluster.kinds import HOLDS, LiveObject, template_kind
 from controller.cluster.ownership import NOTHING, Ownership, ownership
 from controller.cluster.prune import DEFAULT_LIMIT, PruneLimit, data_that_stays, judge_unowned, prune
-from controller.cluster.readiness import Broken, template_verdict
+from controller.cluster.readiness import Broken, Ready, expansion_verdict, template_verdict
 from controller.cluster.written import Written
 from controller.gatekeeper.expansion import ORIGINAL, workloads
 from controller.gatekeeper.model import ObjectRef, Role
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from controller.cluster.kinds import Inventory
+    from controller.cluster.readiness import Verdict
     from controller.gatekeeper.model import DesiredObject, DesiredState
     from controller.gatekeeper.naming import OwnershipMarks
     from controller.gatekeeper.syncset import DataKind
@@ -170,8 +171,12 @@ def _compare(
 
 
 def _kept(desired: DesiredObject, live: LiveObject, dropped: tuple[str, ...] = ()) -> Keep | Rejected:
-    """Keep, unless a template is as desired and does not compile: it was never good, and must not look so."""
-    verdict = template_verdict(live, None) if desired.role is Role.TEMPLATE else None
+    """Keep, unless Gatekeeper rejects a template that is as desired: it enforces nothing, and must not look so."""
+    verdict: Verdict = Ready()
+    if desired.role is Role.TEMPLATE:
+        verdict = template_verdict(live, None)
+    elif desired.role is Role.EXPANSION:
+        verdict = expansion_verdict(live)
     if isinstance(verdict, Broken):
         return Rejected(desired, live, f"Gatekeeper rejects it: {verdict.message}")
     return Keep(desired, live, dropped)

@@ -7,9 +7,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from controller.cluster.changes import Blocked, Conflict, Create, Delete, Keep, NeedsDryRun, Replace, Retain, ref_of
+from controller.cluster.changes import (
+    Blocked,
+    Conflict,
+    Create,
+    Delete,
+    Keep,
+    NeedsDryRun,
+    Rejected,
+    Replace,
+    Retain,
+    ref_of,
+)
 from controller.cluster.dry_run import DryRunAnswer
-from controller.cluster.kinds import EXPANSION
+from controller.cluster.kinds import EXPANSION, LiveObject
 from controller.cluster.last_state import canonical, of_canonical
 from controller.cluster.plan import decide, make_plan
 from controller.cluster.webhooks import admitted_kinds
@@ -115,6 +126,19 @@ def test_ours_stays_as_it_is_when_another_comes_later() -> None:
     found = planned(WANTED, inventory(*THERE, live(WORKLOADS), theirs("Deployment", enforcementAction="dryrun")))
 
     assert isinstance(found[WORKLOADS.ref], Keep)
+
+
+@pytest.mark.parametrize(("observed", "expected"), [(1, Rejected), (0, Keep)], ids=["now", "before"])
+def test_one_that_gatekeeper_rejects_does_not_look_good(observed: int, expected: type[Change]) -> None:
+    """Another's ExpansionTemplate that makes a Deployment of a pod is a cycle with ours, and switches both off."""
+    cycle = [{"type": "create_error", "message": "template forms expansion cycle"}]
+    said = {"byPod": [{"observedGeneration": observed, "errors": cycle}]}
+    rejected = LiveObject(WORKLOADS.ref, {**live(WORKLOADS).manifest, "status": said})
+
+    change = planned(WANTED, inventory(*THERE, live(CRONJOBS), rejected))[WORKLOADS.ref]
+
+    assert isinstance(change, expected)
+    assert "expansion cycle" in getattr(change, "message", "expansion cycle")
 
 
 def test_a_foreign_one_of_our_name_is_a_conflict() -> None:
