@@ -43,14 +43,14 @@ from controller.cluster.changes import (
     Retain,
     ref_of,
 )
-from controller.cluster.diff import differences, missing, same
+from controller.cluster.diff import ABSENT, Difference, differences, missing, same
 from controller.cluster.dry_run import CachedAnswer, CachedEqual, DryRunAnswer, Rejection, spec_digest
 from controller.cluster.kinds import HOLDS, LiveObject, template_kind
 from controller.cluster.ownership import NOTHING, Ownership, ownership
 from controller.cluster.prune import DEFAULT_LIMIT, PruneLimit, data_that_stays, judge_unowned, prune
-from controller.cluster.readiness import Broken, template_verdict
+from controller.cluster.readiness import Broken, Ready, expansion_verdict, template_verdict
 from controller.cluster.written import Written
-from controller.gatekeeper.expansion import workloads
+from controller.gatekeeper.expansion import ORIGINAL, workloads
 from controller.gatekeeper.model import ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP, owned_key
 from controller.gatekeeper.syncset import SYNCSET_REF, kinds_of, syncset
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from controller.cluster.kinds import Inventory
+    from controller.cluster.readiness import Verdict
     from controller.gatekeeper.model import DesiredObject, DesiredState
     from controller.gatekeeper.naming import OwnershipMarks
     from controller.gatekeeper.syncset import DataKind
@@ -66,6 +67,10 @@ if TYPE_CHECKING:
 _NO_EXPANSION: Final = (
     "this Gatekeeper has no kind ExpansionTemplate, so workloads are admitted and their pods judged alone: install the"
     " CustomResourceDefinitions of Gatekeeper 3.17 or newer, or set expansion to off"
+)
+_DEFAULT_SOURCE: Final = (
+    "a policy on pods that names no source is Original, as Azure's default has it; Gatekeeper's is All:"
+    " docs/expansion.md"
 )
 _NOT_AGAIN: Final = "its ConstraintTemplate cannot be made again yet"
 
@@ -158,12 +163,18 @@ def _compare(
     dropped = missing(desired.manifest.get("spec"), after["spec"])
     if same(after, before):
         return _kept(desired, live, dropped)
-    return Replace(desired, live, target, tuple(differences(before, after)), after, dropped)
+    found = tuple(differences(before, after))
+    note = _DEFAULT_SOURCE if Difference("spec.match.source", ABSENT, ORIGINAL) in found else ""
+    return Replace(desired, live, target, found, after, dropped, note)
 
 
 def _kept(desired: DesiredObject, live: LiveObject, dropped: tuple[str, ...] = ()) -> Keep | Rejected:
-    """Keep, unless a template is as desired and does not compile: it was never good, and must not look so."""
-    verdict = template_verdict(live, None) if desired.role is Role.TEMPLATE else None
+    """Keep, unless Gatekeeper rejects a template that is as desired: it enforces nothing, and must not look so."""
+    verdict: Verdict = Ready()
+    if desired.role is Role.TEMPLATE:
+        verdict = template_verdict(live, None)
+    elif desired.role is Role.EXPANSION:
+        verdict = expansion_verdict(live)
     if isinstance(verdict, Broken):
         return Rejected(desired, live, f"Gatekeeper rejects it: {verdict.message}")
     return Keep(desired, live, dropped)

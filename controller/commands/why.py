@@ -75,8 +75,8 @@ def question(arguments: Sequence[str], namespace: str | None, file: str | None, 
     workloads = [found for each in arguments if (found := _workload(each))]
     if len(workloads) > 1:
         raise InputError("name one workload at a time")
-    if not arguments:
-        raise InputError("give what denied you: its text, - for standard input, or KIND/NAME -n NAMESPACE")
+    if not arguments and file is None:
+        raise InputError("give what denied you: its text, - for standard input, or KIND/NAME -n NAMESPACE; or -f FILE")
     said = [stdin.read(_MOST_BYTES).decode("utf-8", "replace") if each == STDIN else each for each in texts]
     return Question("\n".join(said) if texts else None, workloads[0] if workloads else None, namespace, file)
 

@@ -86,6 +86,13 @@ _NOTHING_EXPANDS: Final = (
     " setting expansion is off"
 )
 _WIDENED: Final = "source is All instead of Original, by the setting expansion: all"
+_NOT_WIDENED: Final = (
+    "source stays Original in spite of the setting expansion: all, as its template reads ownerReferences"
+)
+_DEFAULTED: Final = (
+    "the policy names no source, so it is Original, Azure's default: pods that expansion makes of workloads are not"
+    " judged"
+)
 _SELECTORS: Final = frozenset({"labelSelector", "namespaceSelector"})
 _D = TypeVar("_D", ConstraintDocument, MutationDocument)
 
@@ -395,6 +402,7 @@ def _with_sources(
 ) -> list[_Draft | NotApplied | Unresolved]:
     """The drafts as the setting has them look at pods that expansion makes: docs/decisions/020-expansion.md."""
     templates = {d.document.digest: d.document for d in drafts if isinstance(d, _Draft) and d.template}
+    expands = any(expanded(draft.object.manifest) for draft in drafts if isinstance(draft, _Draft))
     owners = {digest: reads_owners(document.manifest) for digest, document in templates.items()}
 
     def placed(draft: _Draft) -> _Draft:
@@ -403,9 +411,12 @@ def _with_sources(
             return draft.noted(_NOTHING_EXPANDS) if only_generated(wanted.manifest) else draft
         if expanded(wanted.manifest):
             return draft.noted(NEEDS_OWNERS) if reads else draft
-        if expansion is Expansion.ALL and not reads and widened(wanted):
-            return replace(draft, object=with_source(wanted, EVERY)).noted(_WIDENED)
-        return draft
+        if not widened(wanted):
+            return draft
+        if expansion is Expansion.ALL:
+            made = draft if reads else replace(draft, object=with_source(wanted, EVERY))
+            return made.noted(_NOT_WIDENED if reads else _WIDENED)
+        return draft.noted(_DEFAULTED) if expands and not draft.policy.match.source else draft
 
     return [placed(draft) if isinstance(draft, _Draft) else draft for draft in drafts]
 

@@ -124,7 +124,7 @@ def _of_text(text: str, *, cut: bool) -> Reading:
         found.setdefault((denial.constraint, denial.message, denial.warned), denial)
         if len(found) >= MOST:
             break
-    others = tuple(_others(text)) or (() if found else (_UNKNOWN,))
+    others = tuple(_others(text)) or (() if found else (UNKNOWN,))
     named = _FILE.search(text)
     return Reading(
         tuple(found.values()), others, _named_subject(text), one_line(named["file"]) if named else "", None, cut
@@ -187,7 +187,7 @@ def _message(text: str) -> str:
 
 # --- what is no denial of ours ---------------------------------------------------------------------------------------
 
-_UNKNOWN: Final = Other(
+UNKNOWN: Final = Other(
     "no form of a denial that azpolicy knows",
     "paste the whole error, or name the workload: azpolicy why KIND/NAME -n NAMESPACE",
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.cluster.azpolicy import Azpolicy, all_constraints, edit, enforced, managed, pod, refusal, run
+from tests.cluster.azpolicy import EXPANSIONS, Azpolicy, all_constraints, edit, enforced, managed, pod, refusal, run
 from tests.cluster.harness import eventually, tools
 from tests.snapshots import STORE, Snapshot, TemplateFolder
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from tests.cluster.harness import TestCluster
 
-EXPANSIONS: Final = "/apis/expansion.gatekeeper.sh/v1beta1/expansiontemplate"
 WORKLOADS: Final = "azpolicy-workload-pods"
 CRONJOBS: Final = "azpolicy-cronjob-pods"
 OTHER: Final = "theirs"
@@ -160,6 +159,27 @@ def test_anothers_for_the_same_workloads_is_left_alone_and_told(world: World) ->
     assert world.cluster.request("DELETE", f"{EXPANSIONS}/{OTHER}")[0] == 200
     world.apply()
     assert world.expansions() == [CRONJOBS, WORKLOADS]
+
+
+def test_a_cycle_that_somebody_closes_is_told_while_it_switches_expansion_off(world: World) -> None:
+    made = {
+        "apiVersion": "expansion.gatekeeper.sh/v1beta1",
+        "kind": "ExpansionTemplate",
+        "metadata": {"name": OTHER},
+        "spec": {
+            "applyTo": [{"groups": [""], "versions": ["v1"], "kinds": ["Pod"]}],
+            "templateSource": "spec",
+            "generatedGVK": {"group": "apps", "version": "v1", "kind": "Deployment"},
+        },
+    }
+    world.assign()
+    world.apply()
+    assert world.cluster.request("POST", EXPANSIONS, made)[0] == 201
+
+    eventually(lambda: world.azpolicy.plan().changes().get(f"ExpansionTemplate/{WORKLOADS}") == "reject", what="a word")
+
+    assert world.cluster.request("DELETE", f"{EXPANSIONS}/{OTHER}")[0] == 200
+    eventually(lambda: world.azpolicy.plan().code == 0, what="expansion to be good again")
 
 
 def test_the_operator_takes_back_what_somebody_edits_or_deletes(world: World) -> None:

@@ -7,10 +7,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from controller.cluster.changes import Blocked, Conflict, Create, Delete, Keep, NeedsDryRun, Retain, ref_of
-from controller.cluster.kinds import EXPANSION
+from controller.cluster.changes import (
+    Blocked,
+    Conflict,
+    Create,
+    Delete,
+    Keep,
+    NeedsDryRun,
+    Rejected,
+    Replace,
+    Retain,
+    ref_of,
+)
+from controller.cluster.dry_run import DryRunAnswer
+from controller.cluster.kinds import EXPANSION, LiveObject
 from controller.cluster.last_state import canonical, of_canonical
-from controller.cluster.plan import make_plan
+from controller.cluster.plan import decide, make_plan
 from controller.cluster.webhooks import admitted_kinds
 from controller.cluster.written import Kept
 from controller.gatekeeper.expansion import EXPANSION_REFS, expansion_templates, with_source
@@ -58,6 +70,17 @@ def test_what_is_not_there_is_made_and_what_is_stays() -> None:
     assert all(isinstance(then[ref], Keep) for ref in EXPANSION_REFS)
 
 
+def test_a_constraint_that_gets_azures_default_source_is_told_why() -> None:
+    """After an upgrade a plan shows the field at each constraint on pods."""
+    wanted, old = with_source(constraint(), "Original"), live(constraint())
+    stored = DryRunAnswer(live(wanted))
+
+    change = decide(wanted, old, MARKS, {}, stored)
+
+    assert isinstance(change, Replace)
+    assert "Azure's default" in change.note
+
+
 def test_an_enforcement_action_on_ours_is_drift() -> None:
     edited = live(WORKLOADS, spec={**live(WORKLOADS).manifest["spec"], "enforcementAction": "dryrun"})
 
@@ -103,6 +126,19 @@ def test_ours_stays_as_it_is_when_another_comes_later() -> None:
     found = planned(WANTED, inventory(*THERE, live(WORKLOADS), theirs("Deployment", enforcementAction="dryrun")))
 
     assert isinstance(found[WORKLOADS.ref], Keep)
+
+
+@pytest.mark.parametrize(("observed", "expected"), [(1, Rejected), (0, Keep)], ids=["now", "before"])
+def test_one_that_gatekeeper_rejects_does_not_look_good(observed: int, expected: type[Change]) -> None:
+    """Another's ExpansionTemplate that makes a Deployment of a pod is a cycle with ours, and switches both off."""
+    cycle = [{"type": "create_error", "message": "template forms expansion cycle"}]
+    said = {"byPod": [{"observedGeneration": observed, "errors": cycle}]}
+    rejected = LiveObject(WORKLOADS.ref, {**live(WORKLOADS).manifest, "status": said})
+
+    change = planned(WANTED, inventory(*THERE, live(CRONJOBS), rejected))[WORKLOADS.ref]
+
+    assert isinstance(change, expected)
+    assert "expansion cycle" in getattr(change, "message", "expansion cycle")
 
 
 def test_a_foreign_one_of_our_name_is_a_conflict() -> None:

@@ -107,6 +107,9 @@ def test_a_policy_on_pods_that_says_nothing_has_azures_default() -> None:
 
     assert sources(state) == ["All", "Original", ""]
     assert sources(state, Role.MUTATOR) == ["Original"]
+    assert ["Azure's default" in " ".join(each) for each in notes(state)] == [False, True, False, True]
+    # Where nothing is expanded it makes no difference, and nothing is said.
+    assert not any(notes(desired(make_policy(match=PODS))))
 
 
 def test_all_widens_every_policy_on_pods_and_says_so() -> None:
@@ -140,6 +143,7 @@ def test_a_rule_about_owners_is_not_widened_and_its_own_word_is_taken_with_a_war
 
     assert sources(widened) == ["Original"]
     assert sources(said) == ["All"]
+    assert "stays Original" in notes(widened)[0][0]
     [[note]] = notes(said)
     assert "since Gatekeeper 3.22" in note
 
