@@ -33,12 +33,12 @@ cluster: ## The test cluster alone, until Ctrl-C; prints its kubeconfig
 	@$(MAKE) --no-print-directory --jobs 2 tools $(READY)
 	@$(BIN)/python -m tests.cluster.harness up
 
-# Four at a time, a file each: tests of a cluster mostly wait for something, and take a third of a core. A cluster is one
-# worker's own. Without reorder, files begin in the order of tests/cluster/conftest.py.
-WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
+# So many at a time, a file each: tests of a cluster mostly wait for something, and take a third of a core. A cluster is
+# one worker's own. Without reorder, files begin in the order of tests/cluster/conftest.py.
+WORKERS ?= 3
 
-test: $(READY) ## Every test, those on a real cluster too
-	$(BIN)/pytest $(WORKERS)
+test: $(READY) ## Every test, those on a real cluster too (WORKERS=3 at a time)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --by-file
 
 test-unit: $(READY) ## Every test that needs no cluster: templates, deploy and examples too
 	$(BIN)/pytest -n 2 --dist worksteal -m "not cluster"
