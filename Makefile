@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run cluster tools test test-unit lint format bench verdicts mutants templates generate manifests lock wheel sbom audit clean
+.PHONY: help venv run cluster prepared tools test test-unit lint format bench verdicts mutants templates generate manifests lock wheel sbom audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,15 +22,18 @@ $(READY): requirements-dev.lock pyproject.toml
 	@touch $@
 
 run: ## A cluster on this machine with azpolicy at work in it, until Ctrl-C
-	@$(MAKE) --no-print-directory --jobs 2 tools $(READY)
+	@$(MAKE) --no-print-directory --jobs 2 prepared
 	@$(BIN)/python -m tests.cluster.demo
+
+prepared: tools $(READY)
+	@:
 
 # Needs no virtual environment, so that one is made meanwhile. Where Python is too old, that one says so.
 tools:
 	@! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m tests.cluster.harness build >/dev/null
 
 cluster: ## The test cluster alone, until Ctrl-C; prints its kubeconfig
-	@$(MAKE) --no-print-directory --jobs 2 tools $(READY)
+	@$(MAKE) --no-print-directory --jobs 2 prepared
 	@$(BIN)/python -m tests.cluster.harness up
 
 # So many at a time, a file each: tests of a cluster mostly wait for something, and take a third of a core. A cluster is
