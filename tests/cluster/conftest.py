@@ -73,9 +73,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly or not any("cluster" in item.fixturenames for item in _functions(session)):
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled(), contextlib.suppress(HarnessError):
-        for tool in tools.CLUSTER_TOOLS:
-            tools.path(tool)
+    with capture.global_and_fixture_disabled(), contextlib.suppress(HarnessError), tools.being_built():
+        pass
 
 
 def _functions(session: pytest.Session) -> Iterator[pytest.Function]:

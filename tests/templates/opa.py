@@ -114,7 +114,7 @@ def _capabilities() -> str:
 
 def run(arguments: Sequence[str], folder: Path | None = None) -> str:
     """What opa prints; RuntimeError where it fails."""
-    command: list[str | Path] = [program(), *arguments]
+    command = [str(program()), *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=tools.short_lived())
     if done.returncode:
         raise RuntimeError(f"opa {arguments[0]}: {done.stderr or done.stdout}")
