@@ -124,6 +124,7 @@ def test_reports_come_with_their_kinds_follow_what_is_fixed_and_go_when_switched
 
             assert violated.patch({"spec": {"reports": "none"}})
             becomes(cluster, {})
+        assert "not written" not in operator.text
 
 
 def test_the_older_api_is_written_where_it_is_chosen_and_uninstall_takes_it_away(violated: Deployed) -> None:
