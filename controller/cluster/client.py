@@ -244,7 +244,7 @@ class KubeClient:
         if self._api is None:
             raise AssertionError("the client is used outside its context")
         content = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = {"Accept": _accepted(path, query), "Content-Type": content}
+        headers = {"Accept": _accepted(method, path, query), "Content-Type": content}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=10)
@@ -452,9 +452,9 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None
         response.close()
 
 
-def _accepted(path: str, query: Mapping[str, str]) -> str:
+def _accepted(method: str, path: str, query: Mapping[str, str]) -> str:
     """What an answer may be: of a collection whose objects may be huge the metadata alone."""
-    if path not in LISTED_BY_METADATA:
+    if method != "GET" or path not in LISTED_BY_METADATA:
         return _JSON
     return _METADATA if "watch" in query else _METADATA_LIST
 

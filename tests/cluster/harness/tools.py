@@ -104,13 +104,28 @@ def gatekeeper_manifest() -> Path:
     return manifest
 
 
-@functools.cache
 def gatekeeper_sources() -> Path:
     """The folder of Gatekeeper's module, read-only, with all that its release ships."""
-    module = _go("mod", "download", "-json", GATEKEEPER, folder="gatekeeper")
-    found = re.search(r'"Dir": "(.+)"', module)
+    return _sources("gatekeeper", GATEKEEPER)
+
+
+def open_reports_crds() -> Path:
+    """The CustomResourceDefinitions of openreports.io/v1alpha1, as its release ships them."""
+    return _sources("reports", "github.com/openreports/reports-api") / "config" / "install.yaml"
+
+
+def policy_report_crds() -> Path:
+    """A folder with the CustomResourceDefinitions of wgpolicyk8s.io/v1alpha2."""
+    return _sources("reports", "github.com/kyverno/kyverno") / "config" / "crds" / "policyreport"
+
+
+@functools.cache
+def _sources(folder: str, module: str) -> Path:
+    """The folder of a module that a go.mod pins, read-only."""
+    told = _go("mod", "download", "-json", module, folder=folder)
+    found = re.search(r'"Dir": "(.+)"', told)
     if not found:
-        raise HarnessError(f"go mod download does not say where {GATEKEEPER} is:\n{module}")
+        raise HarnessError(f"go mod download does not say where {module} is:\n{told}")
     return Path(found[1])
 
 
