@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import time
 import uuid
@@ -29,6 +30,7 @@ from controller.report.metrics import Metrics
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
 
     from controller.cluster.client import Connection
     from controller.cluster.lease import Lease
@@ -74,6 +76,8 @@ async def operate(
 
     `beside` serves what shows the replica to people, as long as it runs.
     """
+    # What was imported stays: to look through it for garbage would hold up the event loop again and again.
+    gc.freeze()
     # The elector's own client has no fence, and does not queue behind requests that hang.
     async with KubeClient(settings.connection) as electing:
         leadership = _leadership(settings, electing) if settings.leader_elect else None
@@ -108,6 +112,7 @@ class Replica:
         self._client = client
         self._leadership = leadership
         self._session: LeaderSession | None = None
+        self._synced = False
 
     async def run(self) -> None:
         """Works, or stands by and works when it comes to lead, until it is cancelled."""
@@ -127,7 +132,7 @@ class Replica:
             settings.base,
             namespace=settings.namespace,
             instance=settings.identity,
-            good_at=leadership.note if leadership else lambda _: None,
+            good_at=self._good_at,
             dry_run=settings.dry_run,
             guard=settings.guard_gatekeeper,
             lists_violations=settings.lists_violations,
@@ -138,6 +143,14 @@ class Replica:
         finally:
             self.metrics.leading(leads=False)
             self._session = None
+
+    def _good_at(self, moment: datetime) -> None:
+        """A full sync was good."""
+        if not self._synced:
+            self._synced = True
+            gc.freeze()  # what the first one leaves stays, as what was imported
+        if self._leadership is not None:
+            self._leadership.note(moment)
 
     @property
     def session(self) -> LeaderSession | None:

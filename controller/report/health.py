@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Health:
     """One live object: what Gatekeeper makes of it, and what its last audit found (`violations` None: no audit yet).
 
-    `audited` and `created` are aware UTC, None where the object does not say.
+    `audited` and `created` are aware UTC, None where the object does not say. `version` is its resourceVersion.
     """
 
     verdict: Verdict
@@ -36,14 +36,18 @@ class Health:
     first: tuple[Violation, ...] = ()
     audited: datetime | None = field(default=None, compare=False)
     created: datetime | None = None
+    version: str = field(default="", compare=False)
 
 
 def health_of(live: LiveObject, role: Role) -> Health:
     """The health of a live template, constraint or mutator."""
     created = parse_moment(text_at(live.manifest, "metadata", "creationTimestamp"))
+    version = text_at(live.manifest, "metadata", "resourceVersion")
     if role is Role.TEMPLATE:
         errors = template_errors(live)
-        return Health(Pending("; ".join(errors)) if errors else Ready(), errors[:FIRST], created=created)
+        return Health(
+            Pending("; ".join(errors)) if errors else Ready(), errors[:FIRST], created=created, version=version
+        )
     status = mapping_at(live.manifest, "status")
     return Health(
         verdict=constraint_verdict(live) if role is not Role.SYNC else Ready(),
@@ -51,6 +55,7 @@ def health_of(live: LiveObject, role: Role) -> Health:
         first=first_violations(status),
         audited=parse_moment(text_at(status, "auditTimestamp")),
         created=created,
+        version=version,
     )
 
 

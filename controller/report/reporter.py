@@ -13,7 +13,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from controller.bounded_json import DEEPEST
 from controller.cluster.apply import WRITE_ACTIONS, Action
@@ -47,22 +47,24 @@ from controller.text import one_line
 from controller.times import loop_time, utc_now, write_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from controller.cluster.apply import Result
     from controller.cluster.client import KubeClient
-    from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef, Outcome
+    from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef, Outcome, Role
     from controller.gatekeeper.naming import OwnershipMarks
     from controller.report.health import Health
     from controller.report.metrics import Metrics
+
+T = TypeVar("T")
 
 log = logging.getLogger("azpolicy")
 _GATHER: Final = 0.5
 _RETRY: Final = 15.0
 _PATIENCE: Final = 10.0
 _EVENTS_KEPT: Final = 2000
-_AT_ONCE: Final = 50  # AssignedPolicies that are made up in one piece of the event loop
+_PIECE: Final = 50  # AssignedPolicies that are read or made up before the event loop does something else
 _MEANWHILE: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)  # somebody else was at it
 
 
@@ -76,6 +78,11 @@ class _Written:
     live: LiveObject
     content: str
     reason: str
+
+    @property
+    def version(self) -> str:
+        """Its resourceVersion."""
+        return text_at(self.live.manifest, "metadata", "resourceVersion")
 
     @classmethod
     def of(cls, live: LiveObject) -> _Written:
@@ -92,6 +99,13 @@ class _Written:
 
 def _content(manifest: Mapping[str, Any]) -> str:
     return digest([manifest.get("spec"), manifest.get("status")])
+
+
+async def _in_pieces(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
+    """All of them, a few at a time, and something else in between."""
+    for first in range(0, len(items), _PIECE):
+        yield items[first : first + _PIECE]
+        await asyncio.sleep(0)
 
 
 async def _nothing() -> None:
@@ -178,7 +192,7 @@ class Reporter:
         self._marks = marks
         self._metrics = metrics
         self._instance = instance
-        self._desired: DesiredState | None = None
+        self._members: Mapping[str, Outcome] | None = None
         self._objects: Mapping[ObjectRef, DesiredObject] = {}
         self._results: dict[ObjectRef, Result] = {}
         self._health: dict[ObjectRef, Health] = {}
@@ -219,19 +233,25 @@ class Reporter:
 
     def desire(self, desired: DesiredState) -> None:
         """What should be there from now on."""
-        self._desired = desired
+        self._members = {assigned_name(each.member): each for each in desired.outcomes}
         self._objects = {each.ref: each for each in desired.objects}
         self._members_changed()
 
     def found(self, objects: Mapping[ObjectRef, LiveObject]) -> None:
         """A complete inventory: what is not in it is not there."""
         self._health = {
-            ref: health_of(objects[ref], wanted.role) for ref, wanted in self._objects.items() if ref in objects
+            ref: self._judged(objects[ref], wanted.role) for ref, wanted in self._objects.items() if ref in objects
         }
         for live in objects.values():
             self._tell_unreadable(live)
         self._status_round.start_over()
         self._assigned_round.start_over()
+
+    def _judged(self, live: LiveObject, role: Role) -> Health:
+        """Its health, as it was found before where the object is as it was then."""
+        known = self._health.get(live.ref)
+        version = text_at(live.manifest, "metadata", "resourceVersion")
+        return known if known is not None and known.version == version != "" else health_of(live, role)
 
     def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         """An object as a watch event shows it, or its end."""
@@ -373,7 +393,7 @@ class Reporter:
     def _reported(self, now: datetime) -> Reported:
         """What is known of the members now, whether it was written or not."""
         known = self.known
-        outcomes = [enforcement_of(each, known, now) for each in (self._desired.outcomes if self._desired else ())]
+        outcomes = [enforcement_of(each, known, now) for each in (self._members or {}).values()]
         self._metrics.reported(outcomes, self._health.values(), templates_failed=len(self._failed_templates()))
         # What became objects is enforced once Gatekeeper has taken them, and not in a dry run.
         return Reported(outcomes.count(Enforcement.ENFORCED), outcomes.count(Enforcement.PENDING), self._changes)
@@ -415,20 +435,28 @@ class Reporter:
     async def _look_for_assigned(self) -> None:
         """Lists them: whoever edited or deleted one finds it restored at the next sync."""
         listed = await self._client.list_live(ASSIGNED_POLICY)
-        self._assigned = None if listed is None else {live.ref.name: _Written.of(live) for live in listed[0]}
+        self._assigned = None if listed is None else await self._read(listed[0], self._assigned or {})
         # What was refused is tried again once in a full sync: an admission policy may have gone.
         self._refused.clear()
         self._kept.clear()
 
+    async def _read(self, listed: Sequence[LiveObject], known: Mapping[str, _Written]) -> dict[str, _Written]:
+        there: dict[str, _Written] = {}
+        async for piece in _in_pieces(listed):
+            for live in piece:
+                read, version = known.get(live.ref.name), text_at(live.manifest, "metadata", "resourceVersion")
+                there[live.ref.name] = read if read and read.version == version != "" else _Written.of(live)
+        return there
+
     async def _write_assigned(self) -> None:
         """Brings all of them up to date, some at a time: each says what is known when its turn comes."""
-        if self._assigned is None or self._desired is None:
+        if self._assigned is None or self._members is None:
             return
-        there, outcomes = self._assigned, self._desired.outcomes
-        await self._delete_others(there, {assigned_name(each.member) for each in outcomes})
+        there, members = self._assigned, self._members
+        await self._delete_others(there, members.keys())
         postponed = False
-        for first in range(0, len(outcomes), _AT_ONCE):
-            wanted = self._wanted(outcomes[first : first + _AT_ONCE], there)
+        async for piece in _in_pieces(tuple(members.items())):
+            wanted = self._wanted(piece, there)
             told = [each for each in wanted if not self._is_early(each)]
             postponed = postponed or len(told) < len(wanted)
             writes = (self._write_one(there, each) for each in told)
@@ -438,11 +466,10 @@ class Reporter:
         if postponed:
             self._assigned_round.wake_in(self._patient_until - loop_time())
 
-    def _wanted(self, outcomes: Iterable[Outcome], there: Mapping[str, _Written]) -> list[Mapping[str, Any]]:
+    def _wanted(self, members: Iterable[tuple[str, Outcome]], there: Mapping[str, _Written]) -> list[Mapping[str, Any]]:
         """The manifests of members, but for those about which what is there knows more."""
         now, known = utc_now(), self.known
-        named = ((assigned_name(each.member), each) for each in outcomes)
-        told = (each for name, each in named if name not in there or not adds_nothing(each, there[name].reason))
+        told = (each for name, each in members if name not in there or not adds_nothing(each, there[name].reason))
         return [assigned_policy(each, self._objects, known, now, self._marks) for each in told]
 
     def _is_early(self, wanted: Mapping[str, Any]) -> bool:

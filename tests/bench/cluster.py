@@ -24,7 +24,7 @@ from tests.cluster.harness import TestCluster, eventually
 from tests.cluster.harness.processes import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 ROOT: Final = Path(__file__).parents[2]
 AZPOLICY: Final = Path(sys.executable).with_name("azpolicy")
@@ -191,10 +191,26 @@ class Connection:
 
     def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         """Status and JSON."""
-        headers = {"Content-Type": "application/merge-patch+json"}
+        headers = {"Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json"}
         self._http.request(method, path, json.dumps(body) if body else None, headers)
         response = self._http.getresponse()
         return response.status, json.loads(response.read())
+
+    def expect(
+        self, statuses: Collection[int], method: str, path: str, body: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """JSON; another status than these ends the bench."""
+        status, answer = self.request(method, path, body)
+        if status not in statuses:
+            raise SystemExit(f"{method} {path} was answered by {status}: {answer.get('message')}")
+        return answer
+
+    def watch(self, path: str) -> Iterator[dict[str, Any]]:
+        """A watch's events, for as long as the server gives them; the connection can do nothing else from then on."""
+        self._http.timeout = None
+        self._http.request("GET", f"{path}&watch=1&timeoutSeconds=3600")
+        for line in self._http.getresponse():
+            yield json.loads(line)
 
 
 def _pem(entry: dict[str, str], name: str) -> str:
@@ -245,7 +261,7 @@ def edit_in_parallel(bench: Bench, constraints: Sequence[dict[str, Any]]) -> Non
 def _edit_all(bench: Bench, paths: list[str]) -> None:
     connection = Connection(bench.cluster)
     for path in paths:
-        connection.request("PATCH", path, EDIT)
+        connection.expect({200}, "PATCH", path, EDIT)
 
 
 def _all_restored(connection: Connection, kinds: list[str], wanted: dict[str, Any]) -> bool:
