@@ -66,7 +66,7 @@ def expansion_verdict(template: LiveObject) -> Ready | Broken:
 
     https://open-policy-agent.github.io/gatekeeper/website/docs/expansion
     """
-    current = [entry for entry in _by_pod(template) if _current(entry, template)]
+    current = filter(_currents(template), _by_pod(template))
     errors = {_message(error) for entry in current for error in mappings_at(entry, "errors")}
     return Broken("; ".join(sorted(errors))) if errors else Ready()
 

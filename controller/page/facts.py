@@ -77,6 +77,11 @@ class Row(NamedTuple):
         return self.member.assignment_name or self.member.assignment_id.rpartition("/")[2]
 
     @property
+    def initiative(self) -> str:
+        """What people call the initiative, empty where the assignment has none."""
+        return self.member.initiative_name or self.member.initiative_id.rpartition("/")[2]
+
+    @property
     def policy(self) -> str:
         """What people call the policy."""
         return policy_name(self.member)

@@ -18,17 +18,18 @@ from controller.commands.explain import explained, reasons
 from controller.commands.status_view import TONES, Tone, facts, refused
 from controller.gatekeeper.model import Rendered
 from controller.page.facts import policy_name
-from controller.policy.model import Unresolved
 from controller.report.assigned import Enforcement, assigned_name, assignment_name
 from controller.text import printable
 from controller.times import write_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from controller.cluster.apply import Result
     from controller.cluster.lean import Violation
     from controller.cluster.lease import Lease
     from controller.commands.status import AssignedPolicy
+    from controller.gatekeeper.model import ObjectRef
     from controller.page.facts import Facts, Row
     from controller.policy.model import Member
 
@@ -44,6 +45,8 @@ _MOST: Final = 200
 _LAST_PAGE: Final = 1_000_000
 # Conditions that somebody has to do something about when they are not as expected.
 _WAITING: Final = ("Stalled", "GatekeeperReady", "Suspended", "Contended")
+# Outcomes that somebody has to do something about.
+_OPEN: Final = frozenset({Enforcement.UNRESOLVED, Enforcement.FAILED})
 # Reasons of Ready that no other condition has.
 _READY_WAITS: Final = frozenset({"ClusterUnreachable", "SourceUnreadable", "InSyncButNotKept"})
 
@@ -141,7 +144,7 @@ def overview(read: Facts, _: Query) -> Page:
             {"outcome": outcome, "members": outcomes[outcome], "tone": tone.name.lower()}
             for outcome, tone in TONES.items()
         ],
-        "firstWaiting": _waiting(read)[:_FIRST],
+        "firstWaiting": [_made(each) for each in _waiting(read)[:_FIRST]],
         "firstViolations": [_row(read, each) for each in violating[:_FIRST]],
         "violatingPolicies": len(violating),
         "violations": sum(each.violations or 0 for each in violating),
@@ -195,7 +198,7 @@ def _row(read: Facts, row: Row) -> dict[str, Any]:
         "reference": _short(row.member.reference_id),
         "assignment": _short(row.assignment),
         "assignmentKey": assignment_name(row.member.assignment_id),
-        "initiative": _short(each.initiative),
+        "initiative": _short(row.initiative),
         "effect": each.effect,
         "action": each.action,
         "outcome": each.outcome,
@@ -245,17 +248,17 @@ def _labelled(texts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, list[str]
 def assignments(read: Facts, query: Query) -> Page:
     """By which assignment something is enforced here."""
     groups = [list(group) for _, group in groupby(read.rows, key=lambda each: each.member.assignment_id)]
-    return page("assignments", "Assignments", _paged(groups, query, partial(_assignment_row, read)), read)
+    return page("assignments", "Assignments", _paged(groups, query, _assignment_row), read)
 
 
-def _assignment_row(read: Facts, members: Sequence[Row]) -> dict[str, Any]:
+def _assignment_row(members: Sequence[Row]) -> dict[str, Any]:
     first = members[0]
     counts = Counter(each.enforcement for each in members)
     return {
         "key": assignment_name(first.member.assignment_id),
         "assignment": _short(first.assignment),
         "assignmentId": _short(first.member.assignment_id),
-        "initiative": _short(read.report(first).initiative),
+        "initiative": _short(first.initiative),
         "enforcementMode": first.member.enforcement_mode,
         "members": len(members),
         "outcomes": [
@@ -274,7 +277,7 @@ def assignment(read: Facts, query: Query, key: str) -> Page:
         return missing(read, query, key)
     assignment_id = members[0].member.assignment_id
     rows = _paged(members, query, partial(_row, read))
-    told = {**_assignment_row(read, members), "assignmentId": assignment_id, **rows}
+    told = {**_assignment_row(members), "assignmentId": assignment_id, **rows}
     return page("assignment", members[0].assignment, told, read)
 
 
@@ -342,14 +345,13 @@ def _violation(each: Violation) -> dict[str, str]:
 
 def drift(read: Facts, _: Query) -> Page:
     """The last changes: what somebody edited and what was put back, and what Azure asked for."""
-    fights = list(map(str, read.moment.state.fights[:ROWS]))
-    members = _members_of(read, fights)
-    told = {"rows": _changes(read), "fights": [{"object": each, "members": members.get(each, [])} for each in fights]}
-    return page("drift", "Drift", told, read)
+    fights = [{"object": str(ref), "members": _members_of(read, ref)} for ref in read.moment.state.fights[:ROWS]]
+    return page("drift", "Drift", {"rows": _changes(read), "fights": fights}, read)
 
 
 def _changes(read: Facts) -> list[dict[str, Any]]:
-    members = _members_of(read, [each.object for each in read.sync.changes])
+    objects = {each.object for each in read.sync.changes}
+    refs = {str(ref): ref for ref in read.objects if str(ref) in objects} if objects else {}
     return [
         {
             "time": each.time,
@@ -358,21 +360,16 @@ def _changes(read: Facts) -> list[dict[str, Any]]:
             "cause": each.cause,
             "editor": each.editor,
             "detail": _short(each.detail),
-            "members": members.get(each.object, []),
+            "members": _members_of(read, refs[each.object]) if each.object in refs else [],
         }
         for each in read.sync.changes
     ]
 
 
-def _members_of(read: Facts, objects: Collection[str]) -> dict[str, list[dict[str, str]]]:
-    """The first members that want an object, by the object's kind and name: a template may be wanted by thousands."""
-    desired = read.moment.known.desired
-    wanted = set(objects)
-    return {
-        name: [_named(each) for each in made.members[:_FIRST]]
-        for made in (desired.objects if desired and wanted else ())
-        if (name := str(made.ref)) in wanted
-    }
+def _members_of(read: Facts, ref: ObjectRef) -> list[dict[str, str]]:
+    """The first members that want an object: a template may be wanted by thousands."""
+    wanted = read.objects.get(ref)
+    return [_named(each) for each in wanted.members[:_FIRST]] if wanted else []
 
 
 def _named(member: Member) -> dict[str, str]:
@@ -384,53 +381,55 @@ def _named(member: Member) -> dict[str, str]:
 
 def waiting(read: Facts, query: Query) -> Page:
     """What does not pass by itself: conflicts, refused deletions, fights, what is not known, and what failed."""
-    return page("waiting", "Waiting for somebody", _paged(_waiting(read), query, dict), read)
+    return page("waiting", "Waiting for somebody", _paged(_waiting(read), query, _made), read)
 
 
-def _waiting(read: Facts) -> list[dict[str, Any]]:
+def _waiting(read: Facts) -> list[Callable[[], dict[str, Any]]]:
+    """All that waits; each is made where it is shown, as there may be thousands."""
     return [*_of_the_whole(read), *_of_objects(read), *_of_members(read)]
 
 
-def _waits(what: str, message: str, *, of: str = "", todo: str = "", members: Any = ()) -> dict[str, Any]:
+def _made(each: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    return each()
+
+
+def _waits(
+    what: str, message: str, *, of: str = "", todo: str = "", members: Sequence[Mapping[str, str]] = ()
+) -> dict[str, Any]:
     return {"what": what, "object": of, "message": message, "todo": todo, "members": list(members)}
 
 
-def _of_the_whole(read: Facts) -> Iterator[dict[str, Any]]:
+def _of_the_whole(read: Facts) -> Iterator[Callable[[], dict[str, Any]]]:
     for each in read.sync.conditions:
         unexpected = each.type in _WAITING and not each.as_expected
         if unexpected or (each.type == "Ready" and each.reason in _READY_WAITS):
-            yield _waits(each.reason, each.message)
+            yield partial(_waits, each.reason, each.message)
     if read.sync.refused:
-        yield _waits("Refused", refused(read.sync).text)
+        yield partial(_waits, "Refused", refused(read.sync).text)
 
 
-def _of_objects(read: Facts) -> Iterator[dict[str, Any]]:
-    problems = read.moment.state.problems
-    members = _members_of(read, [str(each.ref) for each in problems])
-    for each in problems:
-        yield _waits(
-            each.reason or each.action.value,
-            _short(each.message),
-            of=str(each.ref),
-            members=members.get(str(each.ref), ()),
-        )
+def _of_objects(read: Facts) -> Iterator[Callable[[], dict[str, Any]]]:
+    return (partial(_problem, read, each) for each in read.moment.state.problems)
 
 
-def _of_members(read: Facts) -> Iterator[dict[str, Any]]:
-    """What is not known of a member, with what explain advises, and what failed though no object is a problem."""
+def _problem(read: Facts, result: Result) -> dict[str, Any]:
+    what, members = result.reason or result.action.value, _members_of(read, result.ref)
+    return _waits(what, _short(result.message), of=str(result.ref), members=members)
+
+
+def _of_members(read: Facts) -> Iterator[Callable[[], dict[str, Any]]]:
+    """What is not known of a member, and what failed though no object is a problem."""
     problems = {each.ref for each in read.moment.state.problems}
     for row in read.rows:
-        members = [_named(row.member)]
-        if isinstance(row.outcome, Unresolved):
-            told = explained(row.outcome, ())
-            yield _waits(told["reason"], _short(told["message"]), todo=told["advice"], members=members)
-        elif (
-            isinstance(row.outcome, Rendered)
-            and row.enforcement is Enforcement.FAILED
-            and problems.isdisjoint(row.outcome.objects)
-        ):
-            report = read.report(row)
-            yield _waits(report.reason, _short(report.message), members=members)
+        objects = row.outcome.objects if isinstance(row.outcome, Rendered) else ()
+        if row.enforcement in _OPEN and problems.isdisjoint(objects):
+            yield partial(_member_waits, read, row)
+
+
+def _member_waits(read: Facts, row: Row) -> dict[str, Any]:
+    """With what explain advises, where it does."""
+    report, advice = read.report(row), explained(row.outcome, ())["advice"]
+    return _waits(report.reason, _short(report.message), todo=advice, members=[_named(row.member)])
 
 
 # --- no page ---------------------------------------------------------------------------------------------------------

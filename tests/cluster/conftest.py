@@ -34,6 +34,7 @@ LONGEST: Final = (
     "test_prune.py",
     "test_operator.py",
     "test_hostile.py",
+    "test_page.py",
     "test_why.py",
     "test_initiatives.py",
     "test_forecast.py",

@@ -9,7 +9,7 @@ import sys
 import threading
 from dataclasses import replace
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,8 +18,9 @@ from controller.cluster.apply import Action, Result
 from controller.cluster.health import GatekeeperHealth, GatekeeperProblem
 from controller.cluster.lean import Violation
 from controller.commands.explain import explain, reasons
+from controller.errors import InputError
 from controller.page import facts, render, server, views
-from controller.page.server import HEADERS, is_own_host
+from controller.page.server import HEADERS, is_own_host, serving
 from controller.policy.model import NotApplied, NotAppliedReason, Unresolved, UnresolvedReason
 from controller.report.assigned import assigned_name, assignment_name
 from controller.report.violations import Findings
@@ -29,6 +30,8 @@ from tests.unit.page.replicas import IN_SYNC, Leading, StandingBy, browsing, enf
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
+
+    from controller.operator.main import Replica
 
 KEY: Final = assigned_name(named("x"))
 ASSIGNMENT: Final = assignment_name(named("x").assignment_id)
@@ -472,6 +475,12 @@ async def test_an_error_of_ours_shows_nothing_of_it(monkeypatch: pytest.MonkeyPa
     assert response.status == 500
     assert "secret" not in text
     assert secured(response)
+
+
+async def test_an_address_that_cannot_be_listened_on_is_named_with_its_option() -> None:
+    with pytest.raises(InputError, match=r"--page-listen nowhere: .*give HOST:PORT"):
+        async with serving("nowhere", ())(cast("Replica", full())):
+            pass
 
 
 # --- what it costs ---------------------------------------------------------------------------------------------------
