@@ -291,9 +291,12 @@ class KubeClient:
         return await self._list(kind)
 
     async def _list(self, kind: Resource, selector: str = "") -> tuple[tuple[LiveObject, ...], str] | None:
-        listed = await self._pages(
-            kind.path(), selector, lambda page: [self._live(kind, item, cut=page.cut) for item in _items(page)]
-        )
+        def read(page: Response) -> list[LiveObject]:
+            return [self._live(kind, item, cut=page.cut) for item in _items(page)]
+
+        listed = await self._pages(kind.path(), selector, read)
+        if listed and self._cache.went_back(kind, listed[1]):
+            listed = await self._pages(kind.path(), selector, read)
         if not selector:
             self._cache.listed(kind, listed[0] if listed else ())
         return listed

@@ -29,6 +29,7 @@ class ObjectCache:
         self._violations = violations
         self._objects: dict[str, dict[str, LiveObject]] = {}
         self._leans: dict[str, Lean] = {}
+        self._positions: dict[str, int] = {}
 
     @property
     def violations(self) -> int | None:
@@ -64,6 +65,19 @@ class ObjectCache:
     def gone(self, kind: Resource, live: LiveObject) -> None:
         """An object that is deleted."""
         self._objects.get(kind.path(), {}).pop(live.uid, None)
+
+    def went_back(self, kind: Resource, position: str) -> bool:
+        """Whether a list is older than the list before it: then all that was read is unknown from now on.
+
+        Lists are consistent reads, so only a restored backup of etcd makes one older, and from there the same versions
+        come again with other content.
+        """
+        now = int(position) if position.isdecimal() else 0
+        before = self._positions.get(kind.path(), 0)
+        self._positions[kind.path()] = now
+        if now < before:
+            self._objects.clear()
+        return now < before
 
     def listed(self, kind: Resource, items: Iterable[LiveObject]) -> None:
         """All that a collection holds: nothing else of it is there."""

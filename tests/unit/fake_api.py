@@ -144,6 +144,15 @@ class FakeApi(KubeClient):
         self._objects[path]["metadata"]["resourceVersion"] = self._next_version()
         self._happened(path)
 
+    def backup(self) -> tuple[int, Mapping[str, Any]]:
+        """All that is stored now, as a backup of etcd has it."""
+        return self._latest, copy.deepcopy(self._objects)
+
+    def restore(self, kept: tuple[int, Mapping[str, Any]]) -> None:
+        """Goes back to a backup; versions are counted on from there."""
+        self._latest, self._objects = kept[0], copy.deepcopy(dict(kept[1]))
+        self._versions = itertools.count(self._latest + 1)
+
     def break_watch(self, kind: Resource, error: ClusterError) -> None:
         """Ends the open watch of a kind, or else the next one, by an error."""
         self._watch_errors[kind.path()] = error

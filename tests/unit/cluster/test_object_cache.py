@@ -82,6 +82,22 @@ def test_an_object_is_judged_again_when_something_else_is_desired() -> None:
     assert isinstance(decide(constraint(limit=2), found, MARKS, cache.entries), NeedsDryRun)
 
 
+def test_after_a_restored_backup_a_version_that_comes_again_is_read_again() -> None:
+    api = filled()
+    kept = api.backup()
+    api.edit(WANTED.ref, enforcementAction="dryrun")
+    [before] = listed(api)
+    api.touch(template().ref)
+    listed(api)
+
+    api.restore(kept)
+    api.edit(WANTED.ref, enforcementAction="warn")
+
+    [after] = listed(api)
+    assert after.version == before.version
+    assert after.manifest["spec"]["enforcementAction"] == "warn"
+
+
 def test_a_status_that_is_written_anew_shares_all_the_rest_with_the_object_before() -> None:
     api = filled()
     [first] = listed(api)
