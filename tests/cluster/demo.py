@@ -28,8 +28,7 @@ def main() -> int:
     os.environ.pop("KUBECONFIG", None)
     os.chdir(ROOT)
     try:
-        with tools.being_built():
-            _show_rendered_plan()
+        _show_rendered_plan()
         print(
             "\nNow the cluster: etcd, kube-apiserver, kube-controller-manager and Gatekeeper. About 10 seconds.",
             flush=True,
