@@ -100,8 +100,6 @@ class ReportWriter:
 
     def choose(self, api: ReportApi | None) -> None:
         """The API that is written from now on, None for none: reports of ours of any other API are deleted."""
-        if api is not self._api:
-            self._there.clear()
         self._api = api
         self._leaving = tuple(each for each in REPORT_APIS if each is not api)
         self.look_again()

@@ -313,9 +313,10 @@ OVERVIEW = f"{CLUSTER_REPORT.path()}/azpolicy-assignments"
 SHOP = replace(REPORT, namespace="shop").path("azpolicy")
 
 
-def audit_finds(api: FakeApi, count: int) -> None:
-    """Gatekeeper's audit finds so many pods that violate ONE."""
-    said = audit(ONE, *(finding(number) for number in range(count)))
+def audit_finds(api: FakeApi, count: int, last: int | None = None) -> None:
+    """Gatekeeper's audit finds so many pods that violate ONE, and one more of this number."""
+    numbers = (*range(count), *([last] if last is not None else []))
+    said = audit(ONE, *map(finding, numbers))
     del said["byPod"]
     api.merge(kind_of(ONE.ref).path(ONE.ref.name), {"status": said})
 
@@ -341,6 +342,10 @@ async def test_reports_that_the_policy_sync_switches_on_list_what_was_left_out_b
             each for each in session._metrics.text().decode().splitlines() if "azpolicy_policy_violations{" in each
         ]
         assert line.endswith(f" {listed}.0")
+
+        # No AssignedPolicy shows this one: reports alone do.
+        audit_finds(api, listed - 1, last=99)
+        await until(lambda: api.read(SHOP)["results"][-1]["resources"][0]["name"] == "web-099", seconds=60)
 
         audit_finds(api, 1)
         await until(lambda: len(api.read(SHOP)["results"]) == 1, seconds=60)

@@ -89,5 +89,7 @@ def test_no_name_of_a_policy_spoils_the_page() -> None:
 
     families = {each.name: each for each in text_string_to_metric_families(metrics.text().decode())}
 
-    found = {each.labels["policy"]: each.value for each in families["azpolicy_policy_violations"].samples}
+    samples = families["azpolicy_policy_violations"].samples
+    found = {each.labels["policy"]: each.value for each in samples}
+    assert len(samples) == len(found)
     assert found == {'a"b': 1, "line break": 1, " ": 1, "x" * 1000: 1, "back\\slash": 1, "p": 2}

@@ -111,6 +111,8 @@ async def test_reports_appear_and_once_all_is_said_nothing_is_written(world: Wor
             await asyncio.sleep(60)
 
         assert world.writes == []
+        # Nor is any report read: its version is that of our own write.
+        assert not {call.path for call in world.api.calls} & {OVERVIEW, SHOP, WEB}
 
 
 @in_virtual_time
@@ -202,17 +204,25 @@ async def test_a_foreign_report_of_our_name_is_told_once_and_left(labels: dict[s
     world.audit()
     async with world.at_work():
         await until(lambda: WEB not in world.api.paths)
-    assert SHOP in world.api.paths
+        assert SHOP in world.api.paths
+
+        world.api.drop(SHOP)
+        world.audit(finding(1))
+        world.writer.look_again()
+
+        await until(lambda: SHOP in world.api.paths and world.results(SHOP) == ["web-001"])
 
 
 @in_virtual_time
 async def test_only_reports_of_our_names_are_ever_deleted(world: World) -> None:
     theirs = f"{ROOT}/namespaces/shop/reports/azpolicy-of-the-shop"
-    world.api.place(theirs, {**FOREIGN, "metadata": {"name": "azpolicy-of-the-shop", "labels": MARKS.labels()}})
+    metadata = {"name": "azpolicy-of-the-shop", "namespace": "shop", "labels": MARKS.labels()}
+    world.api.place(theirs, {**FOREIGN, "metadata": metadata})
     async with world.at_work():
         await world.settle()
     async with world.at_work(None):
-        await until(lambda: world.api.paths == {theirs})
+        await world.settle()
+        assert world.api.paths == {theirs}
 
 
 @pytest.mark.parametrize(
@@ -327,6 +337,8 @@ async def test_another_installations_reports_are_taken_over_where_it_is_adopted(
     async with later.at_work():
         await until(lambda: world.api.read(OVERVIEW)["metadata"]["labels"] == {"managed-by": "ours"})
         await until(lambda: WEB not in world.api.paths)
+        selectors = {call.query["labelSelector"] for call in world.api.calls if "labelSelector" in call.query}
+        assert "managed-by in (azure-policy-sync,ours)" in selectors
 
 
 @in_virtual_time
