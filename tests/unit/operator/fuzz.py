@@ -35,7 +35,6 @@ from controller.gatekeeper.naming import (
     MUTATION_GROUP,
     TEMPLATE_GROUP,
     TEMPLATE_INSTALLED_BY,
-    is_managed_name,
     owned_key,
 )
 from controller.gatekeeper.sources import TemplateSources
@@ -463,14 +462,9 @@ def delete_all_of_a_kind(world: World, chance: random.Random) -> None:
 
 
 def replace_by_anothers(world: World, chance: random.Random) -> None:
-    """By another object of the same name, with none of our marks.
-
-    Not of what is only kept as its policy is not understood: that is not defended, and another's in its place would be
-    a conflict, unless the name says whose it is.
-    """
+    """By another object of the same name, with none of our marks."""
     path = world.ours(chance)
-    desired = {kind_of(ref).path(ref.name) for ref in world.operator.state.index}
-    if path in world.api.paths and (path in desired or is_managed_name(path.rpartition("/")[2])):
+    if path in world.api.paths:
         live = world.api.objects[path]
         head = {key: live[key] for key in ("apiVersion", "kind")}
         world.api.drop(path)
