@@ -89,10 +89,7 @@ _WIDENED: Final = "source is All instead of Original, by the setting expansion: 
 _NOT_WIDENED: Final = (
     "source stays Original in spite of the setting expansion: all, as its template reads ownerReferences"
 )
-_DEFAULTED: Final = (
-    "the policy names no source, so it is Original, Azure's default: pods that expansion makes of workloads are not"
-    " judged"
-)
+_DEFAULTED: Final = "the policy names no source, so it is Original, Azure's default: what expansion makes is not judged"
 _SELECTORS: Final = frozenset({"labelSelector", "namespaceSelector"})
 _D = TypeVar("_D", ConstraintDocument, MutationDocument)
 

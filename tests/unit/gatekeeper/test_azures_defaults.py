@@ -31,10 +31,7 @@ TRUE: Final = [
     "parameter 'maxPort' is not declared, so its value is ignored",
     "parameter 'minPort' is not declared, so its value is ignored",
     # Some of Microsoft's definitions have no parameter source; beside them stand some that are expanded by default.
-    (
-        "the policy names no source, so it is Original, Azure's default: pods that expansion makes of workloads are not"
-        " judged"
-    ),
+    "the policy names no source, so it is Original, Azure's default: what expansion makes is not judged",
 ]
 
 
