@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run cluster test test-unit lint format bench verdicts mutants templates generate manifests lock wheel sbom audit clean
+.PHONY: help venv run cluster prepared tools test test-unit lint format bench verdicts mutants templates generate manifests lock wheel sbom audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,18 +21,27 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-run: $(READY) ## A cluster on this machine with azpolicy at work in it, until Ctrl-C
+run: ## A cluster on this machine with azpolicy at work in it, until Ctrl-C
+	@$(MAKE) --no-print-directory --jobs 2 prepared
 	@$(BIN)/python -m tests.cluster.demo
 
-cluster: $(READY) ## The test cluster alone, until Ctrl-C; prints its kubeconfig
+prepared: tools $(READY)
+	@:
+
+# Needs no virtual environment, so that one is made meanwhile. Where Python is too old, that one says so.
+tools:
+	@! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m tests.cluster.harness build >/dev/null
+
+cluster: ## The test cluster alone, until Ctrl-C; prints its kubeconfig
+	@$(MAKE) --no-print-directory --jobs 2 prepared
 	@$(BIN)/python -m tests.cluster.harness up
 
-# Four at a time, a file each: tests of a cluster mostly wait for something, and take a third of a core. A cluster is one
-# worker's own. Without reorder, files begin in the order of tests/cluster/conftest.py.
-WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
+# So many at a time, a file each: tests of a cluster mostly wait for something, and take a third of a core. A cluster is
+# one worker's own. Without reorder, files begin in the order of tests/cluster/conftest.py.
+WORKERS ?= 3
 
-test: $(READY) ## Every test, those on a real cluster too
-	$(BIN)/pytest $(WORKERS)
+test: $(READY) ## Every test, those on a real cluster too (WORKERS=3 at a time)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --by-file
 
 test-unit: $(READY) ## Every test that needs no cluster: templates, deploy and examples too
 	$(BIN)/pytest -n 2 --dist worksteal -m "not cluster"

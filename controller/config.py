@@ -10,6 +10,7 @@ from controller.azure.clouds import CLOUDS, Cloud, CloudName, custom_cloud
 from controller.azure.credentials import credential_settings
 from controller.azure.parse import cluster_of
 from controller.errors import InputError
+from controller.gatekeeper.expansion import Expansion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,6 +85,7 @@ class SourceOptions:
     excluded_namespaces: tuple[str, ...]
     declared: DeclaredCluster | None = None
     inventory_kinds: tuple[str, ...] = ()
+    expansion: Expansion = Expansion.ASSIGNED
 
     @property
     def asked_id(self) -> str | None:

@@ -152,6 +152,7 @@ class Source:
             excluded_namespaces=self.options.excluded_namespaces,
             running=await cluster.running_templates(),
             inventory=self.inventory,
+            expansion=self.options.expansion,
         )
         self._state, self.changes_at = state, next_change(state, now)
         return desired

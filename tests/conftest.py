@@ -7,12 +7,25 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.by_file import ByFile
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 # How long an example takes says what else the machine does.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The switch of tests/by_file.py."""
+    parser.addoption("--by-file", action="store_true", help="say where the time of tests on a cluster goes, by file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure where it was asked for: in the workers too, which get the same options."""
+    if config.option.by_file:
+        config.pluginmanager.register(ByFile(), "by-file")
 
 
 @pytest.hookimpl(wrapper=True)

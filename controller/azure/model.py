@@ -163,6 +163,7 @@ class PolicyDefinition:
     rule: Mapping[str, Json]
     description: str = ""
     built_in: bool = False
+    category: str = ""
 
     @property
     def for_clusters(self) -> bool:

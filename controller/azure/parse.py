@@ -391,10 +391,14 @@ def _version(node: _Node) -> Version | None:
         if version is None:
             raise _Malformed(f"{node.path}.version must be like 1.2.3 or 1.2.3-preview, is {spelled!r}")
         return version
+    return Version.parse(_noted(node, "version"))
+
+
+def _noted(node: _Node, key: str) -> str:
+    """A text in the metadata. These are free, so something else than a text there is ignored."""
     metadata = node.raw("metadata")
-    noted = metadata.get("version") if isinstance(metadata, dict) else None
-    # Metadata is free text, so something else than a version there is ignored.
-    return Version.parse(noted) if isinstance(noted, str) else None
+    noted = metadata.get(key) if isinstance(metadata, dict) else None
+    return noted if isinstance(noted, str) else ""
 
 
 def _parameters(node: _Node) -> dict[str, Parameter]:
@@ -431,6 +435,7 @@ def _definition(node: _Node, resource_id: str) -> PolicyDefinition:
         rule=rule.value,
         description=node.text("description"),
         built_in=node.text("policyType").casefold() == "builtin",
+        category=_noted(node, "category"),
     )
 
 

@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 from controller.check.gator import ask, content
 from controller.check.workloads import pod_of
 from controller.gatekeeper.crd import ConstraintSchema
+from controller.gatekeeper.expansion import EVERY, only_generated, with_source
 from controller.gatekeeper.model import ObjectRef, Rendered, Role
-from controller.gatekeeper.naming import CONSTRAINT_GROUP, MUTATION_GROUP, SYNCSET_GROUP, TEMPLATE_GROUP
+from controller.gatekeeper.naming import (
+    CONSTRAINT_GROUP,
+    EXPANSION_GROUP,
+    MUTATION_GROUP,
+    SYNCSET_GROUP,
+    TEMPLATE_GROUP,
+)
 from controller.gatekeeper.syncset import kinds_of
 
 if TYPE_CHECKING:
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
 
 # gator would take these for its own configuration, so what an input says in them cannot be judged.
 _MACHINERY: Final = frozenset(
-    {TEMPLATE_GROUP, CONSTRAINT_GROUP, MUTATION_GROUP, SYNCSET_GROUP, "config.gatekeeper.sh", "expansion.gatekeeper.sh"}
+    {TEMPLATE_GROUP, CONSTRAINT_GROUP, MUTATION_GROUP, SYNCSET_GROUP, "config.gatekeeper.sh", EXPANSION_GROUP}
 )
 _CLIENT_SIDE: Final = frozenset({"kustomize.config.k8s.io"})
 _EXTERNAL: Final = "external_data("
@@ -125,6 +132,9 @@ def judge(manifests: Sequence[Manifest], desired: DesiredState, *, gator: str, n
     objects = [judged for judged in objects if judged.manifest.group not in _MACHINERY]
     notes += [f"{m.location}: {m.kind} {m.name} is Gatekeeper's own configuration and is not judged" for m in machinery]
     constraints = {o.ref: o for o in policies if o.role is Role.CONSTRAINT}
+    expands = any(o.role is Role.EXPANSION for o in desired.objects)
+    generated = {o.ref for o in constraints.values() if expands and only_generated(o.manifest)}
+    policies = [with_source(o, EVERY) if o.ref in generated else o for o in policies]
     documents = list(_documents(objects))
     given = [*(document.content for document in documents), *_namespaces(objects)]
     replicated = frozenset(kind for o in desired.objects if o.role is Role.SYNC for kind in kinds_of(o.manifest))
@@ -136,6 +146,8 @@ def judge(manifests: Sequence[Manifest], desired: DesiredState, *, gator: str, n
         _finding(result, document, constraints)
         for result in answer.results
         for document in origins.get(content(result["violatingObject"]), ())
+        # What is for pods of workloads alone is not for those that somebody makes.
+        if document.pod or _constraint_of(result) not in generated
     }
     findings = sorted(found, key=lambda f: (f.location, f.kind, f.member.policy, f.message, f.pod, f.constraint))
     errors = tuple(
@@ -230,9 +242,7 @@ def _made(manifest: Manifest) -> str:
 
 def _finding(result: Mapping[str, Any], document: _Document, constraints: Mapping[ObjectRef, DesiredObject]) -> Finding:
     """A result of gator as a finding."""
-    judged = document.judged
-    constraint = result["constraint"]
-    ref = ObjectRef(CONSTRAINT_GROUP, constraint["kind"], constraint["metadata"]["name"])
+    judged, ref = document.judged, _constraint_of(result)
     return Finding(
         location=judged.manifest.location,
         kind=judged.manifest.kind,
@@ -244,6 +254,11 @@ def _finding(result: Mapping[str, Any], document: _Document, constraints: Mappin
         message=str(result["msg"]),
         pod=document.pod,
     )
+
+
+def _constraint_of(result: Mapping[str, Any]) -> ObjectRef:
+    constraint = result["constraint"]
+    return ObjectRef(CONSTRAINT_GROUP, constraint["kind"], constraint["metadata"]["name"])
 
 
 def _without_echoes(findings: Sequence[Finding]) -> Iterator[Finding]:

@@ -27,6 +27,9 @@ _WORKLOADS: Final[Mapping[tuple[str, str], tuple[tuple[str, ...], str, str]]] = 
     ("", "ReplicationController"): (_SPEC, "ReplicationController", "v1"),
 }
 
+# The kinds whose pods are known, and pods.
+POD_KINDS: Final = frozenset({"Pod", *(kind for _, kind in _WORKLOADS)})
+
 
 def template_path(content: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Where an object has its pod's metadata and spec: empty for a pod, None for what makes none or has no template."""

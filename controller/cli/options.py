@@ -17,6 +17,7 @@ from controller.azure.credentials import CredentialKind
 from controller.azure.declared import TYPE_NAMES, DeclaredCluster
 from controller.cluster.prune import PruneLimit
 from controller.config import AzureOptions, ClusterOptions, SourceOptions
+from controller.gatekeeper.expansion import Expansion
 from controller.gatekeeper.naming import MANAGED_BY, OwnershipMarks
 
 if TYPE_CHECKING:
@@ -179,6 +180,16 @@ _SOURCE = (
         "such as networking.k8s.io/v1/Ingress or v1/Service; found: each kind that the Rego names, but Secrets. "
         "Whatever is replicated, messages of policies can show. Can be repeated.",
     ),
+    click.option(
+        "--expansion",
+        type=click.Choice([each.value for each in Expansion]),
+        default=Expansion.ASSIGNED.value,
+        show_default=True,
+        envvar="AZPOLICY_EXPANSION",
+        help="When Gatekeeper makes the pods of a workload as it is applied, so that the workload is denied or warned "
+        "about: assigned, where a policy's source is All or Generated; off; all, for every policy on pods, which is "
+        "more than Azure says.",
+    ),
 )
 _AZURE = (
     click.option(
@@ -282,9 +293,10 @@ def source_options(command: Command) -> Command:
             location=values.pop("cluster_location"),
             tags=values.pop("cluster_tags"),
         )
-        names = SourceOptions.__dataclass_fields__.keys() - {"marks", "azure", "declared"}
+        names = SourceOptions.__dataclass_fields__.keys() - {"marks", "azure", "declared", "expansion"}
         return SourceOptions(
             marks=marks,
+            expansion=Expansion(values.pop("expansion")),
             azure=azure,
             declared=None if declared == DeclaredCluster("", "") else declared,
             **{name: values.pop(name) for name in names},

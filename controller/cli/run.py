@@ -10,6 +10,7 @@ import click
 
 from controller.cli.options import cluster_options, prune_options, source_options
 from controller.cluster.client import Connection
+from controller.cluster.report_objects import BY_SETTING
 from controller.gatekeeper.naming import GATEKEEPER_NAMESPACE
 from controller.operator.logs import start_logging
 from controller.operator.main import OperatorSettings, operate
@@ -49,6 +50,22 @@ if TYPE_CHECKING:
     metavar="HOST:PORT",
     envvar="AZPOLICY_LISTEN",
     help="Where /healthz, /readyz and /metrics are served.",
+)
+@click.option(
+    "--page-listen",
+    default="",
+    metavar="HOST:PORT",
+    envvar="AZPOLICY_PAGE_LISTEN",
+    help="Where the page for people is served. It is read-only and has no login of its own. Off if not given.",
+)
+@click.option(
+    "--page-host",
+    "page_hosts",
+    multiple=True,
+    metavar="NAME",
+    envvar="AZPOLICY_PAGE_HOSTS",
+    help="A host name that browsers reach the page by, for instance behind a proxy. It always answers to addresses, "
+    "localhost and names of the cluster's own.",
 )
 @click.option(
     "--leader-elect",
@@ -94,6 +111,15 @@ if TYPE_CHECKING:
     help="Prove once a minute that Gatekeeper enforces, by a dry run in --namespace that it must deny.",
 )
 @click.option(
+    "--reports",
+    type=click.Choice(list(BY_SETTING)),
+    default="none",
+    show_default=True,
+    envvar="AZPOLICY_REPORTS",
+    help="Where reports of policies are written, once the kinds of the API are installed: openreports.io/v1alpha1 or "
+    "wgpolicyk8s.io/v1alpha2.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -108,6 +134,8 @@ def run(
     interval: float,
     resync: float,
     listen: str,
+    page_listen: str,
+    page_hosts: tuple[str, ...],
     leader_elect: bool,
     namespace: str,
     identity: str,
@@ -115,6 +143,7 @@ def run(
     dry_run: bool,
     guard_gatekeeper: bool,
     probe: bool,
+    reports: str,
     log_level: str,
 ) -> int:
     """Keep the cluster as Azure says until told to stop: the operator.
@@ -125,7 +154,7 @@ def run(
     start_logging(log_level)
     settings = OperatorSettings(
         connection=Connection(cluster.kubeconfig, cluster.context),
-        base=Settings(source, Pace(interval, resync), limit, probe),
+        base=Settings(source, Pace(interval, resync), limit, probe, BY_SETTING[reports]),
         marks=source.marks,
         listen=listen,
         namespace=namespace,
@@ -134,6 +163,12 @@ def run(
         leader_elect=leader_elect,
         dry_run=dry_run,
         guard_gatekeeper=guard_gatekeeper,
+        lists_violations=bool(page_listen),
     )
-    asyncio.run(operate(settings))
+    if not page_listen:
+        asyncio.run(operate(settings))
+        return 0
+    from controller.page.server import serving  # noqa: PLC0415 - jinja2, which nothing else needs
+
+    asyncio.run(operate(settings, serving(page_listen, page_hosts)))
     return 0

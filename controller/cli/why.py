@@ -54,8 +54,9 @@ def why(
     """Say which policy denied a request, who decides about it, and the smallest change that it would let pass.
 
     Takes what kubectl, an event, Helm, Argo CD or Flux printed, as TEXT or on standard input (-), or looks at a
-    workload's own events. With --snapshot the policies are read from there, else from the cluster, and never from
-    Azure. Exits with 0 when a policy of azpolicy's denied or warned, 3 when none did, 2 on an error.
+    workload's own events. A workload that nothing is said of, or a manifest alone (-f), is judged by gator. With
+    --snapshot the policies are read from there, else from the cluster, and never from Azure. Exits with 0 when a policy
+    of azpolicy's denied or warned, or would, 3 when none did, 2 on an error.
     """
     asked = asking.question(denial, namespace, filename, sys.stdin.buffer)
     found = asyncio.run(asking.why(asked, source, cluster, shutil.which(gator)))

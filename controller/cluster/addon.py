@@ -11,7 +11,7 @@ from controller.cluster.inventory import take_inventory
 from controller.cluster.kinds import CRD_PATH
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.readiness import Ready, template_verdict
-from controller.gatekeeper.naming import ADDON, CONSTRAINT_GROUP, TEMPLATE_GROUP, OwnershipMarks
+from controller.gatekeeper.naming import ADDON, CONSTRAINT_GROUP, EXPANSION_GROUP, TEMPLATE_GROUP, OwnershipMarks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,6 +62,11 @@ class ObjectsByOwner:
         """The template of a constraint kind, None where there is none that this owner made."""
         named = (live for live in self.objects[owner] if live.ref.group == TEMPLATE_GROUP)
         return next((live for live in named if live.ref.name == kind.lower()), None)
+
+    def expands_without(self, owner: Owner) -> bool:
+        """Whether Gatekeeper expands any workload here, by an ExpansionTemplate that is not this owner's."""
+        others = (live for each in Owner if each is not owner for live in self.objects[each])
+        return any(live.ref.group == EXPANSION_GROUP for live in others)
 
 
 async def read_by_owner(client: KubeClient, marks: OwnershipMarks, desired: Sequence[DesiredObject]) -> ObjectsByOwner:

@@ -36,6 +36,7 @@ from controller.cluster.changes import (
 )
 from controller.cluster.diff import Difference, differences, missing
 from controller.cluster.dry_run import DryRunAnswer, DryRunCache, Rejection, spec_digest
+from controller.cluster.foreign import text_at
 from controller.cluster.kinds import LiveObject, constraint_kind, crd_path, kind_of, template_kind
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.plan import decide, target_for
@@ -51,6 +52,7 @@ from controller.cluster.readiness import (
 )
 from controller.cluster.reasons import Reason
 from controller.errors import ClusterError
+from controller.gatekeeper.expansion import EXPANSION_REFS
 from controller.gatekeeper.model import DesiredObject, ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP
 from controller.gatekeeper.syncset import ANNOTATION, SYNCSET_REF
@@ -345,7 +347,8 @@ class _Run:
         """Deletes a template with its constraints and makes it again; until that is taken up, none of them enforces."""
         desired, kind = change.desired, _kind_for(change.desired)
         path = crd_path(desired.ref.name)
-        if _crd_kind(await self.client.get(path)) == template_kind(desired.manifest):
+        served = await self.client.get(path)
+        if _crd_kind(served) == template_kind(desired.manifest):
             # Discovery told of a kind that is gone.
             return await self._write(NeedsDryRun(desired, change.live, target_for(desired, change.live)))
         await self._no_others(desired.ref.name)
@@ -353,7 +356,7 @@ class _Run:
         response = await self.client.delete(kind, change.live)
         if not response.ok and response.status != HTTPStatus.NOT_FOUND:
             raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
-        await self._gone(path)
+        await self._gone(path, _uid(served))
         response = await self.client.create(kind, desired.manifest)
         # Who saw it vanish may have made it again by now.
         if not response.ok and response.status != HTTPStatus.CONFLICT:
@@ -389,10 +392,14 @@ class _Run:
             raise _Stopped(Reason.IN_USE, f"kept: {HIDDEN}", Action.BLOCKED)
         return ()
 
-    async def _gone(self, path: str) -> None:
+    async def _gone(self, path: str, uid: str) -> None:
+        """Returns once the CustomResourceDefinition of this uid is no more.
+
+        Another may have its place: a repair that sees the template vanish makes it again, and Gatekeeper its kind.
+        """
         deadline = loop_time() + self.ready_timeout
         delay = 0.05
-        while await self.client.get(path) is not None:
+        while (crd := await self.client.get(path)) is not None and _uid(crd) == uid:
             if loop_time() > deadline:
                 message = f"the CustomResourceDefinition of its kind is still there after {self.ready_timeout:.0f} s"
                 raise _Stopped(Reason.TEMPLATE_NOT_READY, message)
@@ -562,7 +569,9 @@ class _Run:
         if change.live.ref.group == TEMPLATE_GROUP:
             await self._constraints_deleted(change.live)
         if change.live.ref == SYNCSET_REF:
-            await self._templates_deleted()
+            await self._deleted_first(frozenset({Role.TEMPLATE}))
+        if change.live.ref in EXPANSION_REFS:
+            await self._deleted_first(frozenset({Role.CONSTRAINT, Role.MUTATOR}))
 
     async def _constraints_deleted(self, template: LiveObject) -> None:
         """Returns once nobody uses the template; _Stopped where somebody does, also since the plan was made."""
@@ -574,9 +583,9 @@ class _Run:
         if staying := [live.ref.name for live in await self._users(name) if not live.deleting]:
             raise _Stopped(Reason.IN_USE, f"kept: the constraint {staying[0]} uses it now", Action.BLOCKED)
 
-    async def _templates_deleted(self) -> None:
-        """Returns once the templates that are to go are gone: one that stays after all may need the data."""
-        going = [task for ref, task in self._tasks.items() if ref.group == TEMPLATE_GROUP and self._goes(ref)]
+    async def _deleted_first(self, roles: frozenset[Role]) -> None:
+        """Returns once the objects of these roles that are to go are gone: one that stays after all may need this."""
+        going = [task for ref, task in self._tasks.items() if kind_of(ref).role in roles and self._goes(ref)]
         for result in [await asyncio.shield(task) for task in going]:
             if result.action is not Action.DELETED:
                 raise _Stopped(Reason.IN_USE, f"kept: {result.ref} is still there", Action.BLOCKED)
@@ -663,6 +672,10 @@ def _kind_for(desired: DesiredObject) -> Kind:
 def _crd_kind(crd: Mapping[str, Any] | None) -> str:
     """The kind that a CustomResourceDefinition serves, empty where there is none."""
     return str(crd["spec"]["names"]["kind"]) if crd else ""
+
+
+def _uid(crd: Mapping[str, Any] | None) -> str:
+    return text_at(crd, "metadata", "uid")
 
 
 def _version(live: LiveObject | None) -> tuple[str, int] | None:

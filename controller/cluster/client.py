@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import config
@@ -26,7 +27,7 @@ from yaml import YAMLError
 
 from controller.bounded_json import DEEPEST, is_cut, read_bounded
 from controller.cluster.foreign import mapping_at, mappings_at, text_at, whole_at
-from controller.cluster.kinds import CRD_PATH, LiveObject, name_of
+from controller.cluster.kinds import LISTED_BY_METADATA, LiveObject, name_of
 from controller.cluster.lanes import LIMITS, Lanes
 from controller.cluster.object_cache import ObjectCache
 from controller.cluster.reasons import Reason
@@ -86,6 +87,9 @@ class Connection:
             raise InputError(f"no cluster to connect to: {where}: {detail}; give --kubeconfig or --context") from error
         # The default of 100 is a hard limit that open watches would use up; the lanes bound requests.
         configuration.connection_pool_maxsize = 0
+        # aiohttp would look up the proxy, and passwords in ~/.netrc, for each request anew and in a thread.
+        configuration.client_session_kwargs = {"trust_env": False}
+        configuration.proxy = configuration.proxy or _proxy_in_environment(configuration.host)
         return configuration
 
     def _files(self) -> list[Path]:
@@ -94,6 +98,12 @@ class Connection:
             return [self.kubeconfig]
         named = os.environ.get("KUBECONFIG", "").split(os.pathsep)
         return [Path(name).expanduser() for name in named if name] or [Path("~/.kube/config").expanduser()]
+
+
+def _proxy_in_environment(server: str) -> str | None:
+    """The proxy that HTTPS_PROXY (HTTP_PROXY for a plain URL) and NO_PROXY name for a server, None for none."""
+    url = urlsplit(server)
+    return None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
 
 
 def _in_cluster() -> bool:
@@ -156,17 +166,17 @@ class KubeClient:
         *,
         limits: Mapping[Lane, int] = LIMITS,
         fence: Callable[[], float] | None = None,
-        all_violations: bool = True,
+        violations: int | None = None,
     ) -> None:
         """`limits` bound the requests in flight by lane.
 
         `fence` says for how many seconds writing is still allowed: after that no write is sent or waited for.
 
-        `all_violations` False keeps of each constraint's audit what reports show, however many Gatekeeper writes.
+        `violations` is how many of each constraint's audit are kept, however many Gatekeeper writes; None: all.
         """
         self._connection = connection
         self._fence = fence
-        self._cache = ObjectCache(all_violations=all_violations)
+        self._cache = ObjectCache(violations)
         self._lanes = Lanes(limits)
         self._api: ApiClient | None = None
         self._unreadable: dict[ObjectRef, tuple[str, int]] = {}
@@ -178,6 +188,15 @@ class KubeClient:
     async def __aexit__(self, *_: object) -> None:
         if self._api is not None:
             await self._api.close()
+
+    @property
+    def violations(self) -> int | None:
+        """How many of each constraint's audit are kept, None: all; another number makes all that was read unknown."""
+        return self._cache.violations
+
+    @violations.setter
+    def violations(self, kept: int | None) -> None:
+        self._cache.violations = kept
 
     @property
     def server(self) -> str:
@@ -244,7 +263,7 @@ class KubeClient:
         if self._api is None:
             raise AssertionError("the client is used outside its context")
         content = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = {"Accept": _accepted(path, query), "Content-Type": content}
+        headers = {"Accept": _accepted(method, path, query), "Content-Type": content}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=10)
@@ -335,15 +354,16 @@ class KubeClient:
                     raise
                 size //= 2
 
-    async def items(self, path: str) -> AsyncGenerator[Mapping[str, Any], None]:
-        """The items of a collection, a page at a time in memory; none where the kind is not served.
+    async def items(self, path: str, labels: str = "") -> AsyncGenerator[Mapping[str, Any], None]:
+        """The items of a collection that a label selector selects, a page at a time; none where the kind is not served.
 
         For what need not be of one moment: where the list expires between pages it goes on with what is there by then
         (https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks).
         """
+        fixed = {"labelSelector": labels} if labels else {}
         size, after = PAGE, ""
         while True:
-            response, size = await self._page(path, {"continue": after} if after else {}, size)
+            response, size = await self._page(path, {**fixed, **({"continue": after} if after else {})}, size)
             if response.status == HTTPStatus.NOT_FOUND:
                 return
             after = text_at(response.body, "metadata", "continue")
@@ -458,9 +478,9 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None
         response.close()
 
 
-def _accepted(path: str, query: Mapping[str, str]) -> str:
-    """What an answer may be: of all CustomResourceDefinitions the metadata alone, as anybody's may be huge."""
-    if path != CRD_PATH:
+def _accepted(method: str, path: str, query: Mapping[str, str]) -> str:
+    """What an answer may be: of a collection whose objects may be huge the metadata alone."""
+    if method != "GET" or path not in LISTED_BY_METADATA:
         return _JSON
     return _METADATA if "watch" in query else _METADATA_LIST
 

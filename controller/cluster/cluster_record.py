@@ -146,10 +146,6 @@ class ClusterRecord:
                 "switch the add-on off"
             )
 
-    async def limit(self, cluster_id: str, limit: PruneLimit) -> PruneLimit:
-        """The limit with what the record remembers; Refused as `check` says."""
-        return (await self.check(cluster_id)).limiting(limit, self._now())
-
     async def make(self, plan: Plan, *, forced: bool = False) -> None:
         """Records whose cluster it is, its id, and the refused and unproven deletions, before the plan's first write.
 

@@ -16,11 +16,14 @@ from controller.gatekeeper.model import Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, CONSTRAINT_VERSION, TEMPLATE_GROUP
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
     from controller.cluster.client import KubeClient
     from controller.cluster.kinds import Kind, LiveObject
     from controller.gatekeeper.model import DesiredObject, ObjectRef
+
+    Listed: TypeAlias = Callable[[Kind, Sequence[LiveObject], str], None]
 
 
 # An answer is held whole until it is read: as many at once as there are kinds would be the whole cluster.
@@ -31,25 +34,39 @@ class GatekeeperMissing(ClusterError):  # noqa: N818 - a state of the cluster
     """The cluster has no Gatekeeper: nothing can be enforced, and nothing may be concluded from what is missing."""
 
 
-async def take_inventory(client: KubeClient, desired: Sequence[DesiredObject]) -> Inventory:
-    """Lists every kind at once; any list that fails fails the inventory (ClusterError)."""
+def not_awaited(kind: Kind, objects: Sequence[LiveObject], position: str) -> None:
+    """Of no use to who only wants the whole."""
+
+
+async def take_inventory(
+    client: KubeClient, desired: Sequence[DesiredObject], listed: Listed = not_awaited
+) -> Inventory:
+    """Lists every kind at once; any list that fails fails the inventory (ClusterError).
+
+    `listed` gets each kind, its objects and the resourceVersion to watch from, as soon as it is listed.
+    """
     kinds = [*FIXED_KINDS, *await _constraint_kinds(client, desired)]
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def listed_of(kind: Kind) -> tuple[tuple[LiveObject, ...], str] | None:
         async with slots:
-            return await client.list_live(kind)
+            found = await client.list_live(kind)
+        if found is not None:
+            listed(kind, *found)
+        return found
 
     lists = await asyncio.gather(*map(listed_of, kinds))
     objects: dict[ObjectRef, LiveObject] = {}
     served: set[str] = set()
+    absent: set[tuple[str, str]] = set()
     positions: dict[tuple[str, str], str] = {}
-    for kind, listed in zip(kinds, lists, strict=True):
-        if listed is None:
+    for kind, found in zip(kinds, lists, strict=True):
+        if found is None:
             if not kind.optional:
                 raise GatekeeperMissing("Gatekeeper is not installed in this cluster: no ConstraintTemplate kind")
+            absent.add((kind.group, kind.kind))
             continue
-        items, positions[(kind.group, kind.kind)] = listed
+        items, positions[(kind.group, kind.kind)] = found
         objects |= {live.ref: live for live in items}
         if kind.role is Role.CONSTRAINT:
             served.add(kind.kind)
@@ -57,7 +74,7 @@ async def take_inventory(client: KubeClient, desired: Sequence[DesiredObject]) -
     more, hidden = await _look_again(client, sorted(unseen))
     objects |= more
     objects |= await _at_own_versions(client, desired, objects)
-    return Inventory(objects, frozenset(served), hidden, positions)
+    return Inventory(objects, frozenset(served), hidden, frozenset(absent), positions)
 
 
 async def _look_again(

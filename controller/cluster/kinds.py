@@ -14,6 +14,7 @@ from controller.gatekeeper.naming import (
     AZPOLICY_GROUP,
     CONSTRAINT_GROUP,
     CONSTRAINT_VERSION,
+    EXPANSION_GROUP,
     MUTATION_GROUP,
     SYNCSET_GROUP,
     TEMPLATE_GROUP,
@@ -67,11 +68,23 @@ MUTATORS: Final = (
     Kind(MUTATION_GROUP, "v1alpha1", "AssignImage", "assignimage", Role.MUTATOR, optional=True),
 )
 SYNCSET: Final = Kind(SYNCSET_GROUP, "v1alpha1", "SyncSet", "syncsets", Role.SYNC, optional=True)
-FIXED_KINDS: Final = (TEMPLATE, SYNCSET, *MUTATORS)
+EXPANSION: Final = Kind(
+    EXPANSION_GROUP, "v1beta1", "ExpansionTemplate", "expansiontemplate", Role.EXPANSION, optional=True
+)
+FIXED_KINDS: Final = (TEMPLATE, SYNCSET, EXPANSION, *MUTATORS)
 # Our own: what an administrator tells the operator, and what the operator tells everybody. Never part of a plan.
 POLICY_SYNC: Final = Kind(AZPOLICY_GROUP, "v1alpha1", "PolicySync", "policysyncs", Role.REPORT, optional=True)
 ASSIGNED_POLICY: Final = Kind(
     AZPOLICY_GROUP, "v1alpha1", "AssignedPolicy", "assignedpolicies", Role.REPORT, optional=True
+)
+# Reports of policies, of an API that others define: its kinds may be missing, and may come and go.
+REPORT: Final = Resource("openreports.io", "v1alpha1", "Report", "reports")
+CLUSTER_REPORT: Final = Resource("openreports.io", "v1alpha1", "ClusterReport", "clusterreports")
+POLICY_REPORT: Final = Resource("wgpolicyk8s.io", "v1alpha2", "PolicyReport", "policyreports")
+CLUSTER_POLICY_REPORT: Final = Resource("wgpolicyk8s.io", "v1alpha2", "ClusterPolicyReport", "clusterpolicyreports")
+# A CustomResourceDefinition, anybody's, can be huge, and so can a report.
+LISTED_BY_METADATA: Final = frozenset(
+    each.path() for each in (CRD, REPORT, CLUSTER_REPORT, POLICY_REPORT, CLUSTER_POLICY_REPORT)
 )
 HOLDS: Final = ("finalizers", "ownerReferences")
 _COMPARED: Final = ("apiVersion", "kind", "metadata", "spec")
@@ -207,12 +220,13 @@ class Inventory:
     """Every object of every managed kind, ours or not, and which constraint kinds are served. Complete or not made.
 
     `hidden` are the names of templates that have a CustomResourceDefinition which is not served at this moment: nobody
-    can say which constraints of theirs there are.
+    can say which constraints of theirs there are. `absent` are fixed kinds that the cluster lacks: group and kind.
     """
 
     objects: Mapping[ObjectRef, LiveObject]
     served: frozenset[str] = frozenset()
     hidden: frozenset[str] = frozenset()
+    absent: frozenset[tuple[str, str]] = frozenset()
     positions: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 

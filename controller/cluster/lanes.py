@@ -86,5 +86,5 @@ class Lanes:
                     turn.set_result(None)
 
     def _is_free(self, lane: Lane) -> bool:
-        ahead = sum(self._in_flight[each] for each in Lane if each <= lane)
+        ahead = sum(count for each, count in self._in_flight.items() if each <= lane)
         return ahead < self._limits[lane] or not self._in_flight[lane]

@@ -15,39 +15,77 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FIRST: Final = 5
-_MESSAGE: Final = 256
+_LONGEST: Final = 256
+_MORE: Final = "…"
+_GATEKEEPERS_MORE: Final = "..."
+# As Gatekeeper names the fields of `Violation`, in their order.
+_KEYS: Final = ("namespace", "kind", "name", "message", "group", "version", "enforcementAction")
 
 
 class Violation(NamedTuple):
-    """One violating object, in the order of reports; `message` is Gatekeeper's, cut."""
+    """One violating object, in the order of reports; `message` is Gatekeeper's, cut.
+
+    `namespace` is empty where the object has none; `action` is what Gatekeeper does with such an object: deny, warn, …
+    """
 
     namespace: str
     kind: str
     name: str
     message: str
+    group: str = ""
+    version: str = ""
+    action: str = ""
+
+    @property
+    def api_version(self) -> str:
+        """The apiVersion that the audit found the object at."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the message is only the beginning of what the template said."""
+        return self.message.endswith(_MORE)
+
+
+def listed_violations(status: Mapping[str, Any], most: int) -> tuple[Violation, ...]:
+    """The first `most` that a constraint's status lists, in plain order, whatever order the audit found them in."""
+    first = sorted(map(_texts, mappings_at(status, "violations")))[:most]
+    return tuple(_violation(*each) for each in first)
 
 
 def first_violations(status: Mapping[str, Any]) -> tuple[Violation, ...]:
-    """The first few in plain order, whatever order the audit found them in."""
-    first = sorted(map(_texts, mappings_at(status, "violations")))[:FIRST]
-    return tuple(Violation._make((*where, _cut(message))) for *where, message in first)
+    """The few that every report shows."""
+    return listed_violations(status, FIRST)
+
+
+def _as_listed(violation: Violation) -> dict[str, str]:
+    """As Gatekeeper writes it into a status."""
+    return dict(zip(_KEYS, violation, strict=True))
 
 
 def _texts(violation: Mapping[str, Any]) -> list[str]:
     """Its fields; `text_at` would take twice as long, and an audit leaves many in each of thousands of objects."""
-    return [each if isinstance(each, str) else "" for each in map(violation.get, Violation._fields)]
+    return [each if isinstance(each, str) else "" for each in map(violation.get, _KEYS)]
+
+
+def _violation(namespace: str, kind: str, name: str, message: str, *rest: str) -> Violation:
+    made = Violation._make([each[:_LONGEST] for each in (namespace, kind, name, "", *rest)])
+    return made._replace(message=_cut(message))
 
 
 def _cut(message: str) -> str:
+    """On one line; what Gatekeeper cut, to 256 bytes that end in three dots, ends as all does that is cut here."""
+    if message.endswith(_GATEKEEPERS_MORE) and len(message.encode("utf-8", "surrogatepass")) >= _LONGEST:
+        message = message.removesuffix(_GATEKEEPERS_MORE) + _MORE
     text = " ".join(message.split())
-    return text if len(text) <= _MESSAGE else f"{text[: _MESSAGE - 1]}…"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}{_MORE}"
 
 
 class Lean:
-    """Reduces the objects of one answer: `all_violations` for who compares audits, else the first ones."""
+    """Reduces the objects of one answer: of each constraint's violations the first `violations` stay, None: all."""
 
-    def __init__(self, *, all_violations: bool) -> None:
-        self._all_violations = all_violations
+    def __init__(self, violations: int | None) -> None:
+        self._violations = violations
         self._fields: dict[str, Any] = {}
 
     def __call__(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -61,9 +99,10 @@ class Lean:
             entries = mappings_at(document, "metadata", "managedFields")
             owners = [self._shared(entry) for entry in entries if not entry.get("subresource")]
             made["metadata"] = {**document["metadata"], "managedFields": owners}
-        if not self._all_violations and len(list_at(document, "status", "violations")) > FIRST:
+        most = self._violations
+        if most is not None and len(list_at(document, "status", "violations")) > most:
             status = mapping_at(document, "status")
-            made["status"] = {**status, "violations": [each._asdict() for each in first_violations(status)]}
+            made["status"] = {**status, "violations": [_as_listed(each) for each in listed_violations(status, most)]}
         return made
 
     def _shared(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -197,6 +197,11 @@ class Leadership:
         return self.remaining() > 0
 
     @property
+    def lease(self) -> Lease | None:
+        """The lease as it was last seen; None where nothing is known of it."""
+        return self._lease
+
+    @property
     def holder(self) -> str:
         """The identity that was last seen on the lease; empty when nobody's, or nothing is known."""
         return self._lease.holder if self._lease else ""

@@ -24,15 +24,27 @@ if TYPE_CHECKING:
 class ObjectCache:
     """By collection and uid; reports are not kept, as nothing but their writer looks at them."""
 
-    def __init__(self, *, all_violations: bool) -> None:
-        """`all_violations` as `Lean` has it."""
-        self._all_violations = all_violations
+    def __init__(self, violations: int | None) -> None:
+        """`violations` as `Lean` has it."""
+        self._violations = violations
         self._objects: dict[str, dict[str, LiveObject]] = {}
         self._leans: dict[str, Lean] = {}
 
+    @property
+    def violations(self) -> int | None:
+        """How many of each constraint's violations are kept; another number makes all that was read unknown."""
+        return self._violations
+
+    @violations.setter
+    def violations(self, kept: int | None) -> None:
+        if kept != self._violations:
+            self._violations = kept
+            self._objects.clear()
+            self._leans.clear()
+
     def lean(self, kind: Resource) -> Lean:
         """What reduces the objects of a collection: equal parts of them are one value, from one list to the next."""
-        return self._leans.setdefault(kind.path(), Lean(all_violations=self._all_violations))
+        return self._leans.setdefault(kind.path(), Lean(self._violations))
 
     def read_before(self, kind: Resource, document: Mapping[str, Any]) -> LiveObject | None:
         """The object that was made of this document when it was read before, None where it is new or has moved."""

@@ -15,6 +15,7 @@ from controller.cluster.kinds import ASSIGNED_POLICY, CRD_PATH, POLICY_SYNC, nam
 from controller.cluster.last_state import NAME as STATE
 from controller.cluster.last_state import PART_NAME
 from controller.cluster.reasons import Reason
+from controller.cluster.report_objects import REPORT_APIS, own_reports
 from controller.gatekeeper.model import ObjectRef
 from controller.gatekeeper.naming import RECORD_NAMESPACE
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from controller.cluster.client import KubeClient
     from controller.cluster.kinds import Kind
+    from controller.gatekeeper.naming import OwnershipMarks
 
 _LOOK_SECONDS: Final = 0.2
 _GONE_SECONDS: Final = 30.0
@@ -44,13 +46,18 @@ class OwnedObject:
 
 
 async def find_owned_state(
-    client: KubeClient, namespaces: Iterable[str], leases: Iterable[Mapping[str, Any]], *, keep_kinds: bool
+    client: KubeClient,
+    namespaces: Iterable[str],
+    leases: Iterable[Mapping[str, Any]],
+    marks: OwnershipMarks,
+    *,
+    keep_kinds: bool,
 ) -> tuple[OwnedObject, ...]:
     """In the order in which they go: the Leases last, as they tell in which namespaces there is more.
 
     Our kinds take their objects along; where the kinds are kept, their objects are named.
     """
-    own = await (_objects(client) if keep_kinds else _kinds(client))
+    own = [*await _reports(client, marks), *await (_objects(client) if keep_kinds else _kinds(client))]
     maps = [each for namespace in sorted(namespaces) for each in await _config_maps(client, namespace)]
     return (*own, *maps, *map(_lease, leases))
 
@@ -69,6 +76,16 @@ async def _objects(client: KubeClient) -> list[OwnedObject]:
 async def _of(client: KubeClient, kind: Kind) -> Iterator[OwnedObject]:
     items, _ = await client.list_live(kind) or ((), "")
     return (OwnedObject(live.ref, kind.path(live.ref.name), live.uid) for live in items)
+
+
+async def _reports(client: KubeClient, marks: OwnershipMarks) -> list[OwnedObject]:
+    """Our reports of policies, of kinds that are others' and stay."""
+    kinds = (kind for api in REPORT_APIS for kind in api.kinds)
+    return [
+        OwnedObject.of(kind.group, kind.kind, path, metadata)
+        for kind in kinds
+        async for path, metadata in own_reports(client, kind, marks)
+    ]
 
 
 async def _config_maps(client: KubeClient, namespace: str) -> list[OwnedObject]:

@@ -15,6 +15,8 @@ One function decides for the poll and for a watch event, for a dry run and for r
 | yes     | ours, differs, server not asked yet | NeedsDryRun: a dry-run PUT answers         |
 | yes     | ours, differs                       | Replace                                    |
 | yes     | the server refuses ours             | Invalid                                    |
+| yes     | none, expansion that somebody does  | Conflict                                   |
+| yes     | none, expansion without its kind    | Blocked                                    |
 
 What is there and not desired is decided in `controller.cluster.prune`. A SyncSet that is desired is widened by what
 templates need that stay although no policy is known to use them.
@@ -41,13 +43,14 @@ from controller.cluster.changes import (
     Retain,
     ref_of,
 )
-from controller.cluster.diff import differences, missing, same
+from controller.cluster.diff import ABSENT, Difference, differences, missing, same
 from controller.cluster.dry_run import CachedAnswer, CachedEqual, DryRunAnswer, Rejection, spec_digest
 from controller.cluster.kinds import HOLDS, LiveObject, template_kind
 from controller.cluster.ownership import NOTHING, Ownership, ownership
-from controller.cluster.prune import DEFAULT_LIMIT, PruneLimit, data_that_stays, judge_syncset, prune
-from controller.cluster.readiness import Broken, template_verdict
+from controller.cluster.prune import DEFAULT_LIMIT, PruneLimit, data_that_stays, judge_unowned, prune
+from controller.cluster.readiness import Broken, Ready, expansion_verdict, template_verdict
 from controller.cluster.written import Written
+from controller.gatekeeper.expansion import ORIGINAL, workloads
 from controller.gatekeeper.model import ObjectRef, Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP, owned_key
 from controller.gatekeeper.syncset import SYNCSET_REF, kinds_of, syncset
@@ -56,10 +59,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from controller.cluster.kinds import Inventory
+    from controller.cluster.readiness import Verdict
     from controller.gatekeeper.model import DesiredObject, DesiredState
     from controller.gatekeeper.naming import OwnershipMarks
     from controller.gatekeeper.syncset import DataKind
 
+_NO_EXPANSION: Final = (
+    "this Gatekeeper has no kind ExpansionTemplate, so workloads are admitted and their pods judged alone: install the"
+    " CustomResourceDefinitions of Gatekeeper 3.17 or newer, or set expansion to off"
+)
+_DEFAULT_SOURCE: Final = (
+    "a policy on pods that names no source is Original, as Azure's default has it; Gatekeeper's is All:"
+    " docs/expansion.md"
+)
 _NOT_AGAIN: Final = "its ConstraintTemplate cannot be made again yet"
 
 
@@ -78,7 +90,8 @@ def make_plan(
     pruned = prune(desired, inventory, marks, limit, written)
     data = data_that_stays(pruned)
     kept = [
-        decide(
+        _not_expanded(wanted, inventory, marks, written)
+        or decide(
             wanted,
             inventory.objects.get(wanted.ref),
             marks,
@@ -89,8 +102,8 @@ def make_plan(
         for wanted in (_widened(wanted, data, marks) for wanted in desired.objects)
     ]
     decided, pruned = _recreate(kept, pruned, inventory)
-    sync = judge_syncset(desired, inventory, marks, data, written)
-    return Plan(desired.cluster_id, (*_block(decided, inventory), *pruned, *sync))
+    unowned = judge_unowned(desired, inventory, marks, pruned, written)
+    return Plan(desired.cluster_id, (*_block(decided, inventory), *pruned, *unowned))
 
 
 def decide(
@@ -150,12 +163,18 @@ def _compare(
     dropped = missing(desired.manifest.get("spec"), after["spec"])
     if same(after, before):
         return _kept(desired, live, dropped)
-    return Replace(desired, live, target, tuple(differences(before, after)), after, dropped)
+    found = tuple(differences(before, after))
+    note = _DEFAULT_SOURCE if Difference("spec.match.source", ABSENT, ORIGINAL) in found else ""
+    return Replace(desired, live, target, found, after, dropped, note)
 
 
 def _kept(desired: DesiredObject, live: LiveObject, dropped: tuple[str, ...] = ()) -> Keep | Rejected:
-    """Keep, unless a template is as desired and does not compile: it was never good, and must not look so."""
-    verdict = template_verdict(live, None) if desired.role is Role.TEMPLATE else None
+    """Keep, unless Gatekeeper rejects a template that is as desired: it enforces nothing, and must not look so."""
+    verdict: Verdict = Ready()
+    if desired.role is Role.TEMPLATE:
+        verdict = template_verdict(live, None)
+    elif desired.role is Role.EXPANSION:
+        verdict = expansion_verdict(live)
     if isinstance(verdict, Broken):
         return Rejected(desired, live, f"Gatekeeper rejects it: {verdict.message}")
     return Keep(desired, live, dropped)
@@ -182,6 +201,31 @@ def _widened(wanted: DesiredObject, data: frozenset[DataKind], marks: OwnershipM
     if wanted.ref != SYNCSET_REF or not data:
         return wanted
     return syncset(data | kinds_of(wanted.manifest), marks)
+
+
+def _not_expanded(
+    wanted: DesiredObject, inventory: Inventory, marks: OwnershipMarks, written: Written
+) -> Conflict | Blocked | None:
+    """Why an ExpansionTemplate cannot be made: its kind is missing, or somebody's makes the same pods.
+
+    With both, each violation is told twice. One that is there already stays: a foreign one may have another
+    enforcementAction, and must not switch ours off.
+    """
+    if wanted.role is not Role.EXPANSION or wanted.ref in inventory.objects:
+        return None
+    if (wanted.ref.group, wanted.ref.kind) in inventory.absent:
+        return Blocked(wanted, _NO_EXPANSION)
+    for ref, live in sorted(inventory.objects.items()):
+        same_kind = (ref.group, ref.kind) == (wanted.ref.group, wanted.ref.kind)
+        if not same_kind or live.deleting or ownership(live, marks, written=written.uids) is Ownership.OURS:
+            continue
+        if both := workloads(live.manifest, wanted.ref):
+            return Conflict(
+                wanted,
+                f"{ref}, which azpolicy did not create, makes pods of {', '.join(both)} already: delete it, and"
+                " azpolicy makes its own; or set expansion to off, and policies rely on that one",
+            )
+    return None
 
 
 def _recreate(

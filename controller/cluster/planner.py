@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from controller.azure.model import InUse
 from controller.cluster.changes import Create, Keep, NeedsDryRun, Plan, ref_of
+from controller.cluster.defaulting import equal_by_defaults, template_schemas
 from controller.cluster.foreign import text_map_at
-from controller.cluster.inventory import take_inventory
+from controller.cluster.inventory import not_awaited, take_inventory
 from controller.cluster.kinds import TEMPLATE, Inventory, kind_of
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.plan import decide, make_plan
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
     from controller.cluster.changes import Change, Decision
     from controller.cluster.client import KubeClient
     from controller.cluster.dry_run import DryRunAnswer, DryRunCache
+    from controller.cluster.inventory import Listed
     from controller.cluster.kinds import LiveObject
     from controller.cluster.prune import PruneLimit
     from controller.gatekeeper.model import DesiredObject, DesiredState, ObjectRef
     from controller.gatekeeper.naming import OwnershipMarks
+    from controller.gatekeeper.schema import Schema
 
 _AT_ONCE: Final = 1000  # changes that are remembered in one piece of the event loop
 
@@ -93,8 +96,18 @@ class Planner:
     async def full(
         self, desired: DesiredState, limit: PruneLimit, *, ask_creates: bool = False
     ) -> tuple[Plan, Inventory]:
+        """What is there, and the plan for it, as `inventory` and `plan` make them."""
+        inventory = await self.inventory(desired)
+        return await self.plan(desired, inventory, limit, ask_creates=ask_creates), inventory
+
+    async def inventory(self, desired: DesiredState, listed: Listed = not_awaited) -> Inventory:
+        """What is in the cluster; `listed` gets each kind as soon as it is known, while others are still listed."""
+        return await take_inventory(self.client, desired.objects, listed)
+
+    async def plan(
+        self, desired: DesiredState, inventory: Inventory, limit: PruneLimit, *, ask_creates: bool = False
+    ) -> Plan:
         """A plan from a complete inventory; `ask_creates` asks the server about new objects too, for a preview."""
-        inventory = await take_inventory(self.client, desired.objects)
         written = self.cache.written
         # In a thread: thousands of decisions take a second, in which the lease and the repairs go on.
         make = partial(
@@ -107,7 +120,7 @@ class Planner:
         async for part in in_parts(plan.changes, _AT_ONCE):
             self._remember(part)
         written.saw(plan, desired, inventory)
-        return plan, inventory
+        return plan
 
     async def _ask(self, plan: Plan, inventory: Inventory, *, ask_creates: bool) -> dict[ObjectRef, DryRunAnswer]:
         questions = [
@@ -116,12 +129,21 @@ class Planner:
             if isinstance(change, NeedsDryRun)
             or (ask_creates and isinstance(change, Create) and _askable(change.desired, inventory))
         ]
-        answers = await asyncio.gather(*(self._answer(change) for change in questions))
+        schemas = await self._schemas(questions)
+        answers = await asyncio.gather(*(self._answer(change, schemas) for change in questions))
         return {ref_of(change): answer for change, answer in zip(questions, answers, strict=True)}
 
-    async def _answer(self, change: NeedsDryRun | Create) -> DryRunAnswer:
-        known = self.cache.answer(change) if isinstance(change, NeedsDryRun) else None
-        return known or await self.applier.answer(change)
+    async def _schemas(self, questions: Sequence[NeedsDryRun | Create]) -> Mapping[str, Schema]:
+        """What tells the server's defaults in templates from changes, where a template is asked about."""
+        asked = any(isinstance(each, NeedsDryRun) and each.desired.role is Role.TEMPLATE for each in questions)
+        return await template_schemas(self.client) if asked else {}
+
+    async def _answer(self, change: NeedsDryRun | Create, schemas: Mapping[str, Schema] | None = None) -> DryRunAnswer:
+        if isinstance(change, NeedsDryRun):
+            known = self.cache.answer(change) or equal_by_defaults(change, schemas or {})
+            if known:
+                return known
+        return await self.applier.answer(change)
 
     def _remember(self, changes: Sequence[Change]) -> None:
         for change in changes:

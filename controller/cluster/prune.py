@@ -12,6 +12,8 @@ Azure proves most deletions; the others pass the safety stop: docs/design.md (Sa
 | ours, merely not listed             | Delete, or Refuse over the limit           |
 | our SyncSet, a template stays       | Retain, if what stays needs data           |
 | our SyncSet otherwise               | Delete                                     |
+| our ExpansionTemplates              | Retain, if what stays is for expanded pods |
+| our ExpansionTemplates otherwise    | Delete                                     |
 | the probe's                         | Delete by the operator, whose it is        |
 """
 
@@ -24,13 +26,14 @@ from typing import TYPE_CHECKING, Final
 from controller.cluster.changes import Change, Delete, DeleteReason, InUse, Refuse, Retain, ref_of
 from controller.cluster.ownership import Ownership, member_of, ownership
 from controller.gatekeeper import probe
+from controller.gatekeeper.expansion import EXPANSION_REFS, expanded
 from controller.gatekeeper.model import ObjectRef, Role, digest
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, TEMPLATE_GROUP, is_managed_name
 from controller.gatekeeper.syncset import SYNCSET_REF, SyncDataError, required_data
 from controller.policy.model import MemberKey, NotApplied, Unresolved
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from controller.cluster.changes import Plan
@@ -95,7 +98,7 @@ def within_window(lost: Mapping[str, datetime], now: datetime) -> dict[str, date
 def prune(
     desired: DesiredState, inventory: Inventory, marks: OwnershipMarks, limit: PruneLimit, written: Written
 ) -> tuple[Change, ...]:
-    """What becomes of everything of ours that is not desired, the SyncSet apart; `written` is what we remember."""
+    """What becomes of what is ours and not desired, but for what has no member; `written` is what we remember."""
     wanted = {o.ref for o in desired.objects}
     ours = [
         live
@@ -233,19 +236,30 @@ def _live_data(template: LiveObject) -> frozenset[DataKind]:
         return frozenset()
 
 
-def judge_syncset(
-    desired: DesiredState, inventory: Inventory, marks: OwnershipMarks, data: frozenset[DataKind], written: Written
+def judge_unowned(
+    desired: DesiredState, inventory: Inventory, marks: OwnershipMarks, pruned: Sequence[Change], written: Written
 ) -> tuple[Change, ...]:
-    """What becomes of our SyncSet when no policy needs data: it has no member, so only what stays speaks for it."""
-    live = inventory.objects.get(SYNCSET_REF)
-    wanted = any(o.ref == SYNCSET_REF for o in desired.objects)
-    if wanted or live is None or live.deleting:
-        return ()
-    if ownership(live, marks, written=written.uids) is not Ownership.OURS:
-        return ()
-    if data:
-        return (Retain(live, "a template that stays needs the data"),)
-    return (Delete(live, DeleteReason.UNUSED, "no policy needs data any more"),)
+    """What becomes of our SyncSet and ExpansionTemplates when no policy needs them.
+
+    They have no member, so only what stays speaks for them.
+    """
+    wanted = {o.ref for o in desired.objects}
+    staying = [change.live for change in pruned if isinstance(change, Retain | Refuse)]
+    data = "a template that stays needs the data" if data_that_stays(pruned) else ""
+    expands = any(live.ref.group != TEMPLATE_GROUP and expanded(live.manifest) for live in staying)
+    pods = "a policy that stays looks at the pods that it makes" if expands else ""
+    uses = {
+        SYNCSET_REF: (data, "no policy needs data any more"),
+        **dict.fromkeys(EXPANSION_REFS, (pods, "no policy looks at the pods that it makes any more")),
+    }
+    return tuple(
+        Retain(live, stays) if stays else Delete(live, DeleteReason.UNUSED, unused)
+        for ref, (stays, unused) in uses.items()
+        if ref not in wanted
+        and (live := inventory.objects.get(ref)) is not None
+        and not live.deleting
+        and ownership(live, marks, written=written.uids) is Ownership.OURS
+    )
 
 
 def _is_unproven(change: Change) -> bool:

@@ -61,6 +61,16 @@ def template_errors(template: LiveObject) -> tuple[str, ...]:
     return _told(_errors(template))
 
 
+def expansion_verdict(template: LiveObject) -> Ready | Broken:
+    """Whether Gatekeeper expands by an ExpansionTemplate: not where it is part of a cycle, whoever's the rest is.
+
+    https://open-policy-agent.github.io/gatekeeper/website/docs/expansion
+    """
+    current = filter(_currents(template), _by_pod(template))
+    errors = {_message(error) for entry in current for error in mappings_at(entry, "errors")}
+    return Broken("; ".join(sorted(errors))) if errors else Ready()
+
+
 def _errors(template: LiveObject) -> list[Mapping[str, Any]]:
     errors = [e for entry in filter(_currents(template), _by_pod(template)) for e in mappings_at(entry, "errors")]
     return [e for e in errors if text_at(e, "code") not in WARNING_CODES]

@@ -18,10 +18,10 @@ from controller.gatekeeper.model import ObjectRef
 from controller.times import loop_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from controller.cluster.client import KubeClient
-    from controller.cluster.kinds import Inventory, LiveObject, Resource
+    from controller.cluster.kinds import Inventory, Kind, LiveObject, Resource
 
 log = logging.getLogger("azpolicy")
 _FIRST_PAUSE: Final = 0.2
@@ -47,19 +47,24 @@ class Watches:
         self._observed = observed
         self._watchers: dict[tuple[str, str], tuple[Watcher, asyncio.Task[None]]] = {}
 
+    def begin(self, kind: Kind, objects: Iterable[LiveObject], position: str) -> None:
+        """Watches a kind from where its list ended, unless it is being watched."""
+        key = (kind.group, kind.kind)
+        watcher = self._watchers.get(key)
+        if watcher is not None and not watcher[1].done():
+            return
+        seen = {live.ref.name: live for live in objects if live.ref.kind == kind.kind}
+        started = Watcher(self._client, kind, self._changed, position=position, seen=seen, observed=self._observed)
+        self._watchers[key] = (started, asyncio.create_task(started.run()))
+
     def follow(self, inventory: Inventory) -> None:
         """Watches every kind of the inventory from where its list ended; watchers of kinds that are gone end."""
         for key in self._watchers.keys() - inventory.positions.keys():
             self._watchers.pop(key)[1].cancel()
         fixed = {(kind.group, kind.kind): kind for kind in FIXED_KINDS}
         for key, position in inventory.positions.items():
-            watcher = self._watchers.get(key)
-            if watcher is not None and not watcher[1].done():
-                continue
-            kind = fixed.get(key) or constraint_kind(key[1])
-            seen = {ref.name: live for ref, live in inventory.objects.items() if (ref.group, ref.kind) == key}
-            started = Watcher(self._client, kind, self._changed, position=position, seen=seen, observed=self._observed)
-            self._watchers[key] = (started, asyncio.create_task(started.run()))
+            objects = (live for ref, live in inventory.objects.items() if (ref.group, ref.kind) == key)
+            self.begin(fixed.get(key) or constraint_kind(key[1]), objects, position)
 
     @property
     def kinds(self) -> int:

@@ -89,11 +89,16 @@ def content(configuration: Mapping[str, Any]) -> str:
 def admitted_kinds(objects: Iterable[DesiredObject]) -> frozenset[tuple[str, str]]:
     """Groups and kinds that constraints look at when objects are admitted; audits alone need no webhook.
 
-    One that names no kinds looks at all: they are `*`, in the group `*`.
+    With those that expansion makes pods of. One that names no kinds looks at all: they are `*`, in the group `*`.
     """
-    specs = [each.manifest["spec"] for each in objects if each.role is Role.CONSTRAINT]
-    denying = (spec for spec in specs if text_at(spec, "enforcementAction", default="deny") != "dryrun")
-    return frozenset().union(*(kinds_in(mappings_at(spec, "match", "kinds")) or _EVERYTHING for spec in denying))
+    found: set[tuple[str, str]] = set()
+    for each in objects:
+        spec = each.manifest["spec"]
+        if each.role is Role.EXPANSION:
+            found |= kinds_in(mappings_at(spec, "applyTo"), groups="groups")
+        elif each.role is Role.CONSTRAINT and text_at(spec, "enforcementAction", default="deny") != "dryrun":
+            found |= kinds_in(mappings_at(spec, "match", "kinds")) or _EVERYTHING
+    return frozenset(found)
 
 
 def mutated_kinds(objects: Iterable[DesiredObject]) -> frozenset[tuple[str, str]]:

@@ -86,15 +86,18 @@ class Written:
         self.templates[template.ref] = template
 
     def saw(self, plan: Plan, wanted: DesiredState, inventory: Inventory) -> None:
-        """Takes in what a full plan found; what is neither desired nor the object that we wrote is forgotten."""
+        """Takes in what a full plan found; a name that is not desired is forgotten once nothing bears it.
+
+        Not before: while the meaning of a policy is not known, somebody could put another object in the place of its
+        own, and it would be in conflict with that as soon as it is desired again.
+        """
         for change in plan.changes:
             if isinstance(change, Keep):
                 if change.desired.role is Role.TEMPLATE and _accepted(change.live):
                     self.accepted(change.desired)
                 self.wrote(change.live)
-        names = {each.ref for each in wanted.objects}
-        there = {ref: live.uid for ref, live in inventory.objects.items()}
-        self.uids = {ref: uid for ref, uid in self.uids.items() if ref in names or there.get(ref) == uid}
+        names, there = {each.ref for each in wanted.objects}, inventory.objects.keys()
+        self.uids = {ref: uid for ref, uid in self.uids.items() if ref in names or ref in there}
         self.templates = {ref: each for ref, each in self.templates.items() if ref in self.uids or ref in names}
 
     def met(self, template: LiveObject) -> None:

@@ -90,7 +90,7 @@ def explain(desired: DesiredState, assignments: Collection[str] = ()) -> Explana
     for each in desired.objects:
         for member in each.members:
             made.setdefault(member, []).append(each)
-    return Explanation(desired.cluster_id, tuple(_described(each, made.get(each.member, ())) for each in outcomes))
+    return Explanation(desired.cluster_id, tuple(explained(each, made.get(each.member, ())) for each in outcomes))
 
 
 def _names(member: Member) -> set[str]:
@@ -98,7 +98,8 @@ def _names(member: Member) -> set[str]:
     return {fold(member.assignment_id), fold(member.assignment_id).rpartition("/")[2], fold(member.assignment_name)}
 
 
-def _described(outcome: Outcome, objects: Sequence[DesiredObject]) -> dict[str, Any]:
+def explained(outcome: Outcome, objects: Sequence[DesiredObject]) -> dict[str, Any]:
+    """One member and the objects that it wants, as the mapping that `-o json` prints."""
     member = outcome.member
     return {
         "assignmentId": member.assignment_id,
@@ -215,17 +216,26 @@ def _member(each: Mapping[str, Any]) -> Iterator[str]:
     name = each["referenceId"] or (definition["name"] or definition["id"] if definition else "all members")
     yield ""
     yield from wrapped(f"  {_SIGNS[outcome]} {name}, {_WORDS[outcome]}{reason}", indent=4)
-    if definition:
-        yield from _line("definition", _with_version(definition))
-        yield from _line("", definition["id"])
-    yield from _line({True: "applies", False: "because", None: "not known"}[each["applies"]], each["message"])
-    yield from _line("to do", each["advice"])
+    for label, text in reasons(each):
+        yield from _line(label, text)
+
+
+def reasons(each: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is said of a member, as labelled texts; one without a label belongs to the label before it.
+
+    A text may be empty: then there is nothing to say.
+    """
+    if definition := each["definition"]:
+        yield "definition", _with_version(definition)
+        yield "", definition["id"]
+    yield {True: "applies", False: "because", None: "not known"}[each["applies"]], each["message"]
+    yield "to do", each["advice"]
     yield from _enforced(each)
     for note in each["notes"]:
-        yield from _line("note", note)
+        yield "note", note
 
 
-def _enforced(each: Mapping[str, Any]) -> Iterator[str]:
+def _enforced(each: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     effect, template = each["effect"], each["template"]
     if effect is None or template is None:
         return
@@ -234,13 +244,13 @@ def _enforced(each: Mapping[str, Any]) -> Iterator[str]:
     # What Enroll comes to is in the notes: it depends on who is enrolled.
     by_mode = f" as enforcementMode is {mode}" if action and fold(mode) == fold(EnforcementMode.DO_NOT_ENFORCE) else ""
     origin = f" by {effect['from']}" if effect["from"] else ""
-    yield from _line("effect", f"{effect['value']}{origin}{action}{by_mode}")
+    yield "effect", f"{effect['value']}{origin}{action}{by_mode}"
     name = template["name"] or "mutation"
-    yield from _line("template", f"{name} from {template['source']}")
-    yield from _line("", template["url"])
-    yield from _line("", f"sha256 {template['digest']}")
+    yield "template", f"{name} from {template['source']}"
+    yield "", template["url"]
+    yield "", f"sha256 {template['digest']}"
     for number, made in enumerate(each["objects"]):
-        yield from _line("objects" if number == 0 else "", f"{made['kind']}/{made['name']}")
+        yield "objects" if number == 0 else "", f"{made['kind']}/{made['name']}"
 
 
 def _with_version(each: Mapping[str, str]) -> str:

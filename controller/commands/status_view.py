@@ -75,7 +75,7 @@ class Sheet:
     tables: tuple[Table, ...]
 
 
-_TONES: Final = {
+TONES: Final = {
     "Enforced": Tone.GOOD,
     "NotApplied": Tone.QUIET,
     "Pending": Tone.ODD,
@@ -94,7 +94,7 @@ _COUNTS: Final = {
 }
 _POLICY_COLUMNS: Final = ("POLICY", "EFFECT", "ACTION", "OUTCOME", "REASON", "VIOLATIONS")
 _CHANGE_COLUMNS: Final = ("TIME", "ACTION", "OBJECT", "CAUSE", "EDITOR", "DETAIL")
-_ALL_MEMBERS: Final = "(all of it)"
+ALL_MEMBERS: Final = "(all of it)"
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
@@ -104,8 +104,12 @@ def sheet(status: Status, now: datetime) -> Sheet:
     tables = [_policies(list(policies)) for _, policies in groups]
     if status.sync and status.sync.changes:
         tables.append(_changes(status.sync))
-    facts = (Fact(fact.name, plain(fact.text), fact.tone) for fact in _facts(status, now))
-    return Sheet(tuple(facts), tuple(tables))
+    return Sheet(facts(status, now), tuple(tables))
+
+
+def facts(status: Status, now: datetime) -> tuple[Fact, ...]:
+    """What is worth a look first; `now` is aware."""
+    return tuple(Fact(fact.name, plain(fact.text), fact.tone) for fact in _facts(status, now))
 
 
 # --- facts -----------------------------------------------------------------------------------------------------------
@@ -125,7 +129,7 @@ def _facts(status: Status, now: datetime) -> Iterator[Fact]:
         yield Fact("Counts", counted)
     yield _outcomes(status.policies)
     if sync and sync.refused:
-        yield _refused(sync)
+        yield refused(sync)
 
 
 def _health(sync: PolicySync) -> Iterator[Fact]:
@@ -189,13 +193,14 @@ def _outcomes(policies: Sequence[AssignedPolicy]) -> Fact:
     if not policies:
         return Fact("Policies", "none to show")
     counts = Counter(each.outcome for each in policies)
-    known = [outcome for outcome in _TONES if counts[outcome]]
-    counted = ", ".join(f"{counts[each]} {each}" for each in [*known, *sorted(counts.keys() - _TONES.keys())])
+    known = [outcome for outcome in TONES if counts[outcome]]
+    counted = ", ".join(f"{counts[each]} {each}" for each in [*known, *sorted(counts.keys() - TONES.keys())])
     violations = sum(each.violations or 0 for each in policies)
     return Fact("Policies", f"{counted}; {violations} violations")
 
 
-def _refused(sync: PolicySync) -> Fact:
+def refused(sync: PolicySync) -> Fact:
+    """The deletions that wait to be forced, and the command that does it."""
     command = f"azpolicy sync --force-prune {shlex.quote(sync.refused_digest)}"
     text = f"{sync.refused} deletions that Azure does not prove; if they are intended: {command}"
     return Fact("Refused", text, Tone.BAD)
@@ -213,9 +218,9 @@ def _policies(policies: Sequence[AssignedPolicy]) -> Table:
 
 def _row(each: AssignedPolicy) -> Row:
     violations = "" if each.violations is None else str(each.violations)
-    cells = (each.policy or _ALL_MEMBERS, each.effect, each.action, each.outcome, each.reason, violations)
+    cells = (each.policy or ALL_MEMBERS, each.effect, each.action, each.outcome, each.reason, violations)
     note = each.message if each.is_problem else ""
-    return Row(tuple(map(plain, cells)), _TONES.get(each.outcome, Tone.ODD), plain(note))
+    return Row(tuple(map(plain, cells)), TONES.get(each.outcome, Tone.ODD), plain(note))
 
 
 def _changes(sync: PolicySync) -> Table:

@@ -87,7 +87,7 @@ class Uninstall:
         held = (text_at(each, "metadata", "namespace") for each in leases)
         named = {RECORD_NAMESPACE, GATEKEEPER_NAMESPACE, self.namespace, *held}
         namespaces = filter(None, named)
-        owned = await find_owned_state(self.client, namespaces, leases, keep_kinds=self.keep_kinds)
+        owned = await find_owned_state(self.client, namespaces, leases, self.marks, keep_kinds=self.keep_kinds)
         await recall(self.client, self.marks, self.written, None, self.namespace)
         plan, leaving = await self._plan()
         return Found(self.client.server, recorded, plan, leaving, owned)

@@ -13,12 +13,13 @@ from controller.check.manifests import read_manifests
 from controller.check.workloads import template_path
 from controller.cluster.foreign import controller_of, mappings_at, text_at
 from controller.cluster.inventory import take_inventory
-from controller.cluster.kinds import Resource
+from controller.cluster.kinds import Resource, kind_of
 from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.written import Written
 from controller.commands.session import connect, recall
 from controller.errors import InputError
-from controller.gatekeeper.model import DesiredObject, DesiredState, Role
+from controller.gatekeeper.expansion import EXPANSION_REFS
+from controller.gatekeeper.model import DesiredObject, DesiredState
 from controller.gatekeeper.naming import ASSIGNMENT_ID, DEFINITION_ID, INITIATIVE_ID, REFERENCE_ID
 from controller.policy.model import Member
 from controller.source import read_desired_state
@@ -74,8 +75,8 @@ def question(arguments: Sequence[str], namespace: str | None, file: str | None, 
     workloads = [found for each in arguments if (found := _workload(each))]
     if len(workloads) > 1:
         raise InputError("name one workload at a time")
-    if not arguments:
-        raise InputError("give what denied you: its text, - for standard input, or KIND/NAME -n NAMESPACE")
+    if not arguments and file is None:
+        raise InputError("give what denied you: its text, - for standard input, or KIND/NAME -n NAMESPACE; or -f FILE")
     said = [stdin.read(_MOST_BYTES).decode("utf-8", "replace") if each == STDIN else each for each in texts]
     return Question("\n".join(said) if texts else None, workloads[0] if workloads else None, namespace, file)
 
@@ -224,14 +225,13 @@ def _live_state(inventory: Inventory, marks: OwnershipMarks) -> DesiredState:
     ours = (
         live
         for live in inventory.objects.values()
-        if live.ref.kind == "ConstraintTemplate" or live.ref.kind in inventory.served
+        if live.ref.kind == "ConstraintTemplate" or live.ref.kind in inventory.served or live.ref in EXPANSION_REFS
         if ownership(live, marks) is Ownership.OURS
     )
     return DesiredState("", tuple(map(_as_desired, ours)), (), frozenset())
 
 
 def _as_desired(live: LiveObject) -> DesiredObject:
-    role = Role.TEMPLATE if live.ref.kind == "ConstraintTemplate" else Role.CONSTRAINT
     manifest: dict[str, Any] = {
         "apiVersion": text_at(live.manifest, "apiVersion"),
         "kind": live.ref.kind,
@@ -244,4 +244,4 @@ def _as_desired(live: LiveObject) -> DesiredObject:
         initiative_id=live.annotations.get(INITIATIVE_ID, ""),
         reference_id=live.annotations.get(REFERENCE_ID, ""),
     )
-    return DesiredObject.of(role, manifest, (member,))
+    return DesiredObject.of(kind_of(live.ref).role, manifest, (member,))

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.check.report import xml_text
+from controller.check.workloads import POD_KINDS
 from controller.forecast.verdicts import FAILING, Verdict
 from controller.text import plain
 
@@ -45,10 +46,14 @@ def as_table(found: Forecasts) -> str:
 
 
 def as_sums(found: Forecasts) -> str:
-    """The sums alone, and the counts."""
+    """The sums alone, and the counts; the policies with a command that shows the smallest fix of one workload."""
     lines: list[str] = []
+    commands = {cause.member.policy: fix_command(each) for each in reversed(_failing(found)) for cause in each.causes}
     for name, sums in sums_of(found).items():
-        if sums:
+        if sums and name == "policy":
+            rows = [(policy, count, commands[policy]) for policy, count in _cells(sums)]
+            lines += [*_aligned([("FAILING BY POLICY", "WORKLOADS", "THE FIX OF ONE"), *rows]), ""]
+        elif sums:
             lines += [*_aligned([(f"FAILING BY {name.upper()}", "WORKLOADS"), *_cells(sums)]), ""]
     return "\n".join([*lines, summary(found)]) + "\n"
 
@@ -77,9 +82,21 @@ def summary(found: Forecasts) -> str:
 
 def sums_of(found: Forecasts) -> dict[str, dict[str, int]]:
     """How many workloads fail by policy, by namespace and by assignment; the most first."""
-    failing = [each for each in found.workloads if each.verdict in FAILING]
+    failing = _failing(found)
     counted = {name: Counter(key for each in failing for key in keys(each)) for name, keys in _SUMS.items()}
     return {name: dict(sorted(c.items(), key=lambda item: (-item[1], item[0]))) for name, c in counted.items()}
+
+
+def _failing(found: Forecasts) -> list[Forecast]:
+    return [each for each in found.workloads if each.verdict in FAILING]
+
+
+def fix_command(each: Forecast) -> str:
+    """The command that shows the smallest fix of a workload, proven by gator; empty for kinds that it does not know."""
+    workload = each.workload
+    if workload.kind not in POD_KINDS:
+        return ""
+    return f"azpolicy why {workload.kind.lower()}/{workload.name} -n {workload.namespace}"
 
 
 def as_json(found: Forecasts) -> str:
@@ -110,6 +127,7 @@ def _entry(each: Forecast) -> dict[str, Any]:
         "workload": {"kind": workload.kind, "namespace": workload.namespace, "name": workload.name},
         "pods": workload.pods,
         "policies": [_cause(cause) for cause in each.causes],
+        "fixCommand": fix_command(each) if each.verdict in FAILING else "",
         "note": each.note,
     }
 

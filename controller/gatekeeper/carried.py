@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.azure.model import fold
+from controller.gatekeeper.expansion import expansion_templates
 from controller.gatekeeper.model import DesiredObject, Role, digest, in_order
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, DEFINITION_ID, TEMPLATE_DIGEST, TEMPLATE_SOURCE, TEMPLATE_URL
 from controller.gatekeeper.rego import references
@@ -80,6 +81,9 @@ def carry_forward(
     kept |= templates
     needed = _replicated(desired).union(*(_looked_up(each, _replicated(last)) for each in templates.values()))
     kept |= {SYNCSET_REF: syncset(needed, marks)} if needed else {}
+    # As last known, too: what says All or Generated now is what was expanded then.
+    if any(each.role is Role.EXPANSION for each in last.objects):
+        kept |= {each.ref: each for each in expansion_templates(objects.values(), marks)}
     return replace(desired, objects=in_order(kept.values()), outcomes=tuple(outcomes))
 
 
@@ -94,8 +98,8 @@ class _Earlier:
     def of(cls, last: DesiredState) -> _Earlier:
         made: dict[str, list[DesiredObject]] = {}
         for each in last.objects:
-            # A template and a SyncSet follow from what needs them.
-            if each.role not in (Role.TEMPLATE, Role.SYNC):
+            # A template, a SyncSet and an ExpansionTemplate follow from what needs them.
+            if each.role not in (Role.TEMPLATE, Role.SYNC, Role.EXPANSION):
                 for assignment_id in {member.key.assignment_id for member in each.members}:
                     made.setdefault(assignment_id, []).append(each)
         unresolved: dict[str, list[Unresolved]] = {}

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from controller.azure.model import fold
+from controller.gatekeeper.expansion import Expansion
 from controller.gatekeeper.sources import wanted_documents
 from controller.gatekeeper.translate import translate
 from controller.policy.resolve import resolve
@@ -32,6 +33,7 @@ async def desired_state(
     excluded_namespaces: tuple[str, ...] = (),
     running: Mapping[str, RunningTemplate] | None = None,
     inventory: InventoryKinds | None = None,
+    expansion: Expansion = Expansion.ASSIGNED,
 ) -> DesiredState:
     """The desired state at `now` (aware UTC); other arguments are those of `translate`.
 
@@ -52,4 +54,5 @@ async def desired_state(
         gone=state.gone,
         running=running,
         inventory=inventory,
+        expansion=expansion,
     )

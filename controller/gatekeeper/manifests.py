@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from controller.azure.model import EnforcementMode
 from controller.gatekeeper.documents import DocumentError, as_mapping, clean_metadata
+from controller.gatekeeper.expansion import default_source
 from controller.gatekeeper.naming import CONSTRAINT_VERSION
 from controller.policy.model import Effect
 
@@ -71,6 +72,8 @@ def match_block(
         "scope": match.scope or None,
     }
     block.update((key, value) for key, value in given.items() if value)
+    if source := default_source(block):
+        block["source"] = source
     return block
 
 

@@ -23,12 +23,13 @@ def digest(value: object) -> str:
 
 
 class Role(StrEnum):
-    """What an object is for; the order is the order of creation, its reverse that of deletion."""
+    """What an object is for; the order is that of creation, as far as nothing has to wait."""
 
     TEMPLATE = "template"
     SYNC = "sync"
     MUTATOR = "mutator"
     CONSTRAINT = "constraint"
+    EXPANSION = "expansion"
     REPORT = "report"
 
 

@@ -29,6 +29,7 @@ CONSTRAINT_GROUP: Final = "constraints.gatekeeper.sh"
 CONSTRAINT_VERSION: Final = f"{CONSTRAINT_GROUP}/v1beta1"
 MUTATION_GROUP: Final = "mutations.gatekeeper.sh"
 SYNCSET_GROUP: Final = "syncset.gatekeeper.sh"
+EXPANSION_GROUP: Final = "expansion.gatekeeper.sh"
 AZPOLICY_GROUP: Final = "azpolicy.dev"
 GATEKEEPER_NAMESPACE: Final = "gatekeeper-system"
 # Every cluster has it, and it cannot be deleted: Gatekeeper's goes with Gatekeeper, the operator's has many names.

@@ -137,6 +137,10 @@ class Schema:
         pruned = _pruned(value, self, "", dropped)
         return Stored(pruned if dropped else value, tuple(dropped))
 
+    def filled(self, value: Json) -> Json:
+        """The value with the defaults that the server fills in; what it was given is not changed."""
+        return _filled(value, self)
+
     def fault(self, value: Json, place: str) -> str:
         """What the server refuses of a value at `place`, after dropping and filling in; empty if nothing is known."""
         steps = iter(range(_BUDGET))

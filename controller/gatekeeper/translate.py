@@ -7,7 +7,7 @@ the result is copied: what members share, their manifests share.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar, assert_never
 
 from controller.azure.model import EnforcementMode
@@ -21,6 +21,17 @@ from controller.gatekeeper.documents import (
     as_mapping,
     clean_metadata,
     read_mapping,
+)
+from controller.gatekeeper.expansion import (
+    EVERY,
+    NEEDS_OWNERS,
+    Expansion,
+    expanded,
+    expansion_templates,
+    only_generated,
+    reads_owners,
+    widened,
+    with_source,
 )
 from controller.gatekeeper.legacy import fill
 from controller.gatekeeper.manifests import (
@@ -70,9 +81,17 @@ _PARAMETERS: Final = "azpolicy.dev/parameters"
 _FILE: Final = "the constraint file's spec"
 _VALUES: Final = f"{PLACE}.values"
 _MOST_DROPPED: Final = 5  # keys that are noted one by one
-_GENERATED: Final = "Generated"
 _NOTHING_EXPANDS: Final = (
-    "source is Generated, so it looks only at what Gatekeeper's expansion makes, and nothing is expanded here"
+    "source is Generated, so it looks only at what Gatekeeper's expansion makes, and nothing is expanded here: the"
+    " setting expansion is off"
+)
+_WIDENED: Final = "source is All instead of Original, by the setting expansion: all"
+_NOT_WIDENED: Final = (
+    "source stays Original in spite of the setting expansion: all, as its template reads ownerReferences"
+)
+_DEFAULTED: Final = (
+    "the policy names no source, so it is Original, Azure's default: pods that expansion makes of workloads are not"
+    " judged"
 )
 _SELECTORS: Final = frozenset({"labelSelector", "namespaceSelector"})
 _D = TypeVar("_D", ConstraintDocument, MutationDocument)
@@ -89,20 +108,22 @@ def translate(
     gone: frozenset[str] = frozenset(),
     running: Mapping[str, RunningTemplate] | None = None,
     inventory: InventoryKinds | None = None,
-    expands: bool = False,
+    expansion: Expansion = Expansion.ASSIGNED,
 ) -> DesiredState:
     """What the cluster should hold, and one outcome per resolution, in their order.
 
     `documents` answers for all of `wanted_documents(resolutions)`. `excluded_namespaces` are the operator's own,
     excluded besides the system's. `running` tells by template name which one the cluster has: it wins over a newcomer.
     `inventory` is what is replicated for templates that do not ask for it; None is nothing.
-    `expands`: Gatekeeper makes pods of workloads here and has policies look at them, which is its expansion.
+    `expansion` is when Gatekeeper is to make pods of workloads, and have policies look at them.
     """
     chosen = choose_templates(_template_sources(resolutions), documents, running or {})
     excluded = (*SYSTEM_NAMESPACES, *excluded_namespaces)
-    translator = _Translator(documents, chosen, marks or OwnershipMarks(), excluded, expands)
+    translator = _Translator(documents, chosen, marks or OwnershipMarks(), excluded)
     drafts = _without_collisions([translator.draft(resolution) for resolution in resolutions])
+    drafts = _with_sources(drafts, expansion)
     objects = [draft.object for draft in drafts if isinstance(draft, _Draft)]
+    objects += expansion_templates(objects, translator.marks) if expansion is not Expansion.OFF else []
     objects += translator.templates(drafts)
     used = {id(draft.template): draft.template for draft in drafts if isinstance(draft, _Draft) and draft.template}
     data = _data(used.values(), inventory or InventoryKinds())
@@ -145,6 +166,10 @@ class _Draft:
             effect_from=self.policy.effect_from,
         )
 
+    def noted(self, note: str) -> _Draft:
+        """The same with one more note."""
+        return replace(self, notes=(*self.notes, note))
+
 
 @dataclass(slots=True)
 class _Translator:
@@ -157,7 +182,6 @@ class _Translator:
     chosen: Mapping[DocumentSource, Chosen | Refusal]
     marks: OwnershipMarks
     always_excluded: tuple[str, ...]
-    expands: bool
     labels: dict[str, Json] = field(init=False)
     _matches: dict[object, dict[str, Json]] = field(default_factory=dict)
     _match_notes: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict)
@@ -224,7 +248,6 @@ class _Translator:
         manifest = constraint_manifest(
             document.constraint_kind, metadata, action=action, match=match, parameters=parameters
         )
-        notes += self._expansion_notes(match)
         made = DesiredObject.of(Role.CONSTRAINT, manifest, (member,))
         return _Draft(policy, made, action, document, chosen, notes, self._notes_on(match, action))
 
@@ -258,10 +281,6 @@ class _Translator:
                 f"{fault}{_origin(fault, origins)}, by the schema of template {document.name}",
             )
         return notes
-
-    def _expansion_notes(self, match: Mapping[str, Json]) -> tuple[str, ...]:
-        """What to know of a constraint that looks at what Gatekeeper's expansion makes."""
-        return (_NOTHING_EXPANDS,) if match.get("source") == _GENERATED and not self.expands else ()
 
     def _notes_on(self, match: dict[str, Json], action: str) -> tuple[str, ...]:
         """Notes on a match block, worked out once for those that share it."""
@@ -376,6 +395,30 @@ def _check_kinds(match: Match) -> None:
         raise Problem(UnresolvedReason.DETAILS, "details need both apiGroups and kinds, and neither may be empty")
     if _ANY in match.kinds or _ANY in match.api_groups:
         raise Problem(UnresolvedReason.DETAILS, "details may not have * in apiGroups or kinds")
+
+
+def _with_sources(
+    drafts: list[_Draft | NotApplied | Unresolved], expansion: Expansion
+) -> list[_Draft | NotApplied | Unresolved]:
+    """The drafts as the setting has them look at pods that expansion makes: docs/decisions/020-expansion.md."""
+    templates = {d.document.digest: d.document for d in drafts if isinstance(d, _Draft) and d.template}
+    expands = any(expanded(draft.object.manifest) for draft in drafts if isinstance(draft, _Draft))
+    owners = {digest: reads_owners(document.manifest) for digest, document in templates.items()}
+
+    def placed(draft: _Draft) -> _Draft:
+        wanted, reads = draft.object, owners.get(draft.document.digest, False)
+        if expansion is Expansion.OFF:
+            return draft.noted(_NOTHING_EXPANDS) if only_generated(wanted.manifest) else draft
+        if expanded(wanted.manifest):
+            return draft.noted(NEEDS_OWNERS) if reads else draft
+        if not widened(wanted):
+            return draft
+        if expansion is Expansion.ALL:
+            made = draft if reads else replace(draft, object=with_source(wanted, EVERY))
+            return made.noted(_NOT_WIDENED if reads else _WIDENED)
+        return draft.noted(_DEFAULTED) if expands and not draft.policy.match.source else draft
+
+    return [placed(draft) if isinstance(draft, _Draft) else draft for draft in drafts]
 
 
 def _check_match(match: dict[str, Json], place: str, origins: Mapping[str, str] | None = None) -> None:

@@ -177,7 +177,10 @@ def _members(desired: DesiredState, by_owner: ObjectsByOwner) -> Iterator[Findin
     for live in _acting(by_owner, Owner.ADDON):
         key = member_of(live.annotations)
         met.add(key)
-        found = _member(live, ours[key]) if key in ours else Finding(Relation.ONLY_ADDON, live.ref, None)
+        expands = by_owner.expands_without(Owner.AZPOLICY)
+        found = (
+            _member(live, ours[key], expands=expands) if key in ours else Finding(Relation.ONLY_ADDON, live.ref, None)
+        )
         notes = found.notes if key in ours else (_why_none(desired, key),)
         theirs, own = (audit.get(key) for audit in audits)
         yield replace(found, member=key, notes=notes, violations=(theirs, own))
@@ -186,9 +189,9 @@ def _members(desired: DesiredState, by_owner: ObjectsByOwner) -> Iterator[Findin
             yield Finding(Relation.ONLY_AZPOLICY, None, wanted.ref, key)
 
 
-def _member(live: LiveObject, wanted: DesiredObject) -> Finding:
+def _member(live: LiveObject, wanted: DesiredObject, *, expands: bool) -> Finding:
     found = tuple(differences(_meaning(live.manifest), _meaning(wanted.manifest)))
-    less = tuple(_shortfalls(live.manifest, wanted.manifest))
+    less = tuple(_shortfalls(live.manifest, wanted.manifest, expands=expands))
     relation = Relation.DIFFERS if less else Relation.COVERS if found else Relation.SAME
     return Finding(relation, live.ref, wanted.ref, differences=found, notes=less)
 
@@ -275,18 +278,20 @@ def check(direction: Direction, desired: DesiredState, by_owner: ObjectsByOwner)
 
 
 def _cover(old: LiveObject, new: LiveObject, direction: Direction, by_owner: ObjectsByOwner) -> Cover:
-    missing = (*_shortfalls(old.manifest, new.manifest), *_unenforced(new, _NEW[direction], by_owner))
+    expands = by_owner.expands_without(_NEW[direction])
+    less = _shortfalls(old.manifest, new.manifest, expands=expands)
+    missing = (*less, *_unenforced(new, _NEW[direction], by_owner))
     templates = (by_owner.template(_OLD[direction], old.ref.kind), by_owner.template(_NEW[direction], new.ref.kind))
     texts = [_rules(template.manifest)["targets"] for template in templates if template]
     note = "its template has another text: compare the audits of both" if texts[1:] and not same(*texts) else ""
     return Cover(old.ref, member_of(old.annotations), new.ref, missing, note)
 
 
-def _shortfalls(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+def _shortfalls(old: Mapping[str, Any], new: Mapping[str, Any], *, expands: bool) -> Iterator[str]:
     kinds = (str(old["kind"]), str(new["kind"]))
     if not {kinds[0], parallel_kind(kinds[0])} & {kinds[1], parallel_kind(kinds[1])}:
         yield f"it is a {kinds[1]}, not a {kinds[0]}: it is not known which is stricter"
-    yield from shortfalls(mapping_at(old, "spec"), mapping_at(new, "spec"))
+    yield from shortfalls(mapping_at(old, "spec"), mapping_at(new, "spec"), expands=expands)
 
 
 def _unenforced(new: LiveObject, owner: Owner, by_owner: ObjectsByOwner) -> Iterator[str]:

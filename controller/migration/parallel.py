@@ -57,8 +57,9 @@ def _template(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def in_dry_run(desired: DesiredState) -> DesiredState:
-    """The same without effect: constraints only count, mutators are left out, since no dry run of one exists."""
-    objects = (_counting(wanted) for wanted in desired.objects if wanted.role is not Role.MUTATOR)
+    """The same without effect: constraints only count. Mutators and expansion are left out: neither has a dry run."""
+    effective = (Role.MUTATOR, Role.EXPANSION)
+    objects = (_counting(wanted) for wanted in desired.objects if wanted.role not in effective)
     return replace(desired, objects=tuple(objects))
 
 

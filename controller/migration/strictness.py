@@ -6,7 +6,8 @@
 | match.kinds              | every group and kind of theirs is among ours                       |
 | match.namespaces         | ours names none, or all of theirs                                  |
 | match.excludedNamespaces | ours names no others than theirs and those that none may look at   |
-| match.source, .scope     | ours says all, or the same                                         |
+| match.scope              | ours says all, or the same                                         |
+| match.source             | the same; where nothing is expanded, All and Original are the same |
 | the rest of match        | ours says nothing, or the same                                     |
 | all else                 | it is the same: which of two parameters is stricter, nobody knows  |
 """
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from controller.cluster.diff import same
 from controller.cluster.foreign import mapping_at, mappings_at, text_at
+from controller.gatekeeper.expansion import EVERY, ORIGINAL
 from controller.gatekeeper.manifests import SYSTEM_NAMESPACES
 
 if TYPE_CHECKING:
@@ -29,10 +31,19 @@ _SCOPED: Final = "scopedEnforcementActions"
 _ANY: Final = "*"
 
 
-def shortfalls(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str, ...]:
-    """Where the spec `ours` does less than `theirs`, or something else; empty where it covers it."""
-    matches = (mapping_at(each, "match") for each in (theirs, ours))
+def shortfalls(theirs: Mapping[str, Any], ours: Mapping[str, Any], *, expands: bool = True) -> tuple[str, ...]:
+    """Where the spec `ours` does less than `theirs`, or something else; empty where it covers it.
+
+    `expands`: the cluster has an ExpansionTemplate besides ours, so that a source of All is more than Original.
+    """
+    matches = (_looked_at(mapping_at(each, "match"), expands=expands) for each in (theirs, ours))
     return (*_action(theirs, ours), *_match(*matches), *_rest(theirs, ours))
+
+
+def _looked_at(match: Mapping[str, Any], *, expands: bool) -> Mapping[str, Any]:
+    """A match block without a source that makes no difference."""
+    plain = not expands and match.get("source") in (EVERY, ORIGINAL)
+    return {key: value for key, value in match.items() if not (plain and key == "source")}
 
 
 def _action(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
@@ -110,6 +121,6 @@ _MATCH: Final[Mapping[str, tuple[Callable[[Any], bool], Callable[[Any, Any], boo
     "kinds": (_is_kinds, _kinds),
     "namespaces": (_is_texts, _namespaces),
     "excludedNamespaces": (_is_texts, _excluded),
-    "source": (_anything, _all_or_same("All")),
+    "source": (_anything, _all_or_same(EVERY)),
     "scope": (_anything, _all_or_same(_ANY)),
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from controller.report.violations import ViolationStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What the loops work with, bound once; `good_at` gets the time of every good sync.
+    """What the loops work with, bound once; `good_at` gets the time of every good sync, `synced` is told of every one.
 
     `namespace` is the operator's own.
     """
@@ -37,6 +39,8 @@ class Dependencies:
     reporter: Reporter
     namespace: str
     good_at: Callable[[datetime], None] = lambda _: None
+    violations: ViolationStore = field(default_factory=ViolationStore)
+    synced: Callable[[], None] = lambda: None
 
     @property
     def written(self) -> Written:

@@ -83,7 +83,7 @@ class GatekeeperLoop:
             self._state.update(cluster_error=str(error))
 
     def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
-        """An object as it is now: notes whether Gatekeeper's status on it is stale. SyncSets have no status."""
+        """An object as it is now: notes whether Gatekeeper's status on it is stale. What no member has needs none."""
         wanted = self._state.index.get(ref)
         if live is None or wanted is None:
             self._seen.pop(ref, None)
@@ -92,7 +92,7 @@ class GatekeeperLoop:
         else:
             self._seen[ref] = live
         self._prober.seen(ref, live)
-        if wanted is not None and wanted.role is not Role.SYNC:
+        if wanted is not None and wanted.role not in (Role.SYNC, Role.EXPANSION):
             self._stale.seen(ref, live, loop_time())
 
     def _report(self, health: GatekeeperHealth) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -22,9 +23,11 @@ from controller.cluster.kinds import CRD, POLICY_SYNC
 from controller.cluster.lanes import Lane, in_lane
 from controller.cluster.last_state import LastState
 from controller.cluster.planner import Planner
+from controller.cluster.report_objects import REPORT_GROUPS
 from controller.cluster.watch import Watcher
 from controller.cluster.webhooks import admitted_kinds, mutated_kinds
 from controller.errors import ClusterError, InputError, Refused
+from controller.gatekeeper.model import Rendered
 from controller.gatekeeper.naming import AZPOLICY_GROUP, CONSTRAINT_GROUP, MUTATION_GROUP, TEMPLATE_GROUP
 from controller.gatekeeper.probe import probe_objects, without_probe
 from controller.operator.dependencies import Dependencies
@@ -32,11 +35,15 @@ from controller.operator.loops import ClusterLoops
 from controller.operator.settings import requests_of, settings_of
 from controller.operator.state import OperatorState
 from controller.report.events import SYNC_REF, EventDraft
+from controller.report.known import Known
+from controller.report.metrics import PolicyViolations
+from controller.report.open_reports.writer import ReportWriter, Told
 from controller.report.reporter import Reporter
+from controller.report.violations import ViolationStore
 from controller.source import open_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from controller.cluster.client import KubeClient
     from controller.cluster.installation import Installation
@@ -55,7 +62,8 @@ _STEERING: Final = "suspend"  # the one field of a PolicySync's spec that is no 
 class LeaderSession:
     """Works for one cluster until it is cancelled; `base` is what a PolicySync can change.
 
-    With `guard` it looks after Gatekeeper's own parts, too.
+    With `guard` it looks after Gatekeeper's own parts, too. With `lists_violations` it knows the violations that
+    constraints list, as it does while reports of policies are written.
     """
 
     def __init__(
@@ -70,11 +78,13 @@ class LeaderSession:
         good_at: Callable[[datetime], None],
         dry_run: bool,
         guard: bool,
+        lists_violations: bool = False,
     ) -> None:
         marks = installation.marks
         cache = DryRunCache()
         applier = Applier(client, marks, cache)
         self._client = client
+        self._marks = marks
         self._record = ClusterRecord(client, installation)
         self._metrics = metrics
         self._base = base
@@ -90,6 +100,11 @@ class LeaderSession:
         )
         self._state = OperatorState(base, dry_run=dry_run, probe=probe_objects(marks, namespace))
         self._reporter = Reporter(client, marks, metrics, instance, lambda: self._state.status)
+        self._lists_violations = lists_violations
+        self.violations = ViolationStore(lists=lists_violations)
+        self._reports = ReportWriter(client, marks, self.violations, self._told, self._report_trouble)
+        self._reporter.news = self._reports.wake
+        self.violations.on_change(self._reports.wake)
         self._health = self._state.status.gatekeeper
         self._state.on_change(self._status_changed)
         self.loops = ClusterLoops(
@@ -104,8 +119,23 @@ class LeaderSession:
                 reporter=self._reporter,
                 namespace=namespace,
                 good_at=good_at,
+                violations=self.violations,
+                synced=self._reports.look_again,
             ),
             self._state,
+        )
+
+    def known(self) -> Known:
+        """What is reported now, for those who show it to people."""
+        told = self._reporter.known
+        knowledge = replace(told, results=dict(told.results), health=dict(told.health))
+        return Known(
+            desired=self._state.desired,
+            knowledge=knowledge,
+            sync=self._reporter.sync,
+            changes=self._reporter.changes,
+            findings=self.violations.copy(),
+            marks=self._marks,
         )
 
     async def run(self) -> None:
@@ -119,11 +149,16 @@ class LeaderSession:
         with contextlib.suppress(ClusterError):
             self._live = await self._client.get_live(POLICY_SYNC, SYNC_REF.name)
         self._seen(self._live)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._watcher().run())
-            group.create_task(self._watch_kinds())
-            group.create_task(self._sessions())
-            group.create_task(self._look_after_gatekeeper())
+        self._metrics.policies(self._policy_violations)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watcher().run())
+                group.create_task(self._watch_kinds())
+                group.create_task(self._sessions())
+                group.create_task(self._look_after_gatekeeper())
+                group.create_task(self._reports.run())
+        finally:
+            self._metrics.policies()
 
     async def _check_installation(self) -> None:
         """OtherInstallation where the cluster is another's; after some tries without an answer, each sync asks again.
@@ -174,6 +209,25 @@ class LeaderSession:
         uid = self._live.uid if self._live else ""
         note = f"{ref} of Gatekeeper is back: {why}"
         self._reporter.add_event(EventDraft(SYNC_REF, uid, "GatekeeperRestored", note, warning=True))
+
+    def _told(self) -> Told | None:
+        """What reports of policies tell, once a sync has compared everything."""
+        desired = self._state.desired
+        if desired is None or not self._state.status.settled or not self.violations.complete:
+            return None
+        return Told(desired, self._reporter.known)
+
+    def _policy_violations(self) -> Iterator[PolicyViolations]:
+        """How many objects violate each member that was audited."""
+        outcomes = self._state.desired.outcomes if self._state.desired is not None else ()
+        for outcome in outcomes:
+            if isinstance(outcome, Rendered) and (found := self.violations.of(outcome.objects[-1])) is not None:
+                member, action = outcome.member, outcome.enforcement_action
+                yield PolicyViolations(member.assignment_id, member.reference_id, member.policy, action, found.total)
+
+    def _report_trouble(self, note: str) -> None:
+        uid = self._live.uid if self._live else ""
+        self._reporter.add_event(EventDraft(SYNC_REF, uid, "ReportNotWritten", note, warning=True))
 
     def _watcher(self) -> Watcher:
         return Watcher(self._client, POLICY_SYNC, self._changed, observed=self._observed)
@@ -229,8 +283,11 @@ class LeaderSession:
         await Watcher(self._client, CRD, lambda *_: None, position=position, observed=self._kind_changed).run()
 
     def _kind_changed(self, ref: ObjectRef, _: LiveObject | None) -> None:
-        if ref.name.partition(".")[2] in _WATCHED_GROUPS:
+        group = ref.name.partition(".")[2]
+        if group in _WATCHED_GROUPS:
             self.loops.wake()
+        if group in REPORT_GROUPS:
+            self._reports.kinds_changed()
 
     async def _check_cluster(self, wanted: Settings) -> None:
         """InputError where the PolicySync names another cluster than the one that is recorded here.
@@ -254,6 +311,8 @@ class LeaderSession:
             await self._check_cluster(settings)
             self._used = settings
             self._metrics.polls_every(settings.pace.poll)
+            self.violations.lists = self._lists_violations or settings.reports is not None
+            self._reports.choose(settings.reports)
             self._state.update(settings_error=error, generation=self._live.generation if self._live else 0)
             running = asyncio.ensure_future(self.loops.run(source, settings))
             turned = asyncio.ensure_future(self._turned.wait())

@@ -128,4 +128,5 @@ class ClusterLoops:
 
     def _observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         self._deps.reporter.observed(ref, live)
+        self._deps.violations.observed(ref, live)
         self._gatekeeper.observed(ref, live)

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from controller.cluster.client import KubeClient
 from controller.cluster.installation import Installation
+from controller.cluster.lean import FIRST
 from controller.cluster.lease import Leadership, LeaseSettings
 from controller.errors import AzpolicyError, InputError
 from controller.operator.leader_session import LeaderSession
@@ -27,9 +28,12 @@ from controller.operator.loop_lag import loop_lag_measured
 from controller.report.metrics import Metrics
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
     from controller.cluster.client import Connection
+    from controller.cluster.lease import Lease
     from controller.gatekeeper.naming import OwnershipMarks
     from controller.operator.settings import Settings
 
@@ -45,7 +49,7 @@ class OperatorSettings:
     """The settings of `azpolicy run`; `listen` is HOST:PORT of probes and metrics.
 
     `base` is what a PolicySync can change; `namespace` is the operator's own; `identity` tells replicas apart, and
-    `release` the installations in one namespace.
+    `release` the installations in one namespace. `lists_violations` keeps the violations that constraints list.
     """
 
     connection: Connection
@@ -58,6 +62,7 @@ class OperatorSettings:
     leader_elect: bool = False
     dry_run: bool = False
     guard_gatekeeper: bool = False
+    lists_violations: bool = False
 
     @property
     def installation(self) -> Installation:
@@ -65,8 +70,14 @@ class OperatorSettings:
         return Installation(self.marks, "/".join(filter(None, (self.namespace, self.release))))
 
 
-async def operate(settings: OperatorSettings) -> None:
-    """Runs until SIGTERM or SIGINT; an AzpolicyError when it cannot start or must not go on."""
+async def operate(
+    settings: OperatorSettings,
+    beside: Callable[[Replica], AbstractAsyncContextManager[None]] = lambda _: contextlib.nullcontext(),
+) -> None:
+    """Runs until SIGTERM or SIGINT; an AzpolicyError when it cannot start or must not go on.
+
+    `beside` serves what shows the replica to people, as long as it runs.
+    """
     # What was imported stays: to look through it for garbage would hold up the event loop again and again.
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS, *gc.get_threshold()[1:])
@@ -74,9 +85,13 @@ async def operate(settings: OperatorSettings) -> None:
     async with KubeClient(settings.connection) as electing:
         leadership = _leadership(settings, electing) if settings.leader_elect else None
         fence = leadership.remaining if leadership else None
-        async with KubeClient(settings.connection, fence=fence, all_violations=False) as client:
+        async with KubeClient(settings.connection, fence=fence, violations=FIRST) as client:
             replica = Replica(settings, client, leadership)
-            async with _web_server(settings.listen, replica), loop_lag_measured(replica.metrics.lagged):
+            async with (
+                web_server(_app(replica), settings.listen, option="--listen"),
+                beside(replica),
+                loop_lag_measured(replica.metrics.lagged),
+            ):
                 log.info("started cluster=%s listen=%s dry_run=%s", client.server, settings.listen, settings.dry_run)
                 with _first_error():
                     await _run_beside_kopf(settings, replica)
@@ -123,6 +138,7 @@ class Replica:
             good_at=self._good_at,
             dry_run=settings.dry_run,
             guard=settings.guard_gatekeeper,
+            lists_violations=settings.lists_violations,
         )
         self.metrics.leading(leads=True)
         try:
@@ -138,6 +154,16 @@ class Replica:
             gc.freeze()  # what the first one leaves stays, as what was imported
         if self._leadership is not None:
             self._leadership.note(moment)
+
+    @property
+    def session(self) -> LeaderSession | None:
+        """The term at work; None while this replica stands by."""
+        return self._session
+
+    @property
+    def lease(self) -> Lease | None:
+        """The Lease as it was last seen; None without one, and where nothing is known of it."""
+        return self._leadership.lease if self._leadership is not None else None
 
     @property
     def alive(self) -> bool:
@@ -225,15 +251,16 @@ def _kopf_settings() -> kopf.OperatorSettings:
 
 
 @contextlib.asynccontextmanager
-async def _web_server(listen: str, replica: Replica) -> Any:
+async def web_server(app: web.Application, listen: str, *, option: str) -> AsyncIterator[None]:
+    """Serves an application at HOST:PORT; InputError that names the option where that is not possible."""
     host, _, port = listen.rpartition(":")
-    runner = web.AppRunner(_app(replica), access_log=None)
+    runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, host or "0.0.0.0", int(port)).start()  # noqa: S104 - probes come from the node
     except (OSError, ValueError, OverflowError) as error:
         await runner.cleanup()
-        raise InputError(f"--listen {listen}: {error}; give HOST:PORT that is free") from error
+        raise InputError(f"{option} {listen}: {error}; give HOST:PORT that is free") from error
     try:
         yield
     finally:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from controller.cluster.apply import Action, ChangeSet, Meanwhile, planned
 from controller.cluster.changes import Create, Keep, Refuse, Replace, ref_of
+from controller.cluster.inventory import not_awaited
 from controller.cluster.last_state import UnusableStateError
 from controller.cluster.prune import refusal_digest
 from controller.errors import ClusterError, OtherInstallation, Refused
@@ -58,8 +59,8 @@ class Reconciler:
     async def sync(self, source: str) -> bool:
         """One full sync of the desired state, read from `source`; False when it is to be tried again soon.
 
-        1. Plan: list the whole cluster, decide, ask the server by dry runs where only it can tell.
-        2. Watch every kind from where its list ended.
+        1. List every kind, and watch each from where its list ended, as soon as it did.
+        2. Plan: decide, ask the server by dry runs where only it can tell.
         3. Carry the plan out, or only say what would be done while nothing may be written.
         4. Report, and keep the desired state as the last good one. The sync was good if Azure can be read.
         """
@@ -67,9 +68,7 @@ class Reconciler:
         assert desired is not None
         self._state.update(generation=self._state.requests.generation, mode=mode, mode_message=self._why(mode))
         try:
-            plan, inventory, forcing = await self._plan(desired, mode)
-            await asyncio.sleep(0)  # each of the two goes through all objects
-            self._follow(inventory)
+            plan, forcing = await self._plan(desired, mode)
             outcome = await self._carry_out(plan, mode, forcing)
         except ClusterError as error:
             self._deps.metrics.failed()
@@ -96,27 +95,39 @@ class Reconciler:
         """Why nothing is written, empty where it is."""
         return {Mode.SUSPENDED: self._state.requests.suspension, Mode.DRY_RUN: "a dry run writes nothing"}.get(mode, "")
 
-    async def _plan(self, desired: DesiredState, mode: Mode) -> tuple[Plan, Inventory, str]:
-        """The plan, the listing behind it, and the digest of the refused deletions that it now forces.
+    async def _plan(self, desired: DesiredState, mode: Mode) -> tuple[Plan, str]:
+        """The plan, and the digest of the refused deletions that it now forces.
 
         Deletions over the limit are forced where the PolicySync names exactly these and has not done so before.
         """
         deps, status = self._deps, self._state.status
+        deps.violations.expect(desired)
+        deps.client.violations = deps.violations.share
         settings = replace(self._state.settings.limit, forced=self._forced, probe=True)
-        limit = await deps.cluster_record.limit(desired.cluster_id, settings)
-        plan, inventory = await deps.planner.full(desired, limit)
+        recorded = await deps.cluster_record.check(desired.cluster_id)
+        limit = recorded.limiting(settings, self._state.now())
+        # What is watched is repaired at once. Whose cluster it is, is recorded before the first write.
+        early = bool(recorded.cluster_id)
+        inventory = await deps.planner.inventory(desired, self._watches.begin if early else not_awaited)
+        if early:
+            await self._follow(inventory)
+        plan = await deps.planner.plan(desired, inventory, limit)
+        if not early:
+            await self._follow(inventory)
         refused, asked = refusal_digest(plan), self._state.requests.force_prune
         forcing = refused if refused == asked != status.forced_prune and mode is Mode.ENFORCE else ""
         if forcing:
             log.warning("refused deletions are forced digest=%s count=%d", refused, len(plan.of(Refuse)))
-            plan, inventory = await deps.planner.full(desired, replace(limit, forced=True))
+            plan, _ = await deps.planner.full(desired, replace(limit, forced=True))
         self._state.update(refused_count=len(plan.of(Refuse)), refused_digest=refusal_digest(plan))
-        return plan, inventory, forcing
+        return plan, forcing
 
-    def _follow(self, inventory: Inventory) -> None:
+    async def _follow(self, inventory: Inventory) -> None:
+        await asyncio.sleep(0)  # what comes before and after goes through all objects, too
         self._watches.follow(inventory)
         self._deps.metrics.watching(self._watches.kinds)
         self._deps.reporter.found(inventory.objects)
+        self._deps.violations.found(inventory.objects)
         for ref in self._state.index:
             self._gatekeeper.observed(ref, inventory.objects.get(ref))
         self._state.complete.set()
@@ -167,6 +178,7 @@ class Reconciler:
             problems=outcome.problems,
             cluster_error="",
         )
+        self._deps.synced()
 
     async def _keep(self, desired: DesiredState) -> None:
         """What is carried out is kept for the next start: also what an older reading has come to mean meanwhile."""

@@ -16,6 +16,7 @@ from controller.cluster.kinds import kind_of
 from controller.cluster.lanes import Lane, in_lane
 from controller.cluster.ownership import Ownership, ownership
 from controller.errors import ClusterError
+from controller.gatekeeper.expansion import EXPANSION_REFS
 from controller.gatekeeper.model import ObjectRef, Role
 from controller.gatekeeper.naming import is_managed_name
 from controller.gatekeeper.syncset import SYNCSET_REF
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("azpolicy")
 _LOOK_SECONDS: Final = 1.0
+_UNOWNED: Final = frozenset({SYNCSET_REF, *EXPANSION_REFS})
 
 
 class Repairs:
@@ -155,7 +157,7 @@ class Repairs:
         wanted = self._state.index.get(ref)
         if wanted is not None:
             return live is None and wanted.role is Role.TEMPLATE
-        prunable = kind_of(ref).role is Role.TEMPLATE or ref == SYNCSET_REF or is_managed_name(ref.name)
+        prunable = kind_of(ref).role is Role.TEMPLATE or ref in _UNOWNED or is_managed_name(ref.name)
         if live is None or not prunable:
             return False
         return ownership(live, self._deps.marks, written=self._deps.written.uids) is Ownership.OURS

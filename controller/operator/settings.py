@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from controller.azure.declared import DeclaredCluster
 from controller.cluster.foreign import mapping_at, text_at, text_map_at, value_at, whole_at
+from controller.cluster.report_objects import BY_SETTING
 from controller.errors import InputError
+from controller.gatekeeper.expansion import Expansion
 from controller.gatekeeper.naming import FORCE_PRUNE, REQUESTED_AT
 from controller.times import duration, parse_moment
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from controller.cluster.kinds import LiveObject
     from controller.cluster.prune import PruneLimit
+    from controller.cluster.report_objects import ReportApi
     from controller.config import SourceOptions
 
 
@@ -34,12 +37,16 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the operator works by, and a PolicySync can set; `probe` is whether enforcement is probed."""
+    """What the operator works by, and a PolicySync can set; `probe` is whether enforcement is probed.
+
+    `reports` is the API that reports of policies are written to, None for none.
+    """
 
     source: SourceOptions
     pace: Pace
     limit: PruneLimit
     probe: bool = False
+    reports: ReportApi | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,14 @@ def settings_of(live: LiveObject | None, base: Settings) -> Settings:
         pace,
         replace(base.limit, percent=percent),
         probe=probe if isinstance(probe, bool) else base.probe,
+        reports=_reports(text_at(spec, "reports"), base.reports),
     )
+
+
+def _reports(chosen: str, base: ReportApi | None) -> ReportApi | None:
+    if chosen and chosen not in BY_SETTING:
+        raise InputError(f"PolicySync default: spec.reports: {chosen!r} is none of {', '.join(BY_SETTING)}")
+    return BY_SETTING[chosen] if chosen else base
 
 
 def _source(spec: Mapping[str, Any], base: SourceOptions) -> SourceOptions:
@@ -109,7 +123,14 @@ def _source(spec: Mapping[str, Any], base: SourceOptions) -> SourceOptions:
         declared=declared,
         templates=text_at(spec, "templates") or base.templates,
         azure=replace(base.azure, cloud=text_at(spec, "cloud") or base.azure.cloud),
+        expansion=_expansion(text_at(spec, "expansion")) or base.expansion,
     )
+
+
+def _expansion(given: str) -> Expansion | None:
+    if given and given not in set(Expansion):
+        raise InputError(f"PolicySync default: spec.expansion: {given!r} is none of {', '.join(Expansion)}")
+    return Expansion(given) if given else None
 
 
 def _declared(spec: Mapping[str, Any]) -> DeclaredCluster | None:

@@ -45,7 +45,8 @@ class Member:
     """One definition as one assignment brings it, with the names a user knows it by; ids as Azure spells them.
 
     `whole` marks a result that stands for all members of the assignment: they could not, or need not, be separated.
-    Versions are empty where none is asked for, or none was found; `enforcement_mode` is the assignment's.
+    Versions are empty where none is asked for, or none was found; `enforcement_mode` is the assignment's, `category`
+    that of the definition.
     """
 
     assignment_id: str
@@ -61,6 +62,7 @@ class Member:
     initiative_version: str = ""
     initiative_version_asked: str = ""
     enforcement_mode: str = ""
+    category: str = ""
 
     @property
     def policy(self) -> str:

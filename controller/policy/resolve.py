@@ -277,7 +277,13 @@ class _Resolver:
         prepared = self._definition(assignment.definition_id, asked, effective)
         if isinstance(prepared, Problem):
             return self._without(assignment.definition_id, member, prepared)
-        member = replace(member, definition_name=prepared.definition.display_name, version=prepared.version)
+        definition = prepared.definition
+        member = replace(
+            member,
+            definition_name=definition.display_name,
+            version=prepared.version,
+            category=definition.category,
+        )
         enforcement = assigned.enforcement
         given = ParameterValues(assignment.parameters, _folded(assignment.parameters), notes=enforcement.notes)
         return self.evaluator.decide(MemberInput(member, prepared, given, enforcement.mode, override))
@@ -353,6 +359,7 @@ def _referenced_member(
         initiative_version=str(initiative.version or ""),
         initiative_version_asked=together.asked,
         enforcement_mode=together.assigned.enforcement.stated,
+        category=found.definition.category if found else "",
     )
 
 

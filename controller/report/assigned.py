@@ -119,10 +119,18 @@ def enforcement_of(outcome: Outcome, known: Knowledge, now: datetime) -> Enforce
 
 def assigned_name(member: Member) -> str:
     """A member's AssignedPolicy: words that people know it by, and digits that no other member has."""
-    names = (member.assignment_id.rpartition("/")[2], member.reference_id)
+    digits = name_digits(member.assignment_id, member.reference_id, member.definition_id)
+    return _named(member.assignment_id.rpartition("/")[2], member.reference_id, digits=digits)
+
+
+def assignment_name(assignment_id: str) -> str:
+    """A name of the same form for an assignment, whatever its members are."""
+    return _named(assignment_id.rpartition("/")[2], digits=name_digits(assignment_id, "", ""))
+
+
+def _named(*names: str, digits: str) -> str:
     words = (_NOT_IN_NAMES.sub("-", name.casefold())[:_CUT].strip("-") for name in names)
-    digits = name_digits(member.assignment_id, member.reference_id, member.definition_id)[:_DIGITS]
-    return "-".join([*filter(None, words), digits])
+    return "-".join([*filter(None, words), digits[:_DIGITS]])
 
 
 def adds_nothing(outcome: Outcome, reason: str) -> bool:

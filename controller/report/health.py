@@ -50,7 +50,7 @@ def health_of(live: LiveObject, role: Role) -> Health:
         )
     status = mapping_at(live.manifest, "status")
     return Health(
-        verdict=constraint_verdict(live) if role is not Role.SYNC else Ready(),
+        verdict=constraint_verdict(live) if role not in (Role.SYNC, Role.EXPANSION) else Ready(),
         violations=_count(status),
         first=first_violations(status),
         audited=parse_moment(text_at(status, "auditTimestamp")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -14,13 +14,16 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from controller.cluster.apply import WRITE_ACTIONS
 from controller.cluster.guard_rules import GUARDED
 from controller.report.assigned import Enforcement
+from controller.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from controller.cluster.apply import Result
     from controller.report.conditions import Counts
@@ -29,7 +32,39 @@ if TYPE_CHECKING:
 
 # The `_created` series double the page and say nothing here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
+# Azure Monitor drops series with longer values of labels.
+_LONGEST_LABEL: Final = 1000
 _LAGS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class PolicyViolations(NamedTuple):
+    """How many objects violate one member of an assignment: by its ids, its policy's name, and what becomes of them."""
+
+    assignment: str
+    reference: str
+    policy: str
+    action: str
+    total: int
+
+
+class _ByPolicy(Collector):
+    """The violations of each audited member as they are when somebody scrapes: a member that is gone has no series."""
+
+    def __init__(self) -> None:
+        self.read: Callable[[], Iterable[PolicyViolations]] = tuple
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The one family."""
+        family = GaugeMetricFamily(
+            "azpolicy_policy_violations",
+            "Violating objects in Gatekeeper's last audit, by member of an assignment.",
+            labels=PolicyViolations._fields[:-1],
+        )
+        # Two series with the same labels would spoil the whole page.
+        totals = {each[:-1]: each.total for each in self.read()}
+        for labels, total in totals.items():
+            family.add_metric([printable(label[:_LONGEST_LABEL]) for label in labels], total)
+        yield family
 
 
 class Metrics:
@@ -102,6 +137,8 @@ class Metrics:
             buckets=_LAGS,
             registry=self.registry,
         )
+        self._by_policy = _ByPolicy()
+        self.registry.register(self._by_policy)
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
@@ -153,6 +190,10 @@ class Metrics:
         self._gauges["members_failed"].set(outcomes.count(Enforcement.FAILED))
         self._gauges["templates_failed"].set(templates_failed)
         self._gauges["violations"].set(sum(each.violations or 0 for each in health))
+
+    def policies(self, read: Callable[[], Iterable[PolicyViolations]] = tuple) -> None:
+        """What is read at each scrape from now on; without it nothing, as in a replica that does not lead."""
+        self._by_policy.read = read
 
     def gatekeeper(self, *, ready: bool) -> None:
         """Whether Gatekeeper is there and asked."""

@@ -182,6 +182,7 @@ class Reporter:
         self._marks = marks
         self._metrics = metrics
         self._instance = instance
+        self._desired: DesiredState | None = None
         self._members: Mapping[str, Outcome] | None = None
         self._objects: Mapping[ObjectRef, DesiredObject] = {}
         self._results: dict[ObjectRef, Result] = {}
@@ -199,6 +200,8 @@ class Reporter:
         self._status_round = _Round("PolicySync's status", Lane.STATUS, self._write_status, self._look_for_sync)
         self._events_round = _Round("Events", Lane.STATUS, self._send_events)
         self._assigned_round = _Round("AssignedPolicies", Lane.REPORT, self._write_assigned, self._look_for_assigned)
+        self.news: Callable[[], None] = lambda: None
+        """Called when what became of some member has changed: others report that, too."""
 
     # --- what the loops tell ---------------------------------------------------------------------------------------
 
@@ -210,6 +213,7 @@ class Reporter:
         """What became of some member has changed, and with it what the status counts."""
         self._status_round.wake()
         self._assigned_round.wake()
+        self.news()
 
     def seen(self, live: LiveObject | None) -> None:
         """The PolicySync as it is now; the last changes that its status lists are taken over once, at the start."""
@@ -220,6 +224,7 @@ class Reporter:
 
     def desire(self, desired: DesiredState) -> None:
         """What should be there from now on."""
+        self._desired = desired
         self._members = {assigned_name(each.member): each for each in desired.outcomes}
         self._objects = {each.ref: each for each in desired.objects}
         self._members_changed()
@@ -325,8 +330,19 @@ class Reporter:
         await self._status_round.once()
 
     @property
-    def _known(self) -> Knowledge:
+    def known(self) -> Knowledge:
+        """What is known of the desired objects now."""
         return Knowledge(self._results, self._health, writes=self._state().mode is Mode.ENFORCE)
+
+    @property
+    def sync(self) -> Mapping[str, Any] | None:
+        """The PolicySync as it was last seen, None where there is none."""
+        return self._sync.manifest if self._sync else None
+
+    @property
+    def changes(self) -> tuple[Mapping[str, str], ...]:
+        """The last changes, newest first."""
+        return self._changes
 
     # --- the status ------------------------------------------------------------------------------------------------
 
@@ -369,7 +385,7 @@ class Reporter:
         """What is known of the members now, whether it was written or not."""
         outcomes: list[Enforcement] = []
         async for piece in in_parts(tuple((self._members or {}).values()), 10 * _PIECE):
-            known = self._known
+            known = self.known
             outcomes += [enforcement_of(each, known, now) for each in piece]
         self._metrics.reported(outcomes, self._health.values(), templates_failed=len(self._failed_templates()))
         # What became objects is enforced once Gatekeeper has taken them, and not in a dry run.
@@ -447,7 +463,7 @@ class Reporter:
         self, members: Iterable[tuple[str, Outcome]], there: Mapping[str, _Written]
     ) -> list[tuple[Mapping[str, Any], Basis]]:
         """The manifests of members, each with what it says; but for those of which what is there says that, or more."""
-        now, known = utc_now(), self._known
+        now, known = utc_now(), self.known
         wanted: list[tuple[Mapping[str, Any], Basis]] = []
         for name, each in members:
             written, basis = there.get(name), basis_of(each, self._objects, known, now)

@@ -13,22 +13,27 @@ from controller.check.workloads import template_path
 from controller.cluster.foreign import mapping_at, text_at
 from controller.gatekeeper.model import Role
 from controller.gatekeeper.naming import PREFIX, is_managed_name
-from controller.why.denials import Other
+from controller.why.denials import UNKNOWN, Denial, Other
 from controller.why.fix import find_fix
 from controller.why.remedies import deciding, remedies, shown_fields, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from controller.check.judge import Finding
     from controller.gatekeeper.model import DesiredObject, DesiredState
     from controller.policy.model import Member
-    from controller.why.denials import Denial, Reading
+    from controller.why.denials import Reading
     from controller.why.fix import Fix
     from controller.why.remedies import Remedy
 
 SCHEMA: Final = "azpolicy.dev/why/v1"
 _ASSIGNMENTS: Final = "/providers/microsoft.authorization/policyassignments/"
 _DIGITS: Final = 20
+_PASSES: Final = Other(
+    "this object passes every policy, as far as gator can judge it",
+    "the whole error, if something refused it: azpolicy why TEXT -f FILE",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +83,24 @@ def answer(reading: Reading, known: Known, target: Target | None, gator: str | N
             found.append((denial, candidates))
         else:
             others.append(_foreign(denial))
+    foreseen = not reading.denials and reading.others == (UNKNOWN,)
     fix, missing = None, _missing(found, target, gator, reading.file)
-    if target is not None and gator is not None and found:
+    if target is not None and gator is not None and foreseen:
+        fix = _judged(target, known, parameters, gator)
+        found = [(_foreseen(each), [constraints[each.constraint.name]]) for each in fix.findings]
+        others, missing = [] if found else [_PASSES], _unfixed(fix, "") if found else ""
+    elif target is not None and gator is not None and found:
         named = {each.ref.name for denial, all_ in found for each in all_ if each.ref.name in denial.candidates}
         fix = find_fix(target.content, known.desired, parameters, gator=gator, namespace=target.namespace, named=named)
-        missing = _unfixed(fix)
+        stored = text_at(target.content, "metadata", "uid") != ""
+        missing = _unfixed(fix, reading.file if stored else "")
     return Answer(
         {
             "schema": SCHEMA,
             "source": known.origin,
             "object": _object(target) if target else None,
             "denials": [
-                {**_said(denial, each.ref.name), **_described(each, known, target, fix)}
+                {**_said(denial, each.ref.name), "foreseen": foreseen, **_described(each, known, target, fix)}
                 for denial, candidates in found
                 for each in candidates
             ],
@@ -99,6 +110,20 @@ def answer(reading: Reading, known: Known, target: Target | None, gator: str | N
             "fixMissing": missing,
         }
     )
+
+
+def _judged(target: Target, known: Known, parameters: Mapping[str, Mapping[str, Any]], gator: str) -> Fix:
+    """What denies an object that nothing is said of; where nothing does, what warns of it or audits it."""
+    for named in ((), parameters):
+        fix = find_fix(target.content, known.desired, parameters, gator=gator, namespace=target.namespace, named=named)
+        if fix.denied:
+            break
+    return fix
+
+
+def _foreseen(finding: Finding) -> Denial:
+    name = finding.constraint.name
+    return Denial(name, finding.message, candidates=(name,))
 
 
 def _candidates(denial: Denial, constraints: Mapping[str, DesiredObject]) -> Sequence[DesiredObject]:
@@ -224,7 +249,9 @@ def _missing(found: Sequence[object], target: Target | None, gator: str | None, 
     return ""
 
 
-def _unfixed(fix: Fix) -> str:
+def _unfixed(fix: Fix, file: str) -> str:
+    if not fix.denied and file:
+        return f"the object in the cluster is not denied: what was denied is the change in {file}: give it, -f {file}"
     if not fix.denied:
         return "gator finds nothing that denies this object: it has been changed since, or is another one"
     if not fix.patch:

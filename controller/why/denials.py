@@ -124,7 +124,7 @@ def _of_text(text: str, *, cut: bool) -> Reading:
         found.setdefault((denial.constraint, denial.message, denial.warned), denial)
         if len(found) >= MOST:
             break
-    others = tuple(_others(text)) or (() if found else (_UNKNOWN,))
+    others = tuple(_others(text)) or (() if found else (UNKNOWN,))
     named = _FILE.search(text)
     return Reading(
         tuple(found.values()), others, _named_subject(text), one_line(named["file"]) if named else "", None, cut
@@ -187,7 +187,7 @@ def _message(text: str) -> str:
 
 # --- what is no denial of ours ---------------------------------------------------------------------------------------
 
-_UNKNOWN: Final = Other(
+UNKNOWN: Final = Other(
     "no form of a denial that azpolicy knows",
     "paste the whole error, or name the workload: azpolicy why KIND/NAME -n NAMESPACE",
 )
@@ -279,6 +279,11 @@ _SUBJECTS: Final = (
     re.compile(rf"(?P<kind>{_KIND})/(?P<namespace>{_NAME})/(?P<name>{_NAME}) dry-run failed"),
     # The StatefulSet controller: create Pod web-0 in StatefulSet web failed error: …
     re.compile(rf"create Pod {_NAME} in (?P<kind>StatefulSet) (?P<name>{_NAME}) failed"),
+    # kubectl apply, of what is there: … GroupVersionKind: "apps/v1, Kind=Deployment"\nName: "web", Namespace: "shop"
+    re.compile(
+        rf'GroupVersionKind: "[^"\n]{{0,253}}Kind=(?P<kind>{_KIND})"\s{{1,8}}Name: "(?P<name>{_NAME})",'
+        rf' Namespace: "(?P<namespace>{_NAME})"'
+    ),
     # kubectl get events: … FailedCreate  replicaset/web-5d4f8  Error creating: …
     re.compile(rf"FailedCreate\s+(?P<kind>[a-z]{{2,40}})/(?P<name>{_NAME})"),
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.check.judge import Action, Finding, judge
 from controller.check.manifests import Location, Manifest
+from controller.gatekeeper.model import Role
 from controller.why.remedies import CONTAINERS, edited, proposed, remedies, spelled
 
 if TYPE_CHECKING:
@@ -50,20 +52,24 @@ class Fix:
 
 
 class _Judge:
-    """Asks gator about many variants of one object at once."""
+    """Asks gator about many variants of one object at once, and about none of them twice."""
 
     def __init__(self, desired: DesiredState, named: Collection[str], gator: str, namespace: str) -> None:
         self._desired = desired
         self._named = named
         self._gator = gator
         self._namespace = namespace
+        self._known: dict[str, frozenset[str]] = {}
 
     def denying(self, variants: Sequence[Mapping[str, Any]]) -> list[frozenset[str]]:
         """The constraints that deny each of them."""
-        found: list[set[str]] = [set() for _ in variants]
-        for finding in self.findings(variants):
-            found[finding.location.line].add(finding.constraint.name)
-        return [frozenset(each) for each in found]
+        keys = [json.dumps(each, sort_keys=True) for each in variants]
+        if new := {key: each for key, each in zip(keys, variants, strict=True) if key not in self._known}:
+            found: list[set[str]] = [set() for _ in new]
+            for finding in self.findings(list(new.values())):
+                found[finding.location.line].add(finding.constraint.name)
+            self._known |= {key: frozenset(names) for key, names in zip(new, found, strict=True)}
+        return [self._known[key] for key in keys]
 
     def findings(self, variants: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
         """What denies them, or is named; the line of a finding's location is the index of its variant."""
@@ -94,7 +100,8 @@ def find_fix(
         if (remedy := remedies().get(kind)) is None:
             continue
         # Of one policy: gator reads all that it is given anew with each question.
-        alone = _Judge(_only(desired, name, kind), named, gator, namespace)
+        only = _only(desired, name, kind)
+        alone = ask if only == desired else _Judge(only, named, gator, namespace)
         edits[name] = (
             _needed(alone, content, name, proposed(remedy, parameters.get(name, {}), content)) if remedy else ()
         )
@@ -111,8 +118,8 @@ def find_fix(
 
 
 def _only(desired: DesiredState, name: str, kind: str) -> DesiredState:
-    """The state with one constraint and its template alone."""
-    kept = (o for o in desired.objects if o.ref.name in (name, kind.lower()))
+    """The state with one constraint and its template alone, and with what makes pods for it."""
+    kept = (o for o in desired.objects if o.ref.name in (name, kind.lower()) or o.role is Role.EXPANSION)
     return replace(desired, objects=tuple(kept))
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _LABEL: Final = 13
 _LONGEST_VALUE: Final = 300
+_FORESEEN: Final = {"deny": "Would be denied by", "warn": "Would be warned of by", "dryrun": "Audited, not denied, by"}
+_EXPANSION: Final = "the pod that the workload would make (expansion {}): change the workload's pod template"
 
 
 def as_json(answer: Answer) -> str:
@@ -61,10 +63,12 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
 def _denial(each: Mapping[str, Any]) -> Iterator[str]:
     policy, assignment, initiative = each["policy"], each["assignment"], each["initiative"]
     verb = "Warned of by" if each["warned"] else "Denied by"
+    if each["foreseen"]:
+        verb = _FORESEEN.get(each["enforcementAction"], "Violates, and is not denied by")
     may = "" if each["certain"] else " (possibly: another constraint of this policy may have been meant)"
     yield from wrapped(f"{verb} {policy['name'] or policy['id'].rpartition('/')[2]}{may}")
     yield from _line("message", each["message"])
-    yield from _line("implied by", each["expansion"] and f"expansion {each['expansion']}")
+    yield from _line("implied by", each["expansion"] and _EXPANSION.format(each["expansion"]))
     yield from _line("the policy", policy["words"])
     yield from _line("assignment", assignment["name"] or assignment["id"].rpartition("/")[2])
     yield from _line("", assignment["id"])

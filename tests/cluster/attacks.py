@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.bounded_json import DEEPEST
-from tests.cluster.azpolicy import CONSTRAINTS, MUTATORS, TEMPLATES, managed
+from tests.cluster.azpolicy import CONSTRAINTS, EXPANSIONS, MUTATORS, TEMPLATES, managed
 from tests.cluster.harness import eventually
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class Attacks:
             kinds = {path.split("/")[-2] for path in ours if path.startswith(CONSTRAINTS)}
             ours += [f"{TEMPLATES}/{kind}" for kind in sorted(kinds)]
             ours += [path for path in found if path.endswith("/syncsets/azure-policy-sync")]
+            ours += [path for path in found if path.startswith(f"{EXPANSIONS}/azpolicy-")]
         return self._chance.choice(sorted(ours)) if ours else ""
 
     def _ask(self, method: str, path: str, body: Any = None) -> bool:

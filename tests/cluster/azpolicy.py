@@ -35,12 +35,14 @@ STOP_TIMEOUT = 15.0
 TEMPLATES = "/apis/templates.gatekeeper.sh/v1/constrainttemplates"
 CONSTRAINTS = "/apis/constraints.gatekeeper.sh/v1beta1"
 MUTATORS = "/apis/mutations.gatekeeper.sh/v1"
+EXPANSIONS = "/apis/expansion.gatekeeper.sh/v1beta1/expansiontemplate"
 OTHER_KINDS = (
     f"{MUTATORS}/assign",
     f"{MUTATORS}/assignmetadata",
     f"{MUTATORS}/modifyset",
     "/apis/mutations.gatekeeper.sh/v1alpha1/assignimage",
     "/apis/syncset.gatekeeper.sh/v1alpha1/syncsets",
+    EXPANSIONS,
 )
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 RECORD = "/api/v1/namespaces/kube-public/configmaps/azure-policy-sync"

@@ -34,6 +34,7 @@ LONGEST: Final = (
     "test_prune.py",
     "test_operator.py",
     "test_hostile.py",
+    "test_page.py",
     "test_why.py",
     "test_initiatives.py",
     "test_forecast.py",
@@ -73,9 +74,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly or not any("cluster" in item.fixturenames for item in _functions(session)):
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled(), contextlib.suppress(HarnessError):
-        for tool in tools.CLUSTER_TOOLS:
-            tools.path(tool)
+    with capture.global_and_fixture_disabled(), contextlib.suppress(HarnessError), tools.being_built():
+        pass
 
 
 def _functions(session: pytest.Session) -> Iterator[pytest.Function]:

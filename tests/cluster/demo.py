@@ -11,14 +11,11 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tests.cluster.harness import TestCluster, eventually, tools
 from tests.cluster.harness.errors import HarnessError
 from tests.cluster.harness.processes import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 ROOT: Final = Path(__file__).parents[2]
 SNAPSHOT: Final = Path("examples/snapshot")
@@ -31,8 +28,12 @@ def main() -> int:
     os.environ.pop("KUBECONFIG", None)
     os.chdir(ROOT)
     try:
-        print(_how_long(tools.missing()), flush=True)
-        _show_rendered_plan()
+        with tools.being_built():
+            _show_rendered_plan()
+        print(
+            "\nNow the cluster: etcd, kube-apiserver, kube-controller-manager and Gatekeeper. About 10 seconds.",
+            flush=True,
+        )
         with TestCluster.start() as cluster:
             cluster.kubectl("apply", "--filename", str(ROOT / "crds"))
             return _operate(cluster)
@@ -41,17 +42,6 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 0
-
-
-def _how_long(missing: Sequence[str]) -> str:
-    """What happens before the cluster is there, and how long that takes: a first build takes minutes."""
-    if not missing:
-        return "The programs of the cluster are built already: it is ready in about 10 seconds."
-    return (
-        f"First {', '.join(missing)} {'are' if len(missing) > 1 else 'is'} built from Go modules. All of them together "
-        "take 8 to 12 minutes on 2 cores,\n"
-        f"once: they are kept in {tools.cache_folder()}. Then the cluster is ready in about 10 seconds."
-    )
 
 
 def _show_rendered_plan() -> None:
@@ -66,11 +56,10 @@ def _show_rendered_plan() -> None:
             kind = line.removeprefix("kind: ")
         elif line.startswith("  name: "):
             print(f"  {kind}/{line.removeprefix('  name: ')}", flush=True)
-    print("\nNow the cluster: etcd, kube-apiserver, kube-controller-manager and Gatekeeper.", flush=True)
 
 
 def _operate(cluster: TestCluster) -> int:
-    listen = f"127.0.0.1:{free_port()}"
+    listen, page = (f"127.0.0.1:{free_port()}" for _ in range(2))
     command = [
         str(AZPOLICY),
         "run",
@@ -80,12 +69,14 @@ def _operate(cluster: TestCluster) -> int:
         str(SNAPSHOT),
         "--listen",
         listen,
+        "--page-listen",
+        page,
     ]
     print(f"\n$ azpolicy run --kubeconfig {cluster.kubeconfig} --snapshot {SNAPSHOT} --listen {listen}", flush=True)
     operator = subprocess.Popen(command, start_new_session=True)
     try:
         eventually(lambda: _enforced(cluster, operator), timeout=120, what="the example policies to be enforced")
-        print(_what_to_try(cluster, listen), flush=True)
+        print(_what_to_try(cluster, listen, page), flush=True)
         ended = threading.Event()
         while operator.poll() is None and not ended.wait(0.5):
             pass
@@ -112,9 +103,11 @@ def _enforced(cluster: TestCluster, operator: subprocess.Popen[bytes]) -> bool:
     return status == 403 and "has not been allowed" in str(answer.get("message"))
 
 
-def _what_to_try(cluster: TestCluster, listen: str) -> str:
+def _what_to_try(cluster: TestCluster, listen: str, page: str) -> str:
     return f"""
-azpolicy enforces the policies now. In another shell:
+azpolicy enforces the policies now. In a browser: http://{page}/
+
+In another shell:
 
   export KUBECONFIG={cluster.kubeconfig}
   alias kubectl={tools.path("kubectl")}

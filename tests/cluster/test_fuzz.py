@@ -33,7 +33,7 @@ NAMES: Final = tuple(f"fuzzed{number}" for number in range(6))
 
 @pytest.fixture
 def azpolicy(tidy: TestCluster, tmp_path: Path) -> Azpolicy:
-    """Two templates, one of which needs a SyncSet, constraints of both, and mutators."""
+    """Two templates, one of which needs a SyncSet, constraints of both, one for expanded pods too, and mutators."""
     bundle, snapshot = TemplateFolder(tmp_path / "templates"), Snapshot(tmp_path / "snapshot")
     label = snapshot.define("label", bundle.write("fuzzed-label/v1", KIND))
     for name in NAMES:
@@ -42,7 +42,8 @@ def azpolicy(tidy: TestCluster, tmp_path: Path) -> Azpolicy:
     data = bundle.folder / "fuzzed-data" / "v1" / "template.yaml"
     data.parent.mkdir(parents=True)
     data.write_text(template_text(LOOKS_UP).replace('"name"', needs, 1))
-    snapshot.assign("data", snapshot.define("data", f"{STORE}/fuzzed-data/v1/template.yaml"), labels=["data"])
+    looking = snapshot.define("data", f"{STORE}/fuzzed-data/v1/template.yaml", source="All")
+    snapshot.assign("data", looking, labels=["data"])
     gives = snapshot.define("gives", bundle.write_mutation("fuzzed-gives/v1", "fuzzedgives", "given"))
     for name in ("gives", "gives-too"):
         snapshot.assign(name, gives, effect="mutate")
@@ -65,7 +66,7 @@ def test_after_hostile_deeds_at_random_all_is_as_desired_and_nothing_else_was_to
     cluster = azpolicy.cluster
     attacks = Attacks(cluster, random.Random(SEED))
     wanted = desired_part(cluster)
-    assert any("syncsets" in path for path in wanted)
+    assert all(any(kind in path for path in wanted) for kind in ("syncsets", "expansiontemplate"))
     with azpolicy.operating("--resync", "5") as operator:
         operator.wait_syncs()
         mark = cluster.audit_mark()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.harness import TestCluster, eventually
+from tests.cluster.harness import TestCluster, eventually, tools
 from tests.cluster.harness.files import ClusterFiles, remove_abandoned
 
 ROOT = Path(__file__).parents[2]
@@ -256,7 +256,7 @@ esac
 
 
 class Builder:
-    """Runs the harness's `build gator` with a Go toolchain of the test's choice and an empty cache."""
+    """Runs the harness's `build` with a Go toolchain of the test's choice and an empty cache."""
 
     def __init__(self, folder: Path) -> None:
         self.calls = folder / "calls"
@@ -270,7 +270,9 @@ class Builder:
         go.write_text(GO_STAND_IN)
         go.chmod(0o755)
 
-    def start(self, version: str = "1.26.8", fails: str = "") -> subprocess.Popen[str]:
+    def start(
+        self, version: str = "1.26.8", fails: str = "", programs: tuple[str, ...] = ("gator",)
+    ) -> subprocess.Popen[str]:
         environ = {
             "PATH": f"{self._bin}:/usr/bin:/bin",
             "AZPOLICY_CACHE": str(self.cache),
@@ -279,14 +281,16 @@ class Builder:
             "GO_VERSION": version,
             "GO_FAILS": fails,
         }
-        command = [sys.executable, "-m", "tests.cluster.harness", "build", "gator"]
+        command = [sys.executable, "-m", "tests.cluster.harness", "build", *programs]
         return subprocess.Popen(
             command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
-    def run(self, version: str = "1.26.8", fails: str = "") -> tuple[int, str, str]:
+    def run(
+        self, version: str = "1.26.8", fails: str = "", programs: tuple[str, ...] = ("gator",)
+    ) -> tuple[int, str, str]:
         self.gate.touch()
-        with self.start(version, fails) as process:
+        with self.start(version, fails, programs) as process:
             out, err = process.communicate()
         return process.returncode, out.strip(), err
 
@@ -350,3 +354,27 @@ def test_a_failed_build_shows_the_compiler_and_leaves_no_program(builder: Builde
     assert code == 1
     assert "main.go:1: no such thing" in err
     assert not list(builder.cache.glob("bin/*/gator"))
+
+
+def test_what_a_cluster_needs_is_built_module_beside_module(builder: Builder) -> None:
+    builder.install_go()
+    with builder.start(programs=()) as process:
+        # The gate is closed: neither of the two ends before the other has begun.
+        eventually(lambda: builder.calls.exists() and builder.calls.read_text().count("called") == 2, what="two builds")
+        builder.gate.touch()
+        out, err = process.communicate()
+
+    assert process.returncode == 0, err
+    assert [Path(line).name for line in out.splitlines()] == list(tools.CLUSTER_TOOLS)
+    assert builder.calls.read_text().count("called") == len(tools.CLUSTER_TOOLS)
+    assert err.startswith("test cluster: the first time this builds etcd, kube-apiserver, ")
+
+
+def test_where_one_build_fails_all_ends(builder: Builder) -> None:
+    builder.install_go()
+
+    code, _, err = builder.run(fails="yes", programs=())
+
+    assert code == 1
+    assert "main.go:1: no such thing" in err
+    assert err.splitlines()[-1] == "error: not everything could be built: the lines above say why"

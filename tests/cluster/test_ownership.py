@@ -15,6 +15,7 @@ from tests.azure.faults import FaultKind
 from tests.azure.standin import Standin
 from tests.cluster.azpolicy import (
     CONSTRAINTS,
+    EXPANSIONS,
     MUTATORS,
     STATE,
     TEMPLATES,
@@ -42,7 +43,8 @@ TEMPLATE: Final = f"{TEMPLATES}/{KIND.lower()}"
 SYNCSET: Final = "/apis/syncset.gatekeeper.sh/v1alpha1/syncsets/azure-policy-sync"
 KEPT: Final = f"/api/v1/namespaces/gatekeeper-system/configmaps/{STATE}"
 NEVER: Final = 'package never\n\nviolation[{"msg": "never"}] { false }\n'
-ROLES: Final = ("template", "constraint", "mutator", "syncset")
+EXPANSION: Final = f"{EXPANSIONS}/azpolicy-workload-pods"
+ROLES: Final = ("template", "constraint", "mutator", "syncset", "expansion")
 
 
 class World:
@@ -51,7 +53,7 @@ class World:
     def __init__(self, cluster: TestCluster, folder: Path) -> None:
         self.cluster = cluster
         self.bundle, self.snapshot = TemplateFolder(folder / "templates"), Snapshot(folder / "snapshot")
-        self.definition = self.snapshot.define("owned", self.bundle.write("owned-label/v1", KIND))
+        self.definition = self.snapshot.define("owned", self.bundle.write("owned-label/v1", KIND), source="All")
         for name in ("one", "two"):
             self.snapshot.assign(name, self.definition, labels=[name])
         looking = json.loads(template_text(LOOKS_UP))
@@ -74,7 +76,7 @@ class World:
         if role == "mutator":
             [live] = cluster.get(f"{MUTATORS}/assignmetadata")["items"]
             return f"{MUTATORS}/assignmetadata/{live['metadata']['name']}"
-        return {"template": TEMPLATE, "syncset": SYNCSET}[role]
+        return {"template": TEMPLATE, "syncset": SYNCSET, "expansion": EXPANSION}[role]
 
     def enforces(self) -> bool:
         """Whether the pods are denied that have to be, and the label is given."""
@@ -168,7 +170,7 @@ def test_what_was_stripped_of_every_mark_is_enforced_again(world: World, role: s
 
 
 @pytest.mark.parametrize("attack", [strip, replaced])
-@pytest.mark.parametrize("role", ["template", "syncset"])
+@pytest.mark.parametrize("role", ["template", "syncset", "expansion"])
 def test_what_was_done_while_no_operator_ran_is_undone_by_the_next_one(
     world: World, role: str, attack: Callable[[TestCluster, str], None]
 ) -> None:

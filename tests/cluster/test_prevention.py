@@ -17,6 +17,7 @@ from tests.azure.standin import Standin
 from tests.cluster.azpolicy import (
     COMMAND,
     CRDS,
+    EXPANSIONS,
     MUTATORS,
     TEMPLATES,
     Azpolicy,
@@ -52,6 +53,7 @@ EDITS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "template": ("", {"crd": {"spec": {"names": {"kind": KIND, "shortNames": ["weak"]}}}}),
     "mutator": ("", {"parameters": {"assign": {"value": "weak"}}}),
     "syncset": ("", {"gvks": []}),
+    "expansion": ("", {"enforcementAction": "dryrun"}),
     "crd": ("?labelSelector=gatekeeper.sh/constraint%3Dyes", {"names": {"shortNames": ["weak"]}}),
 }
 NOBODY: Final = {"apiVersion": "v1", "kind": "Namespace", "name": "gone", "uid": "00000000-0000-0000-0000-000000000000"}
@@ -89,7 +91,7 @@ class World(Deployed):
         url = self.bundle.write_mutation("given/v1", "given", "given")
         file = self.bundle.folder / "given/v1/mutation.yaml"
         mutator = json.loads(file.read_text())
-        mutator["spec"]["match"] = {"kinds": [{"apiGroups": [""], "kinds": ["Pod"]}]}
+        mutator["spec"]["match"] = {"kinds": [{"apiGroups": [""], "kinds": ["Pod"]}], "source": "All"}
         file.write_text(json.dumps(mutator))
         return url
 
@@ -100,6 +102,7 @@ class World(Deployed):
             "template": f"{TEMPLATES}/{KIND.lower()}",
             "mutator": min(path for path in managed(self.cluster) if path.startswith(MUTATORS)),
             "syncset": f"{SYNCSETS}/azure-policy-sync",
+            "expansion": f"{EXPANSIONS}/azpolicy-workload-pods",
             "crd": LABELS_CRD,
         }
 
@@ -318,7 +321,7 @@ def test_what_was_changed_while_it_was_off_is_repaired_behind_it(world: World) -
     before, paths = world.kept(), world.paths()
     world.turn(OFF)
     stripped = {"labels": {"managed-by": None}}
-    for kind in ("constraint", "template", "mutator", "syncset"):
+    for kind in ("constraint", "template", "mutator", "syncset", "expansion"):
         change = {"spec": EDITS[kind][1], "metadata": stripped}
         assert world.cluster.request("PATCH", paths[kind], change)[0] == 200
     world.release.upgrade(world.values())

@@ -87,7 +87,7 @@ def mutation(deployed: Deployed, kind: str, version: str, spec: dict[str, Any]) 
 
 
 def everything(deployed: Deployed) -> None:
-    """Assigns something of every kind that the operator makes: four mutators, a template that looks others up."""
+    """Assigns something of every kind that the operator makes: mutators, what looks others up, what is expanded."""
     pods = {"applyTo": [{"groups": [""], "kinds": ["Pod"], "versions": ["v1"]}]}
     specs: dict[str, tuple[str, dict[str, Any]]] = {
         # Without kinds it would mutate our own objects, too.
@@ -114,7 +114,7 @@ def everything(deployed: Deployed) -> None:
     document = json.loads(template_text("K8sAzureV1LooksUp"))
     document["metadata"]["annotations"] = {"metadata.gatekeeper.sh/requires-sync-data": INVENTORY}
     url = deployed.bundle._write("looks-up/v1/template.yaml", json.dumps(document))
-    deployed.snapshot.assign("looks-up", deployed.snapshot.define("looks-up", url))
+    deployed.snapshot.assign("looks-up", deployed.snapshot.define("looks-up", url, source="All"))
     deployed.publish()
 
 

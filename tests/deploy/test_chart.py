@@ -21,6 +21,7 @@ from controller.azure.access import ApiVersions
 from controller.azure.credentials import credential_settings
 from controller.cli.group import cli
 from controller.cluster import guard, last_state
+from controller.cluster.report_objects import REPORT_APIS
 from tests.cluster.harness import tools
 from tests.deploy import manifests
 from tests.deploy.helm import CHART, KUBERNETES, NAME, NAMESPACE, ROOT, assemble, helm, load_all, template
@@ -46,6 +47,11 @@ def azure(credential: str = "workload-identity", **more: Any) -> dict[str, Any]:
     return {"image": IMAGE, "azure": {key: value for key, value in given.items() if value is not None}}
 
 
+PROXIED: Final[dict[str, Any]] = {
+    "enabled": True,
+    "hosts": ["policies.example.com", "policies.corp.example.com"],
+    "service": {"enabled": True, "from": [{"podSelector": {"matchLabels": {"app": "oauth2-proxy"}}}]},
+}
 SETS: Final[Mapping[str, dict[str, Any]]] = {
     "workload identity": azure(),
     "an existing secret": azure("client-secret", existingSecret="reader"),
@@ -68,7 +74,10 @@ SETS: Final[Mapping[str, dict[str, Any]]] = {
     "a dry run": azure() | {"dryRun": True},
     "a snapshot in a ConfigMap": {"image": IMAGE, "snapshot": {"configMap": "policies"}},
     "a snapshot in a volume": {"image": IMAGE, "snapshot": {"existingClaim": "policies", "path": "/policies"}},
+    "reports": azure() | {"reports": {"enabled": True, "api": "wgpolicy"}},
     "prevention and the guard": azure() | {"prevention": {"enabled": True}, "guard": {"enabled": True}},
+    "the page on loopback": azure() | {"page": {"enabled": True}},
+    "the page behind a proxy": azure() | {"page": PROXIED},
     "every other setting": azure()
     | {
         "image": IMAGE | {"digest": f"sha256:{'0' * 64}"},
@@ -83,6 +92,7 @@ SETS: Final[Mapping[str, dict[str, Any]]] = {
         "adopt": ["azure-policy-sync"],
         "excludeNamespaces": ["one", "two", NAMESPACE],
         "inventoryKinds": ["found", "v1/Secret"],
+        "expansion": False,
         "logLevel": "debug",
         "replicas": 3,
         "priorityClassName": "system-cluster-critical",
@@ -220,7 +230,7 @@ def test_the_probes_and_the_metrics_service_ask_where_the_program_listens(chart:
     objects = render(chart, values)
     pod = pod_of(chart, values)
     (container,) = pod["containers"]
-    (service,) = of_kind(objects, "Service")
+    (service,) = [each for each in of_kind(objects, "Service") if each["metadata"]["name"].endswith("-metrics")]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     asked = [container[f"{probe}Probe"]["httpGet"] for probe in ("startup", "liveness", "readiness")]
 
@@ -242,8 +252,21 @@ def test_whatever_selects_the_pods_selects_them(chart: Path, values: dict[str, A
         *(each["spec"]["podSelector"]["matchLabels"] for each in of_kind(objects, "NetworkPolicy")),
     ]
 
-    assert len(selectors) == 4
+    assert len(selectors) >= 4
     assert all(selector and selector.items() <= labels.items() for selector in selectors)
+
+
+def test_the_page_is_served_to_nobody_on_loopback_alone_or_to_the_proxy_that_is_named(chart: Path) -> None:
+    def served(values: dict[str, Any]) -> tuple[str | None, list[Any], list[Any]]:
+        objects = render(chart, values)
+        ports = {each["targetPort"] for service in of_kind(objects, "Service") for each in service["spec"]["ports"]}
+        (policy,) = of_kind(objects, "NetworkPolicy")
+        peers = [each["from"] for each in policy["spec"]["ingress"] if each["ports"][0]["port"] == "page"]
+        return environ_of(pod_of(chart, values)).get("AZPOLICY_PAGE_LISTEN"), sorted(ports), peers
+
+    assert served(azure()) == (None, ["metrics"], [])
+    assert served(azure() | {"page": {"enabled": True}}) == ("127.0.0.1:8081", ["metrics"], [])
+    assert served(azure() | {"page": PROXIED}) == ("10.1.2.3:8081", ["metrics", "page"], [PROXIED["service"]["from"]])
 
 
 # --- rights ----------------------------------------------------------------------------------------------------------
@@ -272,6 +295,7 @@ def test_it_may_write_gatekeepers_kinds_and_its_own_and_nothing_else_in_the_whol
         ("constraints.gatekeeper.sh", "*"),
         *(("mutations.gatekeeper.sh", kind) for kind in ("assign", "assignmetadata", "modifyset", "assignimage")),
         ("syncset.gatekeeper.sh", "syncsets"),
+        ("expansion.gatekeeper.sh", "expansiontemplate"),
         ("azpolicy.dev", "assignedpolicies"),
     }
     assert {(group, resource) for _, group, resource, _ in granted if "*" in group + resource} == {
@@ -279,6 +303,29 @@ def test_it_may_write_gatekeepers_kinds_and_its_own_and_nothing_else_in_the_whol
     }
     assert "*" not in {verb for *_, verb in granted}
     assert not {resource for _, _, resource, _ in granted} & {"secrets", "pods", "roles", "clusterroles"}
+
+
+def test_it_may_write_reports_of_policies_where_that_is_wanted_and_nothing_more(chart: Path) -> None:
+    plainly, reporting = (set(rights(render(chart, azure() | each))) for each in ({}, {"reports": {"enabled": True}}))
+
+    kinds = {(kind.group, kind.plural) for api in REPORT_APIS for kind in api.kinds}
+    verbs = ("get", "list", "create", "update", "delete")
+    assert reporting - plainly == {("", *kind, verb) for kind in kinds for verb in verbs}
+    assert plainly < reporting
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, None),
+        ({"api": "wgpolicy"}, None),
+        ({"enabled": True}, "openreports"),
+        ({"enabled": True, "api": "wgpolicy"}, "wgpolicy"),
+        ({"enabled": True, "api": "none"}, "none"),
+    ],
+)
+def test_reports_are_written_to_the_api_that_is_chosen(chart: Path, given: dict[str, Any], told: str | None) -> None:
+    assert environ_of(pod_of(chart, azure() | {"reports": given})).get("AZPOLICY_REPORTS") == told
 
 
 def test_a_dry_run_has_the_same_rights_without_those_to_write_what_is_gatekeepers(chart: Path) -> None:
@@ -344,6 +391,9 @@ def test_people_who_forecast_read_workloads_besides_if_the_role_is_wanted(chart:
         (azure(), "AZPOLICY_EXCLUDE_NAMESPACES", NAMESPACE),
         (SETS["every other setting"], "AZPOLICY_EXCLUDE_NAMESPACES", f"{NAMESPACE} one two"),
         (SETS["every other setting"], "AZPOLICY_INVENTORY_KINDS", "found v1/Secret"),
+        (azure(), "AZPOLICY_EXPANSION", "assigned"),
+        # YAML's word for false, which whoever writes off without quotes gives.
+        (SETS["every other setting"], "AZPOLICY_EXPANSION", "off"),
         (SETS["every other setting"], "HTTPS_PROXY", "http://proxy.example.com"),
         (SETS["an existing secret"], "AZURE_CLIENT_SECRET", "client-secret of reader"),
         (SETS["a secret in the values"], "AZURE_CLIENT_SECRET", "client-secret of azpolicy-azure"),
@@ -496,6 +546,7 @@ def test_gatekeeper_comes_along_where_it_is_wanted(chart: Path) -> None:
         ({"logLevel": "verbose"}, "/logLevel"),
         ({"excludeNamespaces": ["two words"]}, "/excludeNamespaces/0"),
         ({"inventoryKinds": ["Secret"]}, "/inventoryKinds/0"),
+        ({"expansion": True}, "/expansion"),
         ({"extraLabels": {"app.kubernetes.io/name": "mine"}}, "/extraLabels"),
         ({"image": {"digest": "sha256:abc"}}, "/image/digest"),
         ({"networkPolicy": {"egressPorts": []}}, "/networkPolicy/egressPorts"),
@@ -534,6 +585,8 @@ def test_the_schema_refuses_what_cannot_be_and_says_where(chart: Path, values: d
         (azure(customCloud={"audience": "x"}), "azure.customCloud belongs to azure.cloud custom, not public"),
         ({"image": IMAGE, "snapshot": {"configMap": "one", "existingClaim": "two"}}, "exclude each other"),
         (azure() | {"gatekeeper": {"enabled": True}}, "give --namespace gatekeeper-system"),
+        (azure() | {"page": {"service": {"enabled": True}}}, "page.service.enabled needs page.enabled"),
+        (azure() | {"page": {"enabled": True, "service": {"enabled": True}}}, "page.service.from is missing"),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused_with_what_to_do(

@@ -14,7 +14,7 @@ import pytest
 
 from controller.report.assigned import Enforcement
 from controller.report.conditions import Counts
-from controller.report.metrics import Metrics
+from controller.report.metrics import Metrics, PolicyViolations
 from tests.deploy.helm import CHART, ROOT, assemble, render, template
 from tests.deploy.promtool import Scraped, assert_firing, assert_says, check, metrics_in, metrics_of, plain
 from tests.snapshots import CLUSTER_ID
@@ -27,12 +27,14 @@ pytestmark = pytest.mark.timeout(900)  # helm and promtool are built first where
 
 DASHBOARD: Final = json.loads((CHART / "files" / "monitoring" / "dashboard.json").read_text())
 ENABLED: Final[dict[str, dict[str, Any]]] = {
-    kind: {"enabled": True} for kind in ("serviceMonitor", "prometheusRule", "dashboard")
+    kind: {"enabled": True} for kind in ("serviceMonitor", "azurePodMonitor", "prometheusRule", "dashboard")
 }
 NOW: Final = 1_800_000_000.0
 DAY: Final = 86400.0
 INTERVAL: Final = 900.0
 GRID: Final = 24
+MINUTES_OF_A_DAY: Final = 1440
+REGISTRIES: Final = PolicyViolations("/providers/a", "r", "Known registries", "deny", 0)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +65,8 @@ def alerts(chart: Path, **settings: Any) -> dict[str, dict[str, Any]]:
     return {rule["alert"]: rule for group in rules(chart, **settings)["groups"] for rule in group["rules"]}
 
 
-def page(*, well: bool, leads: bool = True, age: float = 0.0) -> str:
-    """The operator's page: all is well, or nothing is; `age` is of the last good sync."""
+def page(*, well: bool, leads: bool = True, age: float = 0.0, violations: int = 0) -> str:
+    """The operator's page: all is well, or nothing is; `age` is of the last good sync, `violations` are of a policy."""
     metrics = Metrics(lambda: NOW)
     metrics.last_good(NOW - age)
     metrics.polls_every(INTERVAL)
@@ -74,6 +76,7 @@ def page(*, well: bool, leads: bool = True, age: float = 0.0) -> str:
     metrics.synced(Counts(enforced=3, unresolved=bad, conflicts=bad, problems=bad), problems=not well)
     metrics.reported([Enforcement.FAILED] * bad, [], templates_failed=bad)
     metrics.fighting(bad)
+    metrics.policies(lambda: [REGISTRIES._replace(total=violations)] if leads else [])
     return metrics.text().decode()
 
 
@@ -92,6 +95,7 @@ def test_nothing_is_made_unless_it_is_asked_for(chart: Path) -> None:
 
     assert monitored - plainly == {
         ("ServiceMonitor", "azpolicy"),
+        ("PodMonitor", "azpolicy"),
         ("PrometheusRule", "azpolicy"),
         ("ConfigMap", "azpolicy-dashboard"),
     }
@@ -107,6 +111,24 @@ def test_the_service_monitor_finds_the_metrics_service_and_its_port(chart: Path)
     assert monitor["metadata"]["namespace"] == service["metadata"]["namespace"]
     assert service["metadata"]["labels"].items() >= monitor["spec"]["selector"]["matchLabels"].items()
     assert monitor["spec"]["endpoints"] == [{"port": service["spec"]["ports"][0]["name"], **scrape}]
+
+
+def test_azure_monitor_finds_the_pods_and_their_port_and_drops_no_series(chart: Path) -> None:
+    """https://learn.microsoft.com/azure/azure-monitor/containers/prometheus-metrics-scrape-crd."""
+    given = {"interval": "1m", "metricRelabelings": [{"action": "drop", "regex": "process_.*"}]}
+    objects = render(chart, values(azurePodMonitor={"enabled": True, "labels": {"team": "platform"}, **given}))
+    (deployment,) = [each for each in objects if each["kind"] == "Deployment"]
+    (monitor,) = [each for each in objects if each["kind"] == "PodMonitor"]
+    pod = deployment["spec"]["template"]
+
+    assert monitor["apiVersion"] == "azmonitoring.coreos.com/v1"
+    assert monitor["metadata"]["labels"]["team"] == "platform"
+    assert monitor["metadata"]["namespace"] == deployment["metadata"]["namespace"]
+    assert pod["metadata"]["labels"].items() >= monitor["spec"]["selector"]["matchLabels"].items()
+    assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "metrics", **given}]
+    assert [each["name"] for each in pod["spec"]["containers"][0]["ports"]] == ["metrics"]
+    limits = {key: value for key, value in monitor["spec"].items() if key.startswith("label")}
+    assert limits == {"labelLimit": 63, "labelNameLengthLimit": 511, "labelValueLengthLimit": 1023}
 
 
 def test_an_operators_own_labels_and_where_the_runbook_is_are_on_every_alert(chart: Path) -> None:
@@ -246,6 +268,42 @@ def test_drift_repeats_where_one_object_was_repaired_three_times_in_an_hour(
         found = alerts(chart)["AzpolicyDriftRepeats"]["annotations"]
         said = {**found, "summary": f"K8sPods/one was changed and repaired {times} times in an hour"}
         assert_says(rules(chart), [drifting], {**alert, **drifting.labels}, **said)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "thresholds", "more"),
+    [
+        pytest.param(3, 5, {}, 2, id="more"),
+        pytest.param(3, 3, {}, 0, id="as many"),
+        pytest.param(5, 3, {}, 0, id="less"),
+        pytest.param(3, 13, {"violationsMore": 10}, 0, id="as many more as are allowed"),
+        pytest.param(3, 14, {"violationsMore": 10}, 11, id="one more than is allowed"),
+    ],
+)
+def test_more_violations_than_a_day_ago_are_told_whichever_replica_leads(
+    chart: Path, before: int, now: int, thresholds: dict[str, Any], more: int
+) -> None:
+    first, later = page(well=True, violations=before), page(well=True, violations=now)
+    standby = page(well=True, leads=False)
+    # One led for a day, and another leads since.
+    one = replica("azpolicy-0", (first, MINUTES_OF_A_DAY), (standby, 60))
+    other = replica("azpolicy-1", (standby, MINUTES_OF_A_DAY), (later, 60))
+
+    labels = {label: value for label, value in one.labels.items() if label != "pod"}
+    named = {"assignment": "/providers/a", "reference": "r", "policy": "Known registries"}
+    alert = {"alertname": "AzpolicyMoreViolations", "severity": "warning", **named, **labels}
+    assert_firing(rules(chart, thresholds=thresholds), [one, other], *[alert] * bool(more))
+    if more:
+        found = alerts(chart)["AzpolicyMoreViolations"]["annotations"]
+        said = {**found, "summary": f"{more} more objects violate Known registries than a day ago"}
+        assert_says(rules(chart, thresholds=thresholds), [one, other], alert, **said)
+
+
+def test_a_policy_that_was_assigned_today_has_no_more_violations_than_a_day_ago(chart: Path) -> None:
+    new = page(well=True, violations=9)
+    before = page(well=True).replace("azpolicy_policy_violations{", "something_else{")
+
+    assert_firing(rules(chart), [replica("azpolicy-0", (before, MINUTES_OF_A_DAY), (new, 60))])
 
 
 # --- the dashboard ---------------------------------------------------------------------------------------------------

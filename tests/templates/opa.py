@@ -10,6 +10,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ EXTERNAL_DATA = {
 QUERY = """package asked
 
 found = [violations |
-  each := data.inputs[_]
-  violations := data.rule.violation with input as each with external_data as data.standin.answer
+  each := data.asks[_]
+  violations := data.rule.violation with input as each.input with data.inventory as each.inventory
+    with external_data as data.standin.answer
 ]
 """
 
@@ -64,11 +66,20 @@ def inventory(objects: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def violations(template: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
+def violations(
+    template: Mapping[str, Any],
+    inputs: Sequence[Mapping[str, Any]],
+    synced: Sequence[Iterable[Mapping[str, Any]]] | None = None,
+) -> list[list[dict[str, Any]]]:
     """The violations of each input of a ConstraintTemplate, with PROVIDER for what it asks of external data.
 
-    RuntimeError says what opa cannot compile or evaluate.
+    `synced` are the objects that Gatekeeper has synced when it judges each input, by default none. RuntimeError says
+    what opa cannot compile or evaluate.
     """
+    asks = [
+        {"input": each, "inventory": inventory(objects)}
+        for each, objects in zip(inputs, synced or [()] * len(inputs), strict=True)
+    ]
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         target = template["spec"]["targets"][0]
@@ -77,7 +88,7 @@ def violations(template: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]])
             (place / f"lib_{number}.rego").write_text(module, encoding="utf-8")
         (place / "standin.rego").write_bytes(PROVIDER.read_bytes())
         (place / "asked.rego").write_text(QUERY, encoding="utf-8")
-        (place / "data.json").write_text(json.dumps({"inputs": inputs}), encoding="utf-8")
+        (place / "data.json").write_text(json.dumps({"asks": asks}), encoding="utf-8")
         flags = ["--v0-compatible", "--format=json", "--capabilities", write_capabilities(place)]
         files = [str(path) for pattern in ("*.rego", "data.json") for path in place.glob(pattern)]
         answer = json.loads(
@@ -89,16 +100,22 @@ def violations(template: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]])
 
 def write_capabilities(folder: Path) -> str:
     """Write what opa has to know of Gatekeeper's own functions; the path of the file."""
+    path = folder / "capabilities.json"
+    path.write_text(_capabilities(), encoding="utf-8")
+    return str(path)
+
+
+@cache
+def _capabilities() -> str:
     capabilities = json.loads(run(["capabilities", "--current"]))
     capabilities["builtins"].append(EXTERNAL_DATA)
-    path = folder / "capabilities.json"
-    path.write_text(json.dumps(capabilities), encoding="utf-8")
-    return str(path)
+    return json.dumps(capabilities)
 
 
 def run(arguments: Sequence[str], folder: Path | None = None) -> str:
     """What opa prints; RuntimeError where it fails."""
-    done = subprocess.run([program(), *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    command = [str(program()), *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=tools.short_lived())
     if done.returncode:
         raise RuntimeError(f"opa {arguments[0]}: {done.stderr or done.stdout}")
     return done.stdout

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from controller.check.judge import judge
 from controller.check.workloads import template_path
 from controller.gatekeeper.model import DesiredObject, DesiredState, Role
 from controller.policy.model import Member
@@ -16,9 +17,11 @@ from tests.cluster.harness import tools
 from tests.templates.suites import BUNDLE, Case, cases, folder_name, load
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from controller.check.judge import CheckResult
+    from controller.check.manifests import Manifest
     from controller.why.fix import Fix
 
 MEMBER: Final = Member(assignment_id="/assignments/a", definition_id="/definitions/d")
@@ -217,3 +220,21 @@ def test_what_the_api_server_asks_for_is_changed_only_beside_what_the_policy_den
         "spec.containers[web].securityContext.allowPrivilegeEscalation",
         "spec.containers[web].securityContext.privileged",
     }
+
+
+def test_no_edit_is_judged_twice(gator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = BUNDLE / "container-no-privilege/v2"
+    case = next(each for each in known(folder) if each.object["metadata"]["name"] == "denied")
+    asked: list[int] = []
+
+    def counted(manifests: Sequence[Manifest], desired: DesiredState, **options: str) -> CheckResult:
+        asked.append(len(manifests))
+        return judge(manifests, desired, **options)
+
+    monkeypatch.setattr("controller.why.fix.judge", counted)
+
+    assert fixed(folder, case, gator).admits
+
+    # The object; then all edits, and all but each. What is needed is all of them, and that has been judged.
+    assert len(asked) == 2
+    assert asked[0] == 1

@@ -26,7 +26,7 @@ def test_rego_and_python_decide_alike() -> None:
 
 
 def test_every_template_denies_some_reviews_and_admits_some() -> None:
-    """Python's verdicts say it, and Rego's are the same: gator need not judge twice where two workers share a file."""
+    """Python's verdicts say it, and Rego's are the same: opa need not judge twice where two workers share a file."""
     verdicts = defaultdict[str, set[bool]](set)
     for case in generate.reviews(TEMPLATES, COUNT, SEED):
         verdicts[case.template].add(rules.denied(case))
@@ -61,10 +61,10 @@ def test_a_slip_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_what_gator_cannot_judge_is_an_error() -> None:
+def test_what_cannot_be_judged_is_an_error() -> None:
     case = Case("enforce-csi-driver/v1", {}, {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1"})
 
-    with pytest.raises(judge.JudgeError, match=r"^enforce-csi-driver/v1: missing an AdmissionRequest"):
+    with pytest.raises(judge.JudgeError, match=r"^enforce-csi-driver/v1: an AdmissionReview has no request"):
         judge.denied([case])
 
 

@@ -21,6 +21,7 @@
 {{- $settings := list
     (list "EXCLUDE_NAMESPACES" (uniq $excluded | join " "))
     (list "INVENTORY_KINDS" (join " " .Values.inventoryKinds))
+    (list "EXPANSION" (ternary "off" .Values.expansion (eq (toString .Values.expansion) "false")))
     (list "INTERVAL" .Values.interval)
     (list "RESYNC" .Values.resync)
     (list "TEMPLATES" .Values.templates)
@@ -34,6 +35,9 @@
     (list "DRY_RUN" .Values.dryRun)
     (list "GUARD_GATEKEEPER" (ternary true "" .Values.guard.enabled))
     (list "PROBE" (ternary true "" .Values.probe))
+    (list "REPORTS" (ternary .Values.reports.api "" .Values.reports.enabled))
+    (list "PAGE_LISTEN" (include "azpolicy.pageListen" .))
+    (list "PAGE_HOSTS" (ternary (join " " .Values.page.hosts) "" .Values.page.enabled))
     (list "LOG_LEVEL" .Values.logLevel)
     (list "CLUSTER_ID" .Values.azure.clusterId)
     (list "CLUSTER_SCOPE" $declared.scope)

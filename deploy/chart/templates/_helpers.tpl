@@ -61,6 +61,16 @@ the code. A new one is one more name here. */}}
 {{- end }}
 {{- end }}
 
+{{/* Where the page is served, empty if it is not: on loopback, unless a Service leads there. */}}
+{{- define "azpolicy.pageListen" -}}
+{{- if .Values.page.enabled }}{{ ternary "$(POD_IP)" "127.0.0.1" .Values.page.service.enabled }}:8081{{ end }}
+{{- end }}
+
+{{/* Whether the page is served to the cluster: text, empty for no. */}}
+{{- define "azpolicy.pageService" -}}
+{{- if and .Values.page.enabled .Values.page.service.enabled }}true{{ end }}
+{{- end }}
+
 {{/* Whether a snapshot is read instead of Azure: text, empty for no. */}}
 {{- define "azpolicy.snapshot" -}}
 {{- or .Values.snapshot.configMap .Values.snapshot.existingClaim | default "" }}

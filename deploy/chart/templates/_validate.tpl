@@ -2,6 +2,7 @@
 {{- define "azpolicy.validate" -}}
 {{- $problems := concat (include "azpolicy.problems.source" . | fromJsonArray)
                         (include "azpolicy.problems.credential" . | fromJsonArray)
+                        (include "azpolicy.problems.page" . | fromJsonArray)
                         (include "azpolicy.problems.cluster" . | fromJsonArray) }}
 {{- with $problems }}
 {{- fail (printf "these values do not work:\n  - %s" (join "\n  - " .)) }}
@@ -62,6 +63,17 @@
 {{- end }}
 {{- if and $azure.existingSecret (not (has $kind (list "client-secret" "client-certificate"))) }}
 {{- $problems = append $problems "azure.existingSecret is given but not used: only azure.credential client-secret or client-certificate uses it" }}
+{{- end }}
+{{- toJson $problems }}
+{{- end }}
+
+{{- define "azpolicy.problems.page" -}}
+{{- $problems := list }}
+{{- if and .Values.page.service.enabled (not .Values.page.enabled) }}
+{{- $problems = append $problems "page.service.enabled needs page.enabled" }}
+{{- end }}
+{{- if and (include "azpolicy.pageService" .) .Values.networkPolicy.enabled (not .Values.page.service.from) }}
+{{- $problems = append $problems "page.service.from is missing: the page has no login, so name the pods of the proxy that has one (NetworkPolicyPeers)" }}
 {{- end }}
 {{- toJson $problems }}
 {{- end }}

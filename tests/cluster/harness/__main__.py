@@ -11,7 +11,6 @@ import threading
 from pathlib import Path
 
 from tests.cluster.harness import tools
-from tests.cluster.harness.cluster import TestCluster
 from tests.cluster.harness.errors import HarnessError
 
 
@@ -31,6 +30,9 @@ def main() -> int:
 
 def build(names: list[str]) -> int:
     """Build tools, all that a cluster needs if none is named, and print their paths."""
+    if not names:
+        with tools.being_built():
+            pass
     for name in names or tools.CLUSTER_TOOLS:
         print(tools.path(name), flush=True)
     return 0
@@ -38,7 +40,11 @@ def build(names: list[str]) -> int:
 
 def up(audit_interval: int, folder: Path | None, *, with_gatekeeper: bool) -> int:
     """Start a cluster, say how to use it, stay until Ctrl-C or SIGTERM, leave nothing running."""
+    from tests.cluster.harness.cluster import TestCluster
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tools.being_built():
+        pass
     with TestCluster.start(gatekeeper=with_gatekeeper, audit_interval=audit_interval, folder=folder) as cluster:
         try:
             print(

@@ -1,6 +1,9 @@
 """The programs of the test cluster, built once from their Go modules and kept in a cache.
 
-Each folder in tests/cluster/tools is a Go module that pins one set of them. A new tool is a new line in TOOLS.
+Each folder in tests/cluster/tools is a Go module that pins one set of them. A new tool is a new line in TOOLS. A
+control plane that is there already, in the folder that KUBEBUILDER_ASSETS names or on the PATH, is not built.
+
+The standard library is enough for all of this: `make run` builds while the virtual environment is made.
 """
 
 import contextlib
@@ -13,13 +16,15 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster.harness.errors import HarnessError
 from tests.cluster.harness.processes import spawn
 
+ROOT = Path(__file__).parents[3]
 MODULES = Path(__file__).parents[1] / "tools"
 PROGRESS_SECONDS = 15.0
 GO_DOWNLOADS = "https://go.dev/dl/"
@@ -63,11 +68,79 @@ TOOLS = {
     "promtool": Tool("promtool", f"{PROMETHEUS}/cmd/promtool", PROMETHEUS, tags="remove_all_sd"),
 }
 CLUSTER_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "gatekeeper")
+# Whoever has these two has a control plane: of one alone, nobody knows which version of the other fits.
+CONTROL_PLANE = ("etcd", "kube-apiserver")
+ASSETS = "KUBEBUILDER_ASSETS"
+# What a first build of a module's programs took on two cores, times two.
+CORE_SECONDS = {"kubernetes": 430, "gatekeeper": 360}
 
 
 def path(name: str) -> Path:
     """The program of this name, built first where it has to be; the first time that takes minutes."""
-    return _provided(name) or build(name)
+    return provided(name) or build(name)
+
+
+def provided(name: str) -> Path | None:
+    """The program of Kubernetes that is there already, with a whole control plane; None where it is to be built.
+
+    In the folder that KUBEBUILDER_ASSETS names, as for controller-runtime's envtest, else on the PATH. HarnessError
+    where that folder has no control plane.
+    """
+    if name not in TOOLS or TOOLS[name].folder != "kubernetes":
+        return None
+    assets = os.environ.get(ASSETS)
+    searched = assets or os.environ.get("PATH", "")
+    if lacking := [each for each in CONTROL_PLANE if shutil.which(each, path=searched) is None]:
+        if assets:
+            raise HarnessError(f"{ASSETS} names {assets}, which has no {' and no '.join(lacking)}: correct or unset it")
+        return None
+    found = shutil.which(name, path=searched)
+    return Path(found).absolute() if found else None
+
+
+@contextlib.contextmanager
+def being_built(names: Sequence[str] = CLUSTER_TOOLS) -> Iterator[None]:
+    """Build what is missing of these tools while the block runs, and wait for it at the end.
+
+    It is said beforehand what is built and how long that takes. The programs of one module follow each other, as they
+    share most packages; modules are built side by side, as the linker of each keeps one core busy. HarnessError where
+    a build fails, and at once where there is no Go.
+    """
+    absent = missing(names)
+    for line in announced(names, absent):
+        _tell(line)
+    by_module = defaultdict[str, list[str]](list)
+    for name in absent:
+        by_module[TOOLS[name].folder].append(name)
+    # As processes of the same group: Ctrl-C ends all of them at once.
+    command = [sys.executable, "-m", "tests.cluster.harness", "build"]
+    builds = [
+        subprocess.Popen([*command, *programs], cwd=ROOT, stdout=subprocess.DEVNULL) for programs in by_module.values()
+    ]
+    try:
+        yield
+        if {each.wait() for each in builds} - {0}:
+            raise HarnessError("not everything could be built: the lines above say why")
+    finally:
+        for each in builds:
+            each.terminate()
+            each.wait()
+
+
+def announced(names: Iterable[str], absent: Sequence[str]) -> Iterator[str]:
+    """What is taken as it is, what is built, and how long a first build takes on this machine."""
+    if ready := [name for name in names if provided(name)]:
+        where = f"{ASSETS} names" if os.environ.get(ASSETS) else "the PATH has"
+        yield f"{', '.join(ready)}: not built, those that {where} are used ({provided(ready[0])})"
+    if absent:
+        cores = os.cpu_count() or 1
+        seconds = sum(CORE_SECONDS.get(folder, 60) for folder in {TOOLS[name].folder for name in absent})
+        minutes = max(1, round(seconds / min(cores, 8) / 60))
+        yield (
+            f"the first time this builds {', '.join(absent)} from Go modules: about {minutes} "
+            f"minute{'s' if minutes > 1 else ''} on this machine's {cores} cores, more where downloads are slow; "
+            f"later runs find them in {cache_folder()}"
+        )
 
 
 def short_lived() -> dict[str, str]:
@@ -77,7 +150,7 @@ def short_lived() -> dict[str, str]:
 
 def missing(names: Iterable[str] = CLUSTER_TOOLS) -> list[str]:
     """Those of the tools that `path` would have to build; HarnessError where there is no Go to do so."""
-    return [name for name in names if not _provided(name) and not (_bin_folder(TOOLS[name].folder) / name).exists()]
+    return [name for name in names if not provided(name) and not (_bin_folder(TOOLS[name].folder) / name).exists()]
 
 
 @functools.cache
@@ -104,13 +177,28 @@ def gatekeeper_manifest() -> Path:
     return manifest
 
 
-@functools.cache
 def gatekeeper_sources() -> Path:
     """The folder of Gatekeeper's module, read-only, with all that its release ships."""
-    module = _go("mod", "download", "-json", GATEKEEPER, folder="gatekeeper")
-    found = re.search(r'"Dir": "(.+)"', module)
+    return _sources("gatekeeper", GATEKEEPER)
+
+
+def open_reports_crds() -> Path:
+    """The CustomResourceDefinitions of openreports.io/v1alpha1, as its release ships them."""
+    return _sources("reports", "github.com/openreports/reports-api") / "config" / "install.yaml"
+
+
+def policy_report_crds() -> Path:
+    """A folder with the CustomResourceDefinitions of wgpolicyk8s.io/v1alpha2."""
+    return _sources("reports", "github.com/kyverno/kyverno") / "config" / "crds" / "policyreport"
+
+
+@functools.cache
+def _sources(folder: str, module: str) -> Path:
+    """The folder of a module that a go.mod pins, read-only."""
+    told = _go("mod", "download", "-json", module, folder=folder)
+    found = re.search(r'"Dir": "(.+)"', told)
     if not found:
-        raise HarnessError(f"go mod download does not say where {GATEKEEPER} is:\n{module}")
+        raise HarnessError(f"go mod download does not say where {module} is:\n{told}")
     return Path(found[1])
 
 
@@ -120,15 +208,6 @@ def cache_folder() -> Path:
         return Path(chosen).absolute()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "azure-policy-sync"
-
-
-def _provided(name: str) -> Path | None:
-    """The program in the folder that KUBEBUILDER_ASSETS names, if that folder has a control plane."""
-    assets = os.environ.get("KUBEBUILDER_ASSETS")
-    if not assets or not all((Path(assets) / server).exists() for server in ("etcd", "kube-apiserver")):
-        return None
-    program = Path(assets).absolute() / name
-    return program if program.exists() else None
 
 
 @functools.cache

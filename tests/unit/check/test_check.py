@@ -497,3 +497,24 @@ def test_an_admission_review_is_judged_as_what_it_holds(world: World) -> None:
     assert ended.code == 1
     assert "deny Pod shop/web" in ended.out
     assert "of this request only the object is judged" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("source", "setting", "expected"),
+    [
+        # A pod by hand is Original, a workload's pod is both.
+        pytest.param("Original", "assigned", ["Deployment/app", "Pod/web"], id="Original"),
+        pytest.param("All", "assigned", ["Deployment/app", "Pod/web"], id="All"),
+        pytest.param("Generated", "assigned", ["Deployment/app"], id="Generated"),
+        pytest.param("Generated", "off", [], id="Generated where nothing is expanded"),
+    ],
+)
+def test_a_workloads_pod_is_judged_as_one_that_expansion_makes(
+    world: World, source: str, setting: str, expected: list[str]
+) -> None:
+    world.assign(source=source)
+    world.write(pod(), workload("apps/v1", "Deployment"))
+
+    found = world.found("--expansion", setting, world.folder)
+
+    assert sorted({what for _, _, what in found.told()}) == expected

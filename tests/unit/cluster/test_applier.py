@@ -24,12 +24,12 @@ from controller.cluster.kinds import LiveObject, kind_of
 from controller.cluster.plan import decide, target_for
 from tests.unit.cluster_builders import CLUSTER_ID, MARKS, constraint, foreign, live, member, mutator, template
 from tests.unit.fake_api import BAD_REGO, FakeApi, status
-from tests.unit.virtual_time import in_virtual_time
+from tests.unit.virtual_time import clock, in_virtual_time
 
 if TYPE_CHECKING:
     from controller.cluster.changes import Change, Decision
     from controller.cluster.dry_run import DryRunAnswer
-    from controller.gatekeeper.model import DesiredObject
+    from controller.gatekeeper.model import DesiredObject, ObjectRef
 
 DENIED = 'admission webhook "validation.gatekeeper.sh" denied the request: no'
 PREVENTED = "ValidatingAdmissionPolicy 'azpolicy-prevention' denied request: azpolicy manages this object: change ..."
@@ -510,6 +510,22 @@ async def test_a_template_that_never_gets_ready_blocks_its_constraints_alone(api
         (Action.CREATED, ""),
         (Action.CREATED, ""),
     ]
+
+
+@in_virtual_time
+async def test_constraints_of_a_template_that_is_ready_are_made_at_once_while_another_template_is_waited_for() -> None:
+    api, cache = FakeApi(), DryRunCache()
+    api.at("GET", "k8sthing.constraints.gatekeeper.sh", status(404, "not found"), times=10)
+    ended: dict[ObjectRef, float] = {}
+    others = [constraint("K8sOther", by=member(f"m{number}")) for number in range(20)]
+    wanted = (template(), constraint(), template("K8sOther"), *others)
+
+    await Applier(api, MARKS, cache).apply(
+        Plan(CLUSTER_ID, tuple(map(Create, wanted))), lambda result: ended.update({result.ref: clock()})
+    )
+
+    assert max(ended[each.ref] for each in others) < 0.01
+    assert ended[constraint().ref] > 1
 
 
 @in_virtual_time

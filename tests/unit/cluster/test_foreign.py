@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import copy
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,8 @@ from controller.cluster.guard_rules import DEPLOYMENT, MUTATING, SERVICE, VALIDA
 from controller.cluster.health import DEPLOYMENTS, WEBHOOK_PATH, gatekeeper_health
 from controller.cluster.inventory import take_inventory
 from controller.cluster.kinds import (
+    CLUSTER_REPORT,
+    EXPANSION,
     MUTATORS,
     POLICY_SYNC,
     SYNCSET,
@@ -53,22 +55,28 @@ from controller.cluster.owned_state import OwnedObject
 from controller.cluster.ownership import member_of, ownership
 from controller.cluster.plan import decide, make_plan
 from controller.cluster.readiness import constraint_verdict, is_status_stale, template_errors, template_verdict
+from controller.cluster.report_objects import OPEN_REPORTS
 from controller.cluster.resources import Resources
 from controller.commands.compare import audits_of
 from controller.commands.status import Status
 from controller.commands.status_view import as_text, sheet
-from controller.errors import InputError
+from controller.errors import ClusterError, InputError
+from controller.gatekeeper.expansion import expansion_templates, with_source
 from controller.gatekeeper.naming import CONSTRAINT_VERSION, RunningTemplate
 from controller.migration.strictness import shortfalls
 from controller.operator.settings import requests_of, settings_of
 from controller.operator.state import OperatorState
+from controller.report.assigned import Knowledge
 from controller.report.conditions import Reported, SyncState, status_of
 from controller.report.health import health_of
 from controller.report.metrics import Metrics
+from controller.report.open_reports.layout import reports
+from controller.report.open_reports.writer import ReportWriter, Told
 from controller.report.reporter import Reporter
+from controller.report.violations import ViolationStore
 from tests.resources import assigned_policy, lease, policy_sync
 from tests.unit.azure_builders import places, put
-from tests.unit.cluster_builders import MARKS, constraint, desired_state, live, mutator, template
+from tests.unit.cluster_builders import MARKS, constraint, desired_state, foreign, live, mutator, template
 from tests.unit.fake_api import FakeApi
 from tests.unit.operator.test_settings import BASE
 
@@ -123,6 +131,24 @@ CRD = {
     },
     "status": {"conditions": [{"type": "Established", "status": "True"}]},
 }
+EXPANSIONS = expansion_templates([with_source(constraint(), "All")], MARKS)
+REPORT_PATH = f"{CLUSTER_REPORT.path()}/azpolicy-assignments"
+REPORT: dict[str, Any] = {
+    "apiVersion": CLUSTER_REPORT.api_version,
+    "kind": CLUSTER_REPORT.kind,
+    "metadata": {
+        "name": "azpolicy-assignments",
+        "uid": "u",
+        "resourceVersion": "7",
+        "generation": 1,
+        "labels": MARKS.labels(),
+        "annotations": {"azpolicy.dev/cut": "x"},
+        "managedFields": [{"manager": "azure-policy-sync"}],
+    },
+    "source": "Azure Policy",
+    "summary": {"pass": 1},
+    "results": [{"policy": "x", "properties": {"resultID": "y"}, "resources": [{"name": "z"}]}],
+}
 HOOK = {
     "name": "validation.gatekeeper.sh",
     "clientConfig": {"service": {"namespace": "gatekeeper-system", "name": "gatekeeper-webhook-service"}},
@@ -153,9 +179,10 @@ def of_any_role(wanted: DesiredObject, kind: Resource) -> Callable[[dict[str, An
     def read(document: dict[str, Any]) -> object:
         found = LiveObject.of(kind, document)
         stored = DryRunAnswer(LiveObject.of(kind, document_of(wanted, {})))
+        beside = [each for each in EXPANSIONS if each.ref != wanted.ref]
         plans = [
             make_plan(state, Inventory({found.ref: found}, frozenset({"K8sThing"})), MARKS)
-            for state in (desired_state(wanted), desired_state(listed=["b"]))
+            for state in (desired_state(wanted, *beside), desired_state(listed=["b"]))
         ]
         return (
             ownership(found, MARKS),
@@ -185,6 +212,32 @@ def template_reader(document: dict[str, Any]) -> object:
 def constraint_reader(document: dict[str, Any]) -> object:
     kind = constraint_kind("K8sThing")
     return of_any_role(constraint(), kind)(document), constraint_verdict(LiveObject.of(kind, document))
+
+
+def violations_reader(document: dict[str, Any]) -> object:
+    """What an audit left in a constraint, as reports tell it."""
+    desired, found = desired_state(template(), constraint()), LiveObject.of(constraint_kind("K8sThing"), document)
+    known = ViolationStore(lists=True)
+    known.expect(desired)
+    known.found({constraint().ref: replace(found, ref=constraint().ref)})
+    return [each.digest for each in reports(OPEN_REPORTS, desired, Knowledge(), known, NOW, MARKS)]
+
+
+def report_reader(document: dict[str, Any]) -> object:
+    """A report that is there already, whoever wrote it."""
+    api = FakeApi()
+    # What is the API server's own is of its type.
+    own = {key: REPORT["metadata"][key] for key in ("name", "uid", "resourceVersion", "generation", "managedFields")}
+    api.seed(REPORT_PATH, {**document, "metadata": {**mapping_at(document, "metadata"), **own}})
+
+    async def report() -> None:
+        told = Told(desired_state(template(), constraint()), Knowledge())
+        writer = ReportWriter(api, MARKS, ViolationStore(lists=True), lambda: told)
+        writer.choose(OPEN_REPORTS)
+        await writer.write()
+
+    asyncio.run(report())
+    return OwnedObject.of("", "Report", REPORT_PATH, document)
 
 
 def lease_reader(document: dict[str, Any]) -> object:
@@ -266,6 +319,11 @@ def hooks(side: str) -> dict[str, Any]:
     return component(f"gatekeeper-{side}-webhook-configuration", "", webhooks=[HOOK])
 
 
+def theirs_for_pods() -> dict[str, Any]:
+    found = foreign(EXPANSIONS[1], name="theirs")
+    return copy.deepcopy(dict(found.manifest))
+
+
 def crd_reader(crd: dict[str, Any]) -> object:
     taken = {"byPod": [{"id": "p", "observedGeneration": 1, "templateUID": "uid-k8sthing"}]}
     document = document_of(template(), taken)
@@ -279,8 +337,12 @@ DEPLOYED = component(
 READERS = [
     Reader("template", document_of(template(), TEMPLATE_STATUS), template_reader),
     Reader("constraint", document_of(constraint(), CONSTRAINT_STATUS), constraint_reader),
+    Reader("violations", document_of(constraint(), CONSTRAINT_STATUS), violations_reader),
+    Reader("report", REPORT, report_reader, (ClusterError,)),
     Reader("mutator", document_of(mutator(), CONSTRAINT_STATUS), of_any_role(mutator(), MUTATORS[0])),
     Reader("SyncSet", {"metadata": {"name": "x"}, "spec": {"gvks": []}}, of_any_role(mutator(), SYNCSET)),
+    Reader("ExpansionTemplate", document_of(EXPANSIONS[0], {}), of_any_role(EXPANSIONS[0], EXPANSION)),
+    Reader("another's ExpansionTemplate", theirs_for_pods(), of_any_role(EXPANSIONS[0], EXPANSION)),
     Reader("CRD", CRD, crd_reader),
     Reader("Lease", lease(), lease_reader),
     Reader("ConfigMap", config_map(), kept_reader),

@@ -37,8 +37,8 @@ def audited(name: str = "a") -> dict[str, Any]:
     return manifest
 
 
-def read(document: Mapping[str, Any], *, all_violations: bool = False) -> LiveObject:
-    return LiveObject.of(RESOURCE, Lean(all_violations=all_violations)(document))
+def read(document: Mapping[str, Any], *, violations: int | None = FIRST) -> LiveObject:
+    return LiveObject.of(RESOURCE, Lean(violations)(document))
 
 
 def test_no_decision_and_no_report_changes() -> None:
@@ -69,11 +69,11 @@ def test_most_of_an_audited_constraint_goes() -> None:
 
 
 def test_who_compares_audits_reads_every_violation() -> None:
-    assert len(read(audited(), all_violations=True).manifest["status"]["violations"]) == VIOLATIONS
+    assert len(read(audited(), violations=None).manifest["status"]["violations"]) == VIOLATIONS
 
 
 def test_equal_fields_of_managers_are_one_value() -> None:
-    lean = Lean(all_violations=False)
+    lean = Lean(FIRST)
 
     one, two = (lean(audited(name))["metadata"]["managedFields"][0]["fieldsV1"] for name in ("a", "b"))
 

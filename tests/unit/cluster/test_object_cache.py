@@ -93,7 +93,7 @@ def test_a_status_that_is_written_anew_shares_all_the_rest_with_the_object_befor
 
 
 def test_what_was_deleted_or_is_listed_no_more_is_forgotten() -> None:
-    cache, found = ObjectCache(all_violations=True), live(WANTED)
+    cache, found = ObjectCache(None), live(WANTED)
     cache.read(RESOURCE, found)
     assert cache.read_before(RESOURCE, found.manifest) is found
     cache.gone(RESOURCE, found)
@@ -105,7 +105,7 @@ def test_what_was_deleted_or_is_listed_no_more_is_forgotten() -> None:
 
 
 def test_reports_and_what_has_no_version_are_not_kept() -> None:
-    cache, found = ObjectCache(all_violations=True), live(WANTED)
+    cache, found = ObjectCache(None), live(WANTED)
     cache.read(ASSIGNED_POLICY, found)
     assert cache.read_before(ASSIGNED_POLICY, found.manifest) is None
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from controller.cluster.ownership import Ownership, member_of, ownership
+from controller.gatekeeper.expansion import expansion_templates, with_source
 from controller.gatekeeper.model import Role
 from controller.gatekeeper.naming import FIELD_MANAGER, OwnershipMarks
 from controller.gatekeeper.syncset import syncset
@@ -16,6 +17,7 @@ from tests.unit.cluster_builders import MARKS, constraint, live, mutator, templa
 if TYPE_CHECKING:
     from controller.gatekeeper.model import DesiredObject
 
+EXPANSIONS = expansion_templates([with_source(constraint(), "All")], MARKS)
 OURS, FOREIGN = Ownership.OURS, Ownership.FOREIGN
 LABELS = {"ours": {"managed-by": MARKS.managed_by}, "another's": {"managed-by": "somebody"}, "none": {}}
 INSTALLERS = ("constraint-installed-by", "constraint-template-installed-by")
@@ -101,8 +103,8 @@ def test_without_an_entry_or_a_name_of_ours_the_marks_tell(
 @pytest.mark.parametrize("label", ["another's", "none"])
 @pytest.mark.parametrize(
     "of",
-    [template(), syncset((), MARKS), constraint(), mutator()],
-    ids=["template", "SyncSet", "constraint", "mutator"],
+    [template(), syncset((), MARKS), *EXPANSIONS, constraint(), mutator()],
+    ids=["template", "SyncSet", *(each.ref.name for each in EXPANSIONS), "constraint", "mutator"],
 )
 def test_what_we_remember_counts_whatever_an_object_bears(
     of: DesiredObject, label: str, uid: str | None, whose: Ownership, *, desired: bool

@@ -42,6 +42,7 @@ from controller.cluster.dry_run import CachedAnswer, CachedEqual, DryRunAnswer, 
 from controller.cluster.kinds import Inventory, LiveObject
 from controller.cluster.plan import make_plan
 from controller.cluster.prune import PruneLimit
+from controller.gatekeeper.expansion import EXPANSION_REFS, expanded, expansion_templates, with_source, workloads
 from controller.gatekeeper.model import DesiredObject, DesiredState, Role
 from controller.gatekeeper.naming import ASSIGNMENT_ID, DEFINITION_ID, FIELD_MANAGER, TEMPLATE_GROUP, is_managed_name
 from controller.gatekeeper.syncset import ANNOTATION, SYNCSET_REF, DataKind, kinds_of, required_data, syncset
@@ -109,6 +110,10 @@ TEMPLATES: Final = {
     "K8sUnused": needing("Service", template("K8sUnused", members=(by("", "K8sUnused"),))),
 }
 SYNCSET: Final = syncset({DataKind("", "v1", "Pod")}, MARKS)
+WIDE: Final = with_source(constraint("K8sOne", by=by("wide", "K8sOne")), "All")
+EXPANSIONS: Final = tuple(expansion_templates([WIDE], MARKS))
+# No member has them.
+UNOWNED: Final = frozenset({SYNCSET_REF, *EXPANSION_REFS})
 # What can be made of each member; of some, it depends on the version of their definition which kind it is.
 MADE: Final[Mapping[Member, tuple[DesiredObject, ...]]] = {
     **{each: (constraint("K8sOne", by=each),) for each in (by(f"one{n}", "K8sOne") for n in range(4))},
@@ -117,11 +122,13 @@ MADE: Final[Mapping[Member, tuple[DesiredObject, ...]]] = {
         each: (constraint("K8sTwo", by=each), constraint("K8sOld", by=each))
         for each in (by("moving", "K8sTwo"), by("moved", "K8sOld"))
     },
+    # Another version of its definition looks at other pods.
+    by("wide", "K8sOne"): (WIDE, constraint("K8sOne", by=by("wide", "K8sOne"))),
     by("data", "K8sData"): (constraint("K8sData", by=by("data", "K8sData")),),
     by("old", "K8sOld"): (constraint("K8sOld", by=by("old", "K8sOld")),),
     **{each: (mutator(by=each),) for each in (by("m", "assign"), by("n", "assign"))},
 }
-POOL: Final = (*TEMPLATES.values(), SYNCSET, *(made for each in MADE.values() for made in each))
+POOL: Final = (*TEMPLATES.values(), SYNCSET, *EXPANSIONS, *(made for each in MADE.values() for made in each))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,8 @@ class Wish:
         members = [choose(MADE[each]) for each, fate in fates.items() if fate is Fate.WANTED]
         kinds = {each.ref.kind for each in members}
         templates = [wanted for kind, wanted in TEMPLATES.items() if kind in kinds]
-        data = [SYNCSET] if "K8sData" in kinds else []
+        unowned = [SYNCSET] if "K8sData" in kinds else []
+        unowned += EXPANSIONS if any(expanded(each.manifest) for each in members) else ()
         outcomes = [
             (not_applied if fate is Fate.NOT_APPLIED else unresolved)(each)
             for each, fate in fates.items()
@@ -150,7 +158,7 @@ class Wish:
         ]
         state = desired_state(
             *templates,
-            *data,
+            *unowned,
             *members,
             outcomes=outcomes,
             listed={name_of(each) for each, fate in fates.items() if fate in LISTED},
@@ -247,13 +255,18 @@ def variants(of: DesiredObject) -> Sequence[LiveObject | None]:
     )
 
 
-VARIANTS: Final = {of.ref: variants(of) for of in POOL}
+# Of an object that can be made in two ways, what may be there of both.
+VARIANTS: Final = {
+    ref: tuple(found for of in POOL if of.ref == ref for found in variants(of))
+    for ref in dict.fromkeys(each.ref for each in POOL)
+}
 BYSTANDERS: Final = (
     foreign(constraint("K8sOld"), name="theirs", uid=f"{THEIRS}-1"),
     foreign(constraint("K8sUnused"), name="theirs", uid=f"{THEIRS}-2"),
     live(constraint("K8sOne"), name="copied-with-our-marks"),
     foreign(template("K8sTheirs"), uid=f"{THEIRS}-3"),
     live(mutator(), name="copied-with-our-marks"),
+    foreign(EXPANSIONS[0], name="theirs", uid=f"{THEIRS}-4"),
 )
 # Gatekeeper did not take these templates when they were as desired, and their last good version was put back.
 REJECTED: Final[Mapping[str, CachedAnswer]] = {
@@ -307,7 +320,7 @@ class Case:
         """Whether what is at a name is somebody else's; a wanted constraint or mutator of our digits is ours anyway."""
         if self.objects[ref].uid.startswith(UNLESS_WANTED):
             return ref not in self.wish.wanted
-        ours_by_name = ref in self.wish.wanted and ref.kind != "ConstraintTemplate" and ref != SYNCSET_REF
+        ours_by_name = ref in self.wish.wanted and ref.kind != "ConstraintTemplate" and ref not in UNOWNED
         return self.objects[ref].uid.startswith(THEIRS) and not ours_by_name
 
     def fate(self, found: LiveObject) -> Fate | None:
@@ -323,7 +336,7 @@ class Case:
         """Whether Azure proves that an object may go; a template goes for what its constraints go for."""
         if found.ref.kind == "ConstraintTemplate":
             return all(self.proven(each) for each in self.users(found))
-        return found.ref == SYNCSET_REF or self.fate(found) in PROVEN
+        return found.ref in UNOWNED or self.fate(found) in PROVEN
 
 
 def reference_of(found: LiveObject) -> str:
@@ -397,15 +410,19 @@ def nothing_of_others_is_touched(done: Done) -> None:
 
 
 def others_in_our_place_are_reported(done: Done) -> None:
-    conflicts = done.refs(Conflict)
-    assert conflicts == {ref for ref in done.case.wish.wanted & done.case.objects.keys() if done.case.theirs(ref)}
+    conflicts, case = done.refs(Conflict), done.case
+    there = {ref for ref in case.wish.wanted & case.objects.keys() if case.theirs(ref)}
+    expanding = [found for ref, found in case.objects.items() if ref.kind == "ExpansionTemplate" and case.theirs(ref)]
+    missing = case.wish.wanted.intersection(EXPANSION_REFS) - case.objects.keys()
+    twice = {ref for ref in missing for found in expanding if not found.deleting and workloads(found.manifest, ref)}
+    assert conflicts == there | twice
     doomed = {ref.name for ref in conflicts if ref.kind == "ConstraintTemplate"}
     assert not [ref for ref in done.refs(Create, Replace) if ref.kind.lower() in doomed]
 
 
 def only_our_names_are_pruned(done: Done) -> None:
     for ref in done.refs(Delete):
-        assert ref.kind == "ConstraintTemplate" or ref == SYNCSET_REF or is_managed_name(ref.name)
+        assert ref.kind == "ConstraintTemplate" or ref in UNOWNED or is_managed_name(ref.name)
 
 
 def nothing_wanted_is_pruned(done: Done) -> None:
@@ -420,7 +437,7 @@ def what_is_not_known_is_kept(done: Done) -> None:
         if change.live.ref.kind == "ConstraintTemplate":
             ids = {value for key, value in change.live.annotations.items() if key.startswith(DEFINITION_ID)}
             assert not ids & definitions
-        elif change.live.ref != SYNCSET_REF:
+        elif change.live.ref not in UNOWNED:
             fate = done.case.fate(change.live)
             assert fate is not Fate.UNRESOLVED
             assert fate is not None or not unknown
@@ -472,6 +489,14 @@ def the_data_that_templates_look_up_stays(done: Done) -> None:
         assert kinds_of(after[SYNCSET_REF].manifest) >= needed
 
 
+def the_pods_that_policies_look_at_are_made(done: Done) -> None:
+    if not done.refs(Delete).isdisjoint(EXPANSION_REFS):
+        # What is wanted otherwise, and cannot be written yet, needs them no longer.
+        staying = [found for ref, found in done.after.objects.items() if ref not in done.case.wish.wanted]
+        looking = [found.ref for found in staying if is_managed_name(found.ref.name) and expanded(found.manifest)]
+        assert all(done.after.theirs(ref) or done.after.objects[ref].deleting for ref in looking)
+
+
 def what_gatekeeper_did_not_take_is_not_tried_again(done: Done) -> None:
     for change in done.plan.of(Replace):
         assert isinstance(change, Replace)
@@ -494,7 +519,7 @@ def what_is_going_is_let_go(done: Done) -> None:
 def a_deletion_says_why(done: Done) -> None:
     for change in done.plan.of(Delete):
         assert isinstance(change, Delete)
-        if change.live.ref != SYNCSET_REF and change.live.ref.kind != "ConstraintTemplate":
+        if change.live.ref not in UNOWNED and change.live.ref.kind != "ConstraintTemplate":
             assert change.reason is REASONS[done.case.fate(change.live) or Fate.UNLISTED]
 
 
@@ -522,6 +547,7 @@ PROPERTIES: Final = (
     no_unproven_delete_is_over_the_limit,
     every_object_has_one_change_and_every_wanted_one_an_end,
     the_data_that_templates_look_up_stays,
+    the_pods_that_policies_look_at_are_made,
     what_gatekeeper_did_not_take_is_not_tried_again,
     what_is_wanted_is_there_in_the_end,
     what_is_going_is_let_go,
@@ -664,4 +690,4 @@ def test_the_paths_of_differences_are_distinct_and_fit_on_a_line(left: Any, righ
 
 
 def test_the_worlds_of_this_file_have_every_role() -> None:
-    assert {each.role for each in POOL} >= {Role.TEMPLATE, Role.SYNC, Role.MUTATOR, Role.CONSTRAINT}
+    assert {each.role for each in POOL} == {*Role} - {Role.REPORT}

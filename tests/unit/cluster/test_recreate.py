@@ -180,6 +180,24 @@ async def test_who_made_it_again_meanwhile_is_no_fault(api: FakeApi) -> None:
     assert outcome.problems == ()
 
 
+async def test_the_kind_of_a_template_that_a_repair_made_again_is_not_taken_for_the_old_one(api: FakeApi) -> None:
+    plan = await plan_for(api, *WANTED)
+    old, new = (
+        Response(
+            200, {"kind": "CustomResourceDefinition", "metadata": {"uid": kind}, "spec": {"names": {"kind": kind}}}
+        )
+        for kind in (OLD, KIND)
+    )
+    api.at("GET", CRD, old)
+    # Between two looks at it, the old one went and the new one came.
+    api.at("GET", CRD, new, act=lambda: api.put(live(template())))
+
+    outcome = await carry_out(api, plan)
+
+    assert outcome.problems == ()
+    assert api.has(constraint().ref)
+
+
 async def test_a_foreign_template_that_took_its_place_is_left_alone(api: FakeApi) -> None:
     plan = await plan_for(api, *WANTED)
     api.at("POST", "constrainttemplates", act=lambda: api.put(foreign(template())))

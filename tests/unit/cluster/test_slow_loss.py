@@ -50,7 +50,8 @@ class World:
         wanted = [OBJECTS[name] for name in listed]
         desired = desired_state(TEMPLATE, *wanted, gone=gone)
         record = ClusterRecord(self.api, Installation(MARKS), now=lambda: self.now)
-        limit = await record.limit(desired.cluster_id, PruneLimit(forced=forced))
+        recorded = await record.check(desired.cluster_id)
+        limit = recorded.limiting(PruneLimit(forced=forced), self.now)
         objects = [live(TEMPLATE), *(live(OBJECTS[name]) for name in self.there)]
         plan = make_plan(desired, inventory(*objects), MARKS, limit=limit)
         await record.make(plan, forced=forced)

@@ -12,6 +12,7 @@ from controller.cluster.last_state import LastState
 from controller.cluster.written import Kept
 from controller.commands.uninstall import Uninstall, as_text, summary
 from controller.errors import ClusterError, Refused
+from controller.gatekeeper.expansion import EXPANSION_REFS, expansion_templates, with_source
 from controller.gatekeeper.naming import ADDON, OwnershipMarks
 from controller.gatekeeper.syncset import SYNCSET_REF, syncset
 from tests.resources import ASSIGNED, SYNCS, assigned_policy, lease, policy_sync
@@ -37,6 +38,11 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 KINDS = ("assignedpolicies.azpolicy.dev", "policysyncs.azpolicy.dev")
 NAMESPACE = "azpolicy-system"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
+REPORTS = (
+    ("/apis/openreports.io/v1alpha1/clusterreports", "azpolicy-assignments"),
+    ("/apis/openreports.io/v1alpha1/namespaces/shop/reports", "azpolicy"),
+    ("/apis/wgpolicyk8s.io/v1alpha2/namespaces/shop/policyreports", "azpolicy-2"),
+)
 MAPS = "/api/v1/namespaces/{}/configmaps"
 
 
@@ -324,3 +330,31 @@ async def test_the_syncset_goes_with_the_templates_that_needed_it() -> None:
     assert not api.has(SYNCSET_REF)
     order = [path.rpartition("/")[0].rpartition("/")[2] for path in deletions(api)]
     assert order.index("constrainttemplates") < order.index("syncsets")
+
+
+async def test_expansion_goes_with_the_policies_that_needed_it() -> None:
+    api, _ = await installed()
+    for made in expansion_templates([with_source(constraint(), "All")], MARKS):
+        api.put(live(made))
+
+    await run(api)
+
+    assert not any(api.has(ref) for ref in EXPANSION_REFS)
+
+
+async def test_our_reports_go_and_those_of_others_stay() -> None:
+    api, ours = await installed()
+    labels = {"managed-by": MARKS.managed_by}
+    reports = [await make(api, where, {"metadata": {"name": name, "labels": labels}}) for where, name in REPORTS]
+    foreign_names = [("azpolicy", {"managed-by": "kyverno"}), ("azpolicy-of-the-shop", labels), ("azpolicy-3", {})]
+    foreign_reports = [
+        await make(
+            api, "/apis/openreports.io/v1alpha1/namespaces/web/reports", {"metadata": {"name": n, "labels": own}}
+        )
+        for n, own in foreign_names
+    ]
+
+    await run(api)
+
+    assert set(deletions(api)) == {*ours, *reports}
+    assert set(foreign_reports) <= api.paths

@@ -10,7 +10,9 @@ import pytest
 
 from controller.forecast.verdicts import Forecast, Surroundings, Verdict, denied, forecast
 from controller.forecast.workloads import Candidate, Workload
+from controller.gatekeeper.expansion import expansion_templates, with_source
 from controller.gatekeeper.model import DesiredObject, DesiredState, Role
+from controller.gatekeeper.naming import OwnershipMarks
 from controller.policy.model import Member
 from tests.cluster.harness import tools
 from tests.snapshots import FORBIDS_LABELS, template_text
@@ -127,6 +129,24 @@ def test_what_does_not_deny_decides_nothing_unless_it_is_asked_as_if_it_denied(g
 
 def test_a_policy_about_other_kinds_decides_nothing(gator: str) -> None:
     assert judged(gator, workload([BAD]), state(*policy(kinds=["Service"]))).verdict is Verdict.PASSES
+
+
+@pytest.mark.parametrize(
+    ("source", "verdict"),
+    [("Original", Verdict.RESTART), ("All", Verdict.RESTART), ("Generated", Verdict.PASSES)],
+)
+def test_expansion_denies_the_workload_and_not_the_pods_that_come_back(
+    gator: str, source: str, verdict: Verdict
+) -> None:
+    objects = policy(source=source)
+    desired = state(*objects, *expansion_templates([with_source(objects[1], "All")], OwnershipMarks()))
+
+    found = forecast([workload([BAD])], desired, NOTHING, gator=gator, progress=lambda _doing, _count: None)
+
+    assert [each.verdict for each in found.workloads] == [verdict]
+    assert len(found.workloads[0].causes) == (verdict is Verdict.RESTART)
+    assert not found.notes
+    assert not found.errors
 
 
 def test_the_labels_of_a_namespace_count(gator: str) -> None:

@@ -44,7 +44,11 @@ def test_effect_and_enforcement_mode_give_the_action_of_the_table(
 def test_kinds_are_one_entry_and_what_is_empty_is_left_out() -> None:
     match = match_block(Match(api_groups=("", "apps"), kinds=("Pod", "Deployment")), ())
 
-    assert match == {"kinds": [{"apiGroups": ["", "apps"], "kinds": ["Pod", "Deployment"]}]}
+    assert match == {"kinds": [{"apiGroups": ["", "apps"], "kinds": ["Pod", "Deployment"]}], "source": "Original"}
+
+
+def test_a_match_that_cannot_fit_a_pod_needs_no_source() -> None:
+    assert "source" not in match_block(Match(api_groups=("",), kinds=("Service",)), ())
 
 
 def test_system_namespaces_that_are_missing_come_behind_those_that_are_given() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from controller.azure.model import EnforcementMode
 from controller.gatekeeper.documents import DocumentKind, Origin, read_document
+from controller.gatekeeper.expansion import Expansion
 from controller.gatekeeper.model import DesiredObject, Rendered, Role
 from controller.gatekeeper.naming import OwnershipMarks, RunningTemplate, constraint_name
 from controller.gatekeeper.sources import Folder, TemplateSources, Unavailable, Wanted, bundle_root, wanted_documents
@@ -149,6 +150,7 @@ def test_a_constraint_carries_action_match_values_and_marks() -> None:
             "match": {
                 "kinds": [{"apiGroups": [""], "kinds": ["Pod"]}],
                 "excludedNamespaces": ["kube-system", "gatekeeper-system", "azure-arc"],
+                "source": "Original",
             },
             "parameters": {"list": ["a"]},
         },
@@ -707,10 +709,10 @@ def notes_of(match: Match, **more: Any) -> tuple[str, ...]:
 
 
 def test_a_policy_for_generated_objects_is_noted_where_nothing_is_expanded() -> None:
-    (note,) = notes_of(replace(PODS, source="Generated"))
+    (note,) = notes_of(replace(PODS, source="Generated"), expansion=Expansion.OFF)
 
     assert note.startswith("source is Generated, so it looks only at what Gatekeeper's expansion makes")
-    assert notes_of(replace(PODS, source="Generated"), expands=True) == ()
+    assert notes_of(replace(PODS, source="Generated")) == ()
     assert notes_of(replace(PODS, source="Original")) == ()
 
 

@@ -24,6 +24,7 @@ from controller.cluster.prune import PruneLimit
 from controller.commands.session import Session
 from controller.errors import InputError, Refused
 from controller.gatekeeper.deviations import Change, Deviations, Newly
+from controller.gatekeeper.expansion import expansion_templates, with_source
 from controller.gatekeeper.model import ObjectRef, Role
 from controller.gatekeeper.naming import ADDON, OwnershipMarks
 from controller.migration.migrate import Check, Direction, MigrationStep, Relation, Step, _prepare, check, compare
@@ -282,6 +283,18 @@ def test_a_member_is_compared_by_its_ids(there: list[LiveObject], relation: Rela
 
     assert [each.relation for each in answer.findings] == [relation]
     assert answer.good is good
+
+
+@pytest.mark.parametrize("source", ["", "All", "Original"])
+def test_all_and_original_are_the_same_where_nothing_is_expanded(source: str) -> None:
+    """The add-on's constraint may say no source, which is All to Gatekeeper, and ours says Azure's default."""
+    ours, match = with_source(constraint(), "Original"), {"source": source} if source else {}
+    theirs = addons(constraint(), match={"kinds": ours.manifest["spec"]["match"]["kinds"], **match})  # type: ignore[index,call-overload]
+    expansion = expansion_templates([with_source(constraint(), "All")], MARKS)[0]
+
+    assert compare(desired_state(ours), by_owner(theirs)).good
+    assert compare(desired_state(ours), by_owner(theirs, live(expansion))).good
+    assert compare(desired_state(ours), by_owner(theirs, foreign(expansion))).good is (source == "Original")
 
 
 def test_templates_are_compared_by_their_rules_and_not_by_what_the_server_adds() -> None:

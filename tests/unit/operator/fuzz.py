@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from controller.bounded_json import CUT, DEEPEST
 from controller.cluster.health import MUTATING_PATH, WEBHOOK_PATH
-from controller.cluster.kinds import HOLDS, MUTATORS, SYNCSET, TEMPLATE, constraint_kind, kind_of
+from controller.cluster.kinds import EXPANSION, HOLDS, MUTATORS, SYNCSET, TEMPLATE, constraint_kind, kind_of
 from controller.errors import ClusterError, InputError, SourceError
 from controller.gatekeeper.documents import DocumentError, Origin
 from controller.gatekeeper.naming import (
@@ -137,7 +137,7 @@ def _public(name: str, document: str) -> Json:
 DOCUMENTS: Final[tuple[dict[str, Json], ...]] = (
     make_cluster(),
     make_definition("no-root", details=make_details(templateInfo=_public("no-root", "template"))),
-    make_definition("no-twins", details=make_details(templateInfo=_public("no-twins", "template"))),
+    make_definition("no-twins", details=make_details(templateInfo=_public("no-twins", "template"), source="All")),
     make_definition("gives", effect="Mutate", details={"mutationInfo": _public("gives", "mutation")}),
     make_initiative(make_reference("one"), make_reference("two", definition_id("no-twins"))),
     *(make_assignment(f"root{number}", effect="Deny") for number in range(6)),
@@ -491,7 +491,7 @@ def edit_a_report(world: World, chance: random.Random) -> None:
 def stranger(world: World, chance: random.Random) -> None:
     """An object of somebody else's of a managed kind, with anything in it."""
     own = constraint_kind(chance.choice(["K8sNoRoot", "K8sNoTwins"]))
-    kind = chance.choice([TEMPLATE, SYNCSET, *MUTATORS, own])
+    kind = chance.choice([TEMPLATE, SYNCSET, EXPANSION, *MUTATORS, own])
     world.made += 1
     name = f"{chance.choice(['stranger', 'azurepolicy-x', 'k8sother'])}-{world.made}"
     path = kind.path(name)
@@ -507,7 +507,7 @@ def stranger(world: World, chance: random.Random) -> None:
 
 def stranger_with_our_marks(world: World, chance: random.Random) -> None:
     """It merely bears them, poisoned ones too: what becomes of it is not asked, but the rest must go on."""
-    kind = chance.choice([SYNCSET, *MUTATORS])
+    kind = chance.choice([SYNCSET, EXPANSION, *MUTATORS])
     world.made += 1
     name = chance.choice([f"azurepolicy-x-{world.made:020x}", f"forged-{world.made}"])
     marks = {"labels": texts(chance, _LABELS) | {MANAGED_BY_LABEL: MARKS.managed_by}}
@@ -517,7 +517,7 @@ def stranger_with_our_marks(world: World, chance: random.Random) -> None:
 
 
 def break_a_watch(world: World, chance: random.Random) -> None:
-    kind = chance.choice([TEMPLATE, SYNCSET, *MUTATORS, constraint_kind("K8sNoRoot")])
+    kind = chance.choice([TEMPLATE, SYNCSET, EXPANSION, *MUTATORS, constraint_kind("K8sNoRoot")])
     world.api.break_watch(kind, ClusterError("410 Gone", status=chance.choice([410, 500])))
 
 

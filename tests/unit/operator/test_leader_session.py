@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from controller.cluster.guard import NAME as GUARD_RECORD
 from controller.cluster.installation import Installation
-from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, kind_of
+from controller.cluster.kinds import ASSIGNED_POLICY, CLUSTER_REPORT, CRD_PATH, POLICY_SYNC, REPORT, kind_of
 from controller.cluster.lanes import LANE_OF_TASK, Lane
+from controller.cluster.lean import FIRST
+from controller.cluster.report_objects import OPEN_REPORTS
 from controller.errors import InputError, OtherInstallation
 from controller.gatekeeper.naming import OwnershipMarks
 from controller.operator import leader_session
@@ -21,6 +24,7 @@ from controller.report.metrics import Metrics
 from tests.unit.cluster_builders import MARKS, constraint, desired_state, member, template
 from tests.unit.fake_api import status
 from tests.unit.operator.scripted import NAMESPACE, SETTINGS, ScriptedSource, cluster, restored, until
+from tests.unit.report.audits import audit, finding
 from tests.unit.virtual_time import in_virtual_time
 
 if TYPE_CHECKING:
@@ -303,3 +307,65 @@ def test_every_request_is_in_the_lane_of_what_it_is_for(monkeypatch: pytest.Monk
     assert lanes("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/{GUARD_RECORD}") == {Lane.REPAIR}
     assert lanes("PUT", f"{PATH}/status") == lanes("POST", COLLECTION) == {Lane.STATUS}
     assert lanes("POST", ASSIGNED_POLICY.path()) == {Lane.REPORT}
+
+
+OVERVIEW = f"{CLUSTER_REPORT.path()}/azpolicy-assignments"
+SHOP = replace(REPORT, namespace="shop").path("azpolicy")
+
+
+def audit_finds(api: FakeApi, count: int) -> None:
+    """Gatekeeper's audit finds so many pods that violate ONE."""
+    said = audit(ONE, *(finding(number) for number in range(count)))
+    del said["byPod"]
+    api.merge(kind_of(ONE.ref).path(ONE.ref.name), {"status": said})
+
+
+@pytest.mark.usefixtures("sources")
+@in_virtual_time
+async def test_reports_that_the_policy_sync_switches_on_list_what_was_left_out_before() -> None:
+    api, listed = cluster(), FIRST + 3
+    async with leading(api) as session:
+        await until(lambda: restored(api, ONE) and PATH in api.paths)
+        audit_finds(api, listed)
+        api.violations = FIRST
+        await asyncio.sleep(60)
+        assert OVERVIEW not in api.paths
+        assert dict(session.violations)[ONE.ref] == (listed, ())
+
+        api.merge(PATH, {"spec": {"reports": "openreports"}})
+
+        await until(lambda: OVERVIEW in api.paths and SHOP in api.paths, seconds=60)
+        assert api.violations == session.violations.share > listed
+        assert len(api.read(SHOP)["results"]) == listed
+        [line] = [
+            each for each in session._metrics.text().decode().splitlines() if "azpolicy_policy_violations{" in each
+        ]
+        assert line.endswith(f" {listed}.0")
+
+        audit_finds(api, 1)
+        await until(lambda: len(api.read(SHOP)["results"]) == 1, seconds=60)
+        writes = api.count("POST") + api.count("PUT")
+        await asyncio.sleep(600)  # two full syncs
+        assert api.count("POST") + api.count("PUT") == writes
+
+        api.merge(PATH, {"spec": {"reports": "none"}})
+        await until(lambda: OVERVIEW not in api.paths and SHOP not in api.paths, seconds=60)
+
+
+@pytest.mark.usefixtures("sources")
+@in_virtual_time
+async def test_reports_are_written_soon_after_their_kinds_are_installed() -> None:
+    api = cluster()
+    for kind in OPEN_REPORTS.kinds:
+        api.at("GET", kind.path(), status(404, "not found", "NotFound"), times=1000)
+    async with leading(api):
+        await until(lambda: restored(api, ONE) and PATH in api.paths)
+        api.merge(PATH, {"spec": {"reports": "openreports"}})
+        await asyncio.sleep(30)
+        assert OVERVIEW not in api.paths
+
+        crd = f"{CLUSTER_REPORT.plural}.{CLUSTER_REPORT.group}"
+        api._steps.clear()
+        api.place(f"{CRD_PATH}/{crd}", {"kind": "CustomResourceDefinition", "metadata": {"name": crd}})
+
+        await until(lambda: OVERVIEW in api.paths, seconds=20)

@@ -14,6 +14,7 @@ from controller.cluster import last_state
 from controller.cluster.apply import Action
 from controller.cluster.kinds import kind_of
 from controller.errors import SourceError
+from controller.gatekeeper.expansion import expansion_templates, with_source
 from controller.gatekeeper.model import DesiredObject, Role
 from controller.gatekeeper.syncset import ANNOTATION, DataKind, syncset
 from controller.operator.settings import PolicySyncRequests
@@ -56,17 +57,22 @@ def looks_up_pods(kind: str = "K8sThing") -> DesiredObject:
 TEMPLATE: Final = looks_up_pods()
 ONE: Final = constraint(by=member("one"))
 TWO: Final = constraint(by=member("two"))
-MUTATOR: Final = mutator()
+MUTATOR: Final = with_source(mutator(), "All")
 SYNCSET: Final = syncset({DataKind("", "v1", "Pod")}, MARKS)
-OBJECTS: Final = (TEMPLATE, SYNCSET, MUTATOR, ONE, TWO)
+EXPANSIONS: Final = expansion_templates([MUTATOR], MARKS)
+UNOWNED: Final = (SYNCSET, *EXPANSIONS)
+OBJECTS: Final = (TEMPLATE, *UNOWNED, MUTATOR, ONE, TWO)
 ALL: Final = desired_state(*OBJECTS)
 CHANGED: Final[dict[Role, dict[str, Any]]] = {
     Role.TEMPLATE: WEAKER,
     Role.SYNC: {"gvks": []},
     Role.MUTATOR: {"location": "spec.nowhere"},
     Role.CONSTRAINT: {"enforcementAction": "dryrun"},
+    Role.EXPANSION: {"enforcementAction": "dryrun"},
 }
-EACH_ROLE: Final = pytest.mark.parametrize("target", [TEMPLATE, SYNCSET, MUTATOR, ONE], ids=lambda each: each.role)
+EACH_ROLE: Final = pytest.mark.parametrize(
+    "target", [TEMPLATE, SYNCSET, EXPANSIONS[0], MUTATOR, ONE], ids=lambda each: each.role
+)
 
 
 def strip(api: FakeApi, target: DesiredObject) -> None:
@@ -322,7 +328,7 @@ def refused(
     return replace(unresolved(member(by, whole=whole), message=f"assignment {by}: 403"), reason=reason)
 
 
-WITHOUT_ONE: Final = desired_state(TEMPLATE, SYNCSET, MUTATOR, TWO, outcomes=(refused(),), listed=("one", "two", "m"))
+WITHOUT_ONE: Final = desired_state(TEMPLATE, *UNOWNED, MUTATOR, TWO, outcomes=(refused(),), listed=("one", "two", "m"))
 ALL_REFUSED: Final = desired_state(
     outcomes=(refused("one"), refused("two", whole=True), refused("m")), listed=("one", "two", "m")
 )
@@ -382,9 +388,9 @@ async def test_what_is_carried_is_carried_through_further_polls_saves_and_restar
     "answer",
     [
         pytest.param(
-            desired_state(TEMPLATE, SYNCSET, MUTATOR, TWO, outcomes=(not_applied(member("one")),)), id="not applied"
+            desired_state(TEMPLATE, *UNOWNED, MUTATOR, TWO, outcomes=(not_applied(member("one")),)), id="not applied"
         ),
-        pytest.param(desired_state(TEMPLATE, SYNCSET, MUTATOR, TWO, gone=("one",)), id="its assignment is gone"),
+        pytest.param(desired_state(TEMPLATE, *UNOWNED, MUTATOR, TWO, gone=("one",)), id="its assignment is gone"),
     ],
 )
 @in_virtual_time
@@ -405,7 +411,7 @@ async def test_what_azure_means_otherwise_is_kept_and_not_defended() -> None:
     api = cluster()
     answer = desired_state(
         TEMPLATE,
-        SYNCSET,
+        *UNOWNED,
         MUTATOR,
         TWO,
         outcomes=(refused(reason=UnresolvedReason.DETAILS),),
@@ -421,6 +427,26 @@ async def test_what_azure_means_otherwise_is_kept_and_not_defended() -> None:
 
         assert not restored(api, ONE)
         assert api.has(ONE.ref)
+
+
+@EACH_ROLE
+@in_virtual_time
+async def test_what_was_replaced_while_it_was_not_defended_is_ours_once_it_is_desired_again(
+    target: DesiredObject,
+) -> None:
+    api = cluster()
+    unclear = tuple(refused(by, UnresolvedReason.DETAILS) for by in ("one", "two", "m"))
+    answer = desired_state(outcomes=unclear, listed=("one", "two", "m"))
+    async with Operator(api, ScriptedSource(ALL)).running() as operator:
+        await operator.in_sync(*OBJECTS)
+        await read_anew(operator, answer, "unclear")
+        replaced(api, target)
+        await read_anew(operator, answer, "unclear as before")
+
+        await read_anew(operator, ALL, "clear again")
+
+        await until(lambda: restored(api, target), seconds=200)
+        assert not operator.state.status.counts.conflicts
 
 
 @in_virtual_time

@@ -14,6 +14,7 @@ from controller.cluster.installation import Installation
 from controller.cluster.lease import Leadership, LeaseSettings
 from controller.gatekeeper.naming import OwnershipMarks
 from controller.operator.main import OperatorSettings, Replica, _app
+from controller.page.facts import Moment
 from tests.unit.cluster_builders import MARKS
 from tests.unit.fake_api import FakeApi
 from tests.unit.operator.scripted import NAMESPACE, SETTINGS
@@ -61,6 +62,17 @@ async def test_a_standby_is_ready_and_reads_and_watches_nothing_of_the_cluster()
 
     assert replica.unready == ""
     assert working.calls == []
+
+
+@in_virtual_time
+async def test_the_page_of_a_standby_knows_the_leader_and_nothing_else() -> None:
+    replica, _ = standing_by(MARKS, "azpolicy")
+
+    await a_minute(replica)
+
+    assert Moment.of(replica) is None
+    assert replica.lease is not None
+    assert replica.lease.holder == "azpolicy-0"
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,10 @@ import pytest
 from controller.azure.declared import DeclaredCluster
 from controller.cluster.kinds import POLICY_SYNC, LiveObject
 from controller.cluster.prune import PruneLimit
+from controller.cluster.report_objects import OPEN_REPORTS, POLICY_REPORTS
 from controller.config import AzureOptions, SourceOptions
 from controller.errors import InputError
+from controller.gatekeeper.expansion import Expansion
 from controller.gatekeeper.naming import OwnershipMarks
 from controller.operator.settings import Pace, PolicySyncRequests, Settings, requests_of, settings_of
 
@@ -49,6 +51,7 @@ def test_without_a_policy_sync_or_with_an_empty_one_all_is_the_environments() ->
             {"source": {"kind": "Snapshot", "path": "/s"}},
             replace(BASE, source=replace(SOURCE, snapshot=Path("/s"))),
         ),
+        ({"reports": "wgpolicy"}, replace(BASE, reports=POLICY_REPORTS)),
         (
             {"cloud": "china"},
             replace(BASE, source=replace(SOURCE, azure=replace(AZURE, cloud="china"))),
@@ -88,6 +91,12 @@ def test_azure_as_the_source_wins_over_a_snapshot_of_the_environment() -> None:
     assert made.source.snapshot is None
 
 
+def test_an_expansion_that_is_none_is_named_with_what_it_may_be() -> None:
+    assert settings_of(policy_sync({"expansion": "all"}), BASE).source.expansion is Expansion.ALL
+    with pytest.raises(InputError, match=r"spec\.expansion: 'some' is none of assigned, off, all"):
+        settings_of(policy_sync({"expansion": "some"}), BASE)
+
+
 @pytest.mark.parametrize("field", ["interval", "resync"])
 def test_a_setting_that_is_no_duration_is_named_with_its_field(field: str) -> None:
     with pytest.raises(InputError, match=rf"PolicySync default: spec\.{field} 'soon' is not a duration"):
@@ -116,3 +125,11 @@ def test_a_suspension_ends_at_its_end() -> None:
 
 def test_a_suspension_without_an_end_that_is_a_time_is_none() -> None:
     assert requests_of(policy_sync({"suspend": {"until": "for ever"}})).suspended_until is None
+
+
+def test_reports_can_be_switched_off_by_the_policy_sync_and_not_to_what_is_no_api() -> None:
+    base = replace(BASE, reports=OPEN_REPORTS)
+
+    assert settings_of(policy_sync({"reports": "none"}), base) == BASE
+    with pytest.raises(InputError, match="'kyverno' is none of none, openreports, wgpolicy"):
+        settings_of(policy_sync({"reports": "kyverno"}), base)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,10 +12,16 @@ from controller.gatekeeper.model import ObjectRef
 from controller.report import reporter
 from controller.report.assigned import assigned_policy
 from controller.report.events import COLLECTION, EventDraft
+from controller.report.health import health_of
 from tests.unit.cluster_builders import constraint, desired_state, member, template
 from tests.unit.fake_api import FakeApi, status
 from tests.unit.operator.scripted import Operator, ScriptedSource, cluster, until
 from tests.unit.virtual_time import in_virtual_time
+
+if TYPE_CHECKING:
+    from controller.cluster.kinds import LiveObject
+    from controller.gatekeeper.model import Role
+    from controller.report.health import Health
 
 TEMPLATE = template()
 OBJECTS = [constraint(by=member(name)) for name in ("one", "two", "three")]
@@ -64,9 +70,8 @@ async def test_a_report_that_is_always_refused_is_tried_again_once_in_a_full_syn
         api.at("POST", ASSIGNED_POLICY.path(), INVALID, times=1000)
         await running.in_sync(TEMPLATE, *OBJECTS)
         await until(lambda: ready(api) == "InSync")
-        reporter = running.loops._deps.reporter
         for number in range(50):
-            reporter.add_event(EventDraft(REF, "u", "Test", f"note {number}"))
+            running.loops._deps.reporter.add_event(EventDraft(REF, "u", "Test", f"note {number}"))
             await asyncio.sleep(2)
 
         assert "note 49" in events(api)
@@ -114,6 +119,41 @@ async def test_a_deletion_that_is_refused_holds_up_nothing() -> None:
         await running.in_sync(TEMPLATE, *OBJECTS)
         await until(lambda: ready(api) == "InSync")
         await until(lambda: len(assigned(api)) == len(OBJECTS) + 1, seconds=5)
+
+
+@in_virtual_time
+async def test_a_full_compare_reads_and_judges_again_only_what_has_moved() -> None:
+    judged: list[ObjectRef] = []
+    read: list[str] = []
+
+    def health(live: LiveObject, role: Role) -> Health:
+        judged.append(live.ref)
+        return health_of(live, role)
+
+    def of(live: LiveObject) -> Any:
+        read.append(live.ref.name)
+        return written_of(live)
+
+    written_of = reporter._Written.of
+    async with operator().running() as running:
+        api = running.api
+        await running.in_sync(TEMPLATE, *OBJECTS)
+        await until(lambda: len(assigned(api)) == len(OBJECTS), seconds=20)
+        edited = min(assigned(api))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reporter, "health_of", health)
+            patch.setattr(reporter._Written, "of", of)
+            running.loops.wake()
+            await asyncio.sleep(5)
+            assert (judged, read) == ([], [])
+
+            api.touch(OBJECTS[0].ref)
+            api.merge(edited, {"status": {"outcome": "Failed"}})
+            running.loops.wake()
+            await until(lambda: api.read(edited)["status"]["outcome"] == "Enforced", seconds=5)
+
+        assert judged == [OBJECTS[0].ref]
+        assert read == [edited.rpartition("/")[2]] * 2  # as it was edited, and as it was restored
 
 
 @in_virtual_time

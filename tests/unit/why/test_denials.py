@@ -123,6 +123,15 @@ def test_a_warning_is_told_from_a_denial(text: str, constraint: str) -> None:
     assert (denial.constraint, denial.message, denial.warned) == (constraint, PRIVILEGED, True)
 
 
+PATCHED: Final = (
+    "Error from server (Forbidden): error when applying patch:\n"
+    '{"spec":{"template":{"spec":{"$setElementOrder/containers":[{"name":"web"}]}}}}\nto:\n'
+    'Resource: "apps/v1, Resource=deployments", GroupVersionKind: "apps/v1, Kind=Deployment"\n'
+    'Name: "web", Namespace: "shop"\n'
+    f'for: "web.yaml": error when patching "web.yaml": {REFUSAL}'
+)
+
+
 def test_an_expansion_is_named() -> None:
     text = REFUSAL.replace(f"[{ONE}] ", f"[{ONE}] [Implied by azpolicy-workload-pods] ")
 
@@ -144,6 +153,7 @@ def test_a_binding_may_be_of_either_spelling() -> None:
         (FORMS["Flux"][0], Subject("Deployment", "web", "shop")),
         (FORMS["StatefulSet"][0], Subject("StatefulSet", "web")),
         (FORMS["kubectl get events"][0], Subject("ReplicaSet", "web-5d4f8")),
+        (PATCHED, Subject("Deployment", "web", "shop")),
         (REFUSAL, None),
     ],
 )

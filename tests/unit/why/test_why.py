@@ -42,7 +42,7 @@ class Ended:
 class World:
     """Two policies of the bundle in one initiative: no privileged containers, and images of one registry."""
 
-    def __init__(self, folder: Path, gator: str, run: Callable[..., Ended]) -> None:
+    def __init__(self, folder: Path, gator: str, run: Callable[..., Ended], *, effect: str = "Deny") -> None:
         self.folder = folder
         self.gator = gator
         self.snapshot = Snapshot(folder / "snapshot")
@@ -53,7 +53,7 @@ class World:
                 "images", f"{STORE}/{IMAGES}/template.yaml", values={"imageRegex": f"^{REGISTRY}/.+$"}
             ),
         }
-        self.snapshot.assign("one", self.snapshot.initiative("pods", members))
+        self.snapshot.assign("one", self.snapshot.initiative("pods", members), effect=effect)
         objects = list(yaml.safe_load_all(run("render", "--snapshot", self.snapshot.folder).out))
         names = {each["kind"]: each["metadata"]["name"] for each in objects}
         self.privileged, self.images = names["K8sAzureV2NoPrivilege"], names["K8sAzureV2ContainerAllowedImages"]
@@ -200,6 +200,23 @@ def test_a_patch_that_another_policy_would_still_deny_is_not_printed(world: Worl
     assert f"denied by {world.images}" in text
     assert "- {op" not in text
     assert (alone.out, alone.code) == ("", 0)
+
+
+@pytest.mark.parametrize("effect", ["Deny", "Audit"])
+def test_a_manifest_alone_is_judged_before_anything_denies_it(
+    tmp_path: Path, gator: str, run: Callable[..., Ended], effect: str
+) -> None:
+    """As for a workload that runs, and would fail at its next restart."""
+    world = World(tmp_path, gator, run, effect=effect)
+    file = world.write(deployment())
+
+    told = world.why("-f", file)
+    fixed = world.why("-f", file, "-o", "json").document
+
+    assert ("Would be denied by" in told.out) is (effect == "Deny")
+    assert ("Audited, not denied, by" in told.out) is (effect == "Audit")
+    assert [each["constraint"]["name"] for each in fixed["denials"]] == [world.privileged]
+    assert [each["op"] for each in fixed["fix"]["patch"]] == ["test", "replace"]
 
 
 def test_an_object_that_passes_is_said_to(world: World) -> None:

@@ -1,0 +1,1 @@
+"""Reports of policies in the form that dashboards read: OpenReports, and the PolicyReport API before it."""
