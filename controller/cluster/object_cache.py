@@ -72,9 +72,10 @@ class ObjectCache:
         Lists are consistent reads, so only a restored backup of etcd makes one older, and from there the same versions
         come again with other content.
         """
-        now = int(position) if position.isdecimal() else 0
+        if not position.isdecimal():
+            return False
         before = self._positions.get(kind.path(), 0)
-        self._positions[kind.path()] = now
+        self._positions[kind.path()] = now = int(position)
         if now < before:
             self._objects.clear()
         return now < before

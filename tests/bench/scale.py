@@ -57,7 +57,13 @@ class Variant:
 
 
 # The first is measured at each size, the others at the largest. What can be switched on is added here.
-VARIANTS: Final[tuple[Variant, ...]] = (Variant("as deployed"),)
+VARIANTS: Final = (
+    Variant("as deployed"),
+    Variant(
+        "with reports, page and expansion on",
+        ("--reports", "openreports", "--page-listen", "127.0.0.1:0", "--expansion", "all"),
+    ),
+)
 
 
 class Rest(NamedTuple):
