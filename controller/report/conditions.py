@@ -185,7 +185,7 @@ def _ready(state: SyncState, pending: int) -> Iterator[tuple[str, str, str]]:
     if state.unsaved:
         yield "True", "InSyncButNotKept", f"in sync; after a restart the state before it counts: {state.unsaved}"
     if state.counts.unresolved:
-        message = f"in sync; the meaning of {state.counts.unresolved} members here is not known"
+        message = f"in sync; members whose meaning here is not known: {state.counts.unresolved}"
         yield "True", "InSyncButUnresolved", message
     yield "True", "InSync", "the cluster is as Azure says"
 
