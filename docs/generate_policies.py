@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+from tests import initiative_verdicts
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -27,7 +29,6 @@ BUNDLE: Final = ROOT / "templates"
 PAGE: Final = ROOT / "docs" / "policies.md"
 FACTS: Final = ROOT / "docs" / "policies.json"
 DEVIATIONS: Final = BUNDLE / "deviations.yaml"
-WORKLOADS: Final = ROOT / "tests" / "cluster" / "workloads"
 AZURE: Final = ROOT.parent / "shared" / "azure-policy" / "definitions"
 _PARAMETER: Final = re.compile(r"parameters\('([^']+)'\)")
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)(.*)")
@@ -117,7 +118,7 @@ def generate(facts: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     for folder in (*templates, *mutations):
         users = facts.get(_name(folder), [])
         lines.append(f"| [{_name(folder)}](#{_anchor(folder)}) | {_cell(_title(folder))} | {len(users)} |")
-    lines += ["", *_initiatives(_load(WORKLOADS / "verdicts.yaml"))]
+    lines += ["", *_initiatives(initiative_verdicts.load())]
     lines += ["", "## Constraint templates", ""]
     for folder in templates:
         lines += [*_head(folder, _load(folder / "schema.yaml"), facts), *_template(folder, facts), ""]
@@ -137,8 +138,9 @@ _INITIATIVES: Final = """\
 
 What Azure's initiatives for Kubernetes say of well-known workloads, with the effect Deny and their own defaults: the
 members (reference ids) that deny each object, and why. The manifests are in
-[tests/cluster/workloads](../tests/cluster/workloads), and the tables are tried on a real cluster. A workload's pods are
-denied when they are made, not the workload itself.
+[tests/cluster/workloads](../tests/cluster/workloads), and the tables are tried on a real cluster. Deployment
+safeguards look at what [expansion](expansion.md) makes, so they deny a workload for its pods, too; the others deny the
+pods when they are made, not the workload itself.
 """
 
 

@@ -35,13 +35,14 @@ STOP_TIMEOUT = 15.0
 TEMPLATES = "/apis/templates.gatekeeper.sh/v1/constrainttemplates"
 CONSTRAINTS = "/apis/constraints.gatekeeper.sh/v1beta1"
 MUTATORS = "/apis/mutations.gatekeeper.sh/v1"
+SYNCSETS = "/apis/syncset.gatekeeper.sh/v1alpha1/syncsets"
 EXPANSIONS = "/apis/expansion.gatekeeper.sh/v1beta1/expansiontemplate"
 OTHER_KINDS = (
     f"{MUTATORS}/assign",
     f"{MUTATORS}/assignmetadata",
     f"{MUTATORS}/modifyset",
     "/apis/mutations.gatekeeper.sh/v1alpha1/assignimage",
-    "/apis/syncset.gatekeeper.sh/v1alpha1/syncsets",
+    SYNCSETS,
     EXPANSIONS,
 )
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -335,6 +336,11 @@ def refusal(cluster: TestCluster, manifest: dict[str, Any], namespace: str = "de
     return str(answer["message"])
 
 
+def constraints_and_mutators(cluster: TestCluster) -> set[str]:
+    """What members become; a template is shared by many, and so is what Gatekeeper has to sync or to expand for it."""
+    return {path for path in managed(cluster) if not path.startswith((TEMPLATES, SYNCSETS, EXPANSIONS))}
+
+
 def enforced(cluster: TestCluster, path: str) -> bool:
     """Whether Gatekeeper says that it enforces a constraint as it is now."""
     status, live = cluster.request("GET", path)
@@ -347,9 +353,12 @@ def all_enforced(cluster: TestCluster) -> bool:
 
 
 def _enforced(live: dict[str, Any]) -> bool:
-    pods = live.get("status", {}).get("byPod", [])
+    pods = live.get("status", {}).get("byPod") or []
     now = live["metadata"]["generation"]
-    return bool(pods) and all(pod.get("enforced") and pod.get("observedGeneration") == now for pod in pods)
+    # Somebody may have written anything there.
+    told = [each for each in pods if isinstance(each, dict)] if isinstance(pods, list) else []
+    enforcing = [each for each in told if each.get("enforced") and each.get("observedGeneration") == now]
+    return bool(pods) and len(enforcing) == len(pods)
 
 
 def wipe(cluster: TestCluster) -> None:

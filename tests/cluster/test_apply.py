@@ -218,7 +218,11 @@ READ_ONLY = {
             "resources": ["*"],
             "verbs": ["get", "list"],
         },
-        {"apiGroups": ["syncset.gatekeeper.sh"], "resources": ["*"], "verbs": ["get", "list"]},
+        {
+            "apiGroups": ["syncset.gatekeeper.sh", "expansion.gatekeeper.sh"],
+            "resources": ["*"],
+            "verbs": ["get", "list"],
+        },
         {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"], "verbs": ["get", "list"]},
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]},
     ],

@@ -13,7 +13,7 @@ import pytest
 from tests.azure.documents import load
 from tests.azure.standin import CLIENT_ID, SECRET, TENANT_ID, Standin
 from tests.azure.world import make_assignment, make_exemption
-from tests.cluster.azpolicy import Azpolicy, all_constraints, enforced, managed, pod, refusal
+from tests.cluster.azpolicy import Azpolicy, all_constraints, constraints_and_mutators, enforced, pod, refusal
 from tests.cluster.harness import TestCluster, eventually
 from tests.cluster.test_catalogue import CATALOGUE, assign_all, documents, in_bundle
 from tests.snapshots import CLUSTER_ID, Snapshot
@@ -190,7 +190,7 @@ def test_everything_that_azure_publishes_comes_through_the_sdk_into_the_cluster(
             assert operator.metric("azpolicy_syncs_total", result="success") == 1, operator.text
             enforced_members = operator.metric("azpolicy_members_enforced")
             unresolved = operator.metric("azpolicy_members_unresolved")
-        made = [path for path in managed(tidy) if "constrainttemplates/" not in path and "/syncsets/" not in path]
+        made = constraints_and_mutators(tidy)
         print(f"\n{folder}: {len(made)} constraints and mutators, {unresolved:g} members unresolved")
         assert len(made) == enforced_members
         if folder == "definitions":

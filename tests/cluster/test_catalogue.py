@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster.azpolicy import TEMPLATES, Azpolicy, Ended, all_constraints, all_enforced, managed, templates
+from tests.cluster.azpolicy import (
+    Azpolicy,
+    Ended,
+    all_constraints,
+    all_enforced,
+    constraints_and_mutators,
+    templates,
+)
 from tests.cluster.harness import TestCluster, eventually
 from tests.snapshots import Snapshot
 
@@ -93,11 +100,6 @@ def _path(url: str) -> str:
 
 def outcomes(ended: Ended) -> Counter[tuple[str, str]]:
     return Counter((member["outcome"], member["reason"]) for member in ended.document()["members"])
-
-
-def constraints_and_mutators(cluster: TestCluster) -> set[str]:
-    """What members become; a template is shared by many, and so is what Gatekeeper has to sync for it."""
-    return {path for path in managed(cluster) if not path.startswith(TEMPLATES) and "/syncsets/" not in path}
 
 
 def counted(cluster: TestCluster) -> str:

@@ -19,8 +19,10 @@ import pytest
 import yaml
 
 from controller.gatekeeper.naming import REFERENCE_ID
+from tests import initiative_verdicts
 from tests.cluster.azpolicy import Azpolicy, all_constraints, all_enforced
 from tests.cluster.harness import eventually
+from tests.initiative_verdicts import WORKLOADS
 from tests.snapshots import POLICY, Snapshot
 
 if TYPE_CHECKING:
@@ -28,9 +30,8 @@ if TYPE_CHECKING:
 
     from tests.cluster.harness import TestCluster
 
-WORKLOADS = Path(__file__).parent / "workloads"
 CATALOGUE = Path(__file__).resolve().parents[3] / "shared" / "azure-policy"
-VERDICTS: dict[str, Any] = yaml.safe_load((WORKLOADS / "verdicts.yaml").read_text(encoding="utf-8"))
+VERDICTS = initiative_verdicts.load()
 DEBUG_CONTAINERS: dict[str, Any] = yaml.safe_load((WORKLOADS / "debug-containers.yaml").read_text(encoding="utf-8"))
 DEBUGGED = "/api/v1/namespaces/debugging/pods/web/ephemeralcontainers"
 STRATEGIC = "application/strategic-merge-patch+json"

@@ -163,7 +163,7 @@ def test_a_changed_snapshot_is_taken_up_at_once(world: World) -> None:
 def test_a_kind_that_appears_is_watched_whoever_made_it(world: World) -> None:
     with world.azpolicy.operating() as operator:
         before = world.settled(operator)
-        kinds = 6 + 2  # templates, sync sets, four kinds of mutators; two constraint kinds
+        kinds = 7 + 2  # templates, sync sets, expansion, four kinds of mutators; two constraint kinds
         eventually(lambda: operator.metric("azpolicy_watched_kinds") == kinds, what="a watch for each kind")
 
         world.cluster.request("POST", TEMPLATES, json.loads(template_text("K8sForeign")))

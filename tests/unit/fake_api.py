@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from controller.bounded_json import is_cut
 from controller.cluster.client import Connection, KubeClient, Response, WatchEvent
 from controller.cluster.kinds import CRD_PATH, TEMPLATE, LiveObject, kind_of, template_kind
+from controller.cluster.report_objects import REPORT_APIS
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, CONSTRAINT_VERSION, TEMPLATE_GROUP
 from tests.unit.azure_builders import put
 
@@ -224,6 +225,8 @@ class FakeApi(KubeClient):
             return self._constraint_kinds()
         if path == f"/apis/{TEMPLATE.api_version}":
             return Response(200, {"kind": "APIResourceList", "resources": []})
+        if reported := [kind for api in REPORT_APIS for kind in api.kinds if path == f"/apis/{kind.api_version}"]:
+            return Response(200, {"kind": "APIResourceList", "resources": [{"name": kind.plural} for kind in reported]})
         if path == CRD_PATH:
             made = [template_kind(each).lower() for at, each in self._objects.items() if "/constrainttemplates/" in at]
             crds = [{"metadata": {"name": f"{name}.{CONSTRAINT_GROUP}"}} for name in made]

@@ -162,7 +162,7 @@ class ReportWriter:
     async def _leave(self) -> None:
         """Deletes what was written to an API that is no longer chosen. Without a right to do so there is nothing."""
         for api in self._leaving:
-            for kind in api.kinds:
+            for kind in [each for each in api.kinds if await is_served(self._client, each)]:
                 try:
                     found = [each async for each in own_reports(self._client, kind, self._marks)]
                 except ClusterError as error:

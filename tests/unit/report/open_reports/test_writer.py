@@ -11,7 +11,7 @@ import pytest
 
 from controller.cluster.client import Response
 from controller.cluster.lanes import LANE_OF_TASK, Lane
-from controller.cluster.report_objects import OPEN_REPORTS, POLICY_REPORTS
+from controller.cluster.report_objects import OPEN_REPORTS, POLICY_REPORTS, REPORT_APIS
 from controller.errors import ClusterError
 from controller.report.assigned import Knowledge
 from controller.report.health import health_of
@@ -144,8 +144,8 @@ async def test_an_object_that_was_fixed_is_out_of_its_report_and_the_last_one_ta
 
 @in_virtual_time
 async def test_kinds_that_come_later_are_written_then_and_kinds_that_are_not_there_are_no_error(world: World) -> None:
-    for kind in OPEN_REPORTS.kinds:
-        world.api.at("GET", kind.path(), status(404, "not found", "NotFound"), times=3)
+    kinds = f"/apis/{OPEN_REPORTS.cluster.api_version}"
+    world.api.at("GET", kinds, status(404, "not found", "NotFound"), times=6)
     async with world.at_work():
         await world.settle()
         world.writer.look_again()
@@ -313,7 +313,17 @@ async def test_without_a_right_to_reports_and_with_none_chosen_nothing_is_said(w
 
         assert world.warnings == []
         assert world.writes == []
-        assert len(world.api.calls) == 4
+        assert sum(call.path.endswith("reports") for call in world.api.calls) == 4
+
+
+@in_virtual_time
+async def test_kinds_that_are_not_served_are_not_listed(world: World) -> None:
+    for api in REPORT_APIS:
+        world.api.at("GET", f"/apis/{api.cluster.api_version}", status(404, "not found", "NotFound"), times=99)
+    async with world.at_work(None):
+        await asyncio.sleep(60)
+
+        assert not any(call.path.endswith("reports") for call in world.api.calls)
 
 
 @in_virtual_time
