@@ -19,9 +19,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.gatekeeper.naming import REQUESTED_AT
-from tests.bench.cluster import CONSTRAINTS, EDIT, ROOT, Bench, Connection, edit_in_parallel, operator
+from tests.bench.cluster import (
+    CONSTRAINTS,
+    EDIT,
+    GOAL_MIB,
+    ROOT,
+    Bench,
+    Connection,
+    edit_in_parallel,
+    operator,
+    resident_mib,
+)
 from tests.bench.figures import at_most, figure, percentile, quantity
-from tests.cluster.harness import TestCluster, eventually
+from tests.bench.scale import EVERYTHING
+from tests.cluster.harness import TestCluster, eventually, tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,6 +90,12 @@ class Editor:
     def over(self, bench: Bench, last: int = CONSTRAINTS) -> None:
         """Edits only so many from now on."""
         self._constraints = itertools.cycle([(bench.path(each), each["spec"]) for each in bench.constraints[-last:]])
+
+    def as_they_are(self) -> None:
+        """Takes what the constraints say now for what they are restored to."""
+        paths = dict(next(self._constraints) for _ in range(CONSTRAINTS))
+        live = [(path, self._connection.expect({200}, "GET", path)["spec"]) for path in paths]
+        self._constraints = itertools.cycle(live)
 
     def edit_while(self, holds: Callable[[], bool], seconds: float = PHASE_SECONDS) -> Repairs:
         """Edits at least once, and for as long as a phase lasts."""
@@ -145,6 +162,7 @@ def run(folder: Path) -> None:
             _during_syncs(bench, editor)
             _during_audit(bench, editor)
             _while_edits_come_in(bench, editor)
+        _with_everything(bench, editor)
 
 
 def _after_start(bench: Bench, editor: Editor) -> None:
@@ -215,6 +233,18 @@ def _while_edits_come_in(bench: Bench, editor: Editor) -> None:
     with _meanwhile(lambda: edit_in_parallel(bench, others)) as going_on:
         repairs = editor.edit_while(going_on)
     repairs.tell(f"while {len(others)} other edits come in")
+
+
+def _with_everything(bench: Bench, editor: Editor) -> None:
+    bench.cluster.kubectl("apply", "--server-side", "--filename", str(tools.open_reports_crds()))
+    bench.azpolicy("apply", "--expansion", "all")
+    with operator(bench, *EVERYTHING.options) as (pid, _):
+        _until_reported(bench)
+        editor.over(bench)
+        editor.as_they_are()
+        edits = iter(range(AT_REST))
+        editor.edit_while(lambda: next(edits, None) is not None).tell(f"at rest, {EVERYTHING.name}")
+        figure(f"resident memory of the operator, {EVERYTHING.name}", resident_mib(pid), "MiB", goal=at_most(GOAL_MIB))
 
 
 @contextmanager
