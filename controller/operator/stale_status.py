@@ -4,6 +4,9 @@ Gatekeeper writes the status of a template or mutator when one of its caches tel
 another. Where that one is behind, as after a restart of the API server, it takes the object for deleted and is done
 (seen with 3.23.1). It then enforces, but never says so, and without its word no constraint of the template is made,
 until the next change of the object or its own resync ten hours later.
+
+A nudge changes no spec. So it is in vain where somebody overwrote a constraint's status: Gatekeeper's status of that
+generation is settled for it. It goes on to enforce such a constraint, which is reported as pending until its next change.
 """
 
 from __future__ import annotations
