@@ -6,7 +6,8 @@ another. Where that one is behind, as after a restart of the API server, it take
 until the next change of the object or its own resync ten hours later.
 
 A nudge changes no spec. So it is in vain where somebody overwrote a constraint's status: Gatekeeper's status of that
-generation is settled for it. It goes on to enforce such a constraint, which is reported as pending until its next change.
+generation is settled for it. It goes on to enforce such a constraint, which is reported as pending until its next
+change.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ def test_after_hostile_deeds_at_random_all_is_as_desired_and_nothing_else_was_to
         assert operator.code is None, operator.text
         touched = [each.name for each in azpolicy.writes(mark) if each.name.startswith("somebodys-")]
         assert touched == []
-        # Not by what Gatekeeper says: where somebody overwrote a constraint's status and nothing else changed after that,
-        # 3.23.1 does not write its word anew, nudged or not, and denies all the same.
+        # Not by what Gatekeeper says: where somebody overwrote a constraint's status and nothing else changed after
+        # that, 3.23.1 does not write its word anew, nudged or not, and denies all the same.
         denied = lambda: all(refusal(cluster, pod(**{name: "yes"})) for name in (*NAMES, "data"))  # noqa: E731
         eventually(denied, timeout=60, what="pods to be refused")
     assert azpolicy.plan().changes() == {}
