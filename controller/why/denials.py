@@ -207,7 +207,7 @@ _OTHERS: Final = tuple(
         (
             r"unable to expand object|error expanding|expansion template.{0,200}error",
             "Gatekeeper could not make the pod of this workload (expansion), which is an error and no denial",
-            "kubectl get expansiontemplates -o yaml (status.byPod), and Gatekeeper's log",
+            "kubectl get expansiontemplate -o yaml (status.byPod), and Gatekeeper's log",
         ),
         (
             r"exceeded quota: ?(?P<name>[^,\n]{0,253})",
