@@ -78,9 +78,11 @@ def is_our_report(live: LiveObject, marks: OwnershipMarks) -> bool:
     return marks.known(label) if label is not None else FIELD_MANAGER in live.managers
 
 
-async def is_served(client: KubeClient, kind: Resource) -> bool:
-    """Whether the API server knows the kind now. Discovery tells everybody, whatever rights they have."""
-    response = await client.request("GET", f"/apis/{kind.api_version}")
+async def served_kinds(client: KubeClient, api: ReportApi) -> frozenset[Resource]:
+    """Which of an API's kinds the API server knows now. Discovery tells everybody, whatever rights they have."""
+    version = api.cluster.api_version
+    response = await client.request("GET", f"/apis/{version}")
     if not response.ok and response.status != HTTPStatus.NOT_FOUND:
-        raise response.error(f"asking for the kinds of {kind.api_version}")
-    return any(text_at(each, "name") == kind.plural for each in mappings_at(response.body, "resources"))
+        raise response.error(f"asking for the kinds of {version}")
+    names = {text_at(each, "name") for each in mappings_at(response.body, "resources")}
+    return frozenset(kind for kind in api.kinds if kind.plural in names)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from controller.cluster.foreign import mapping_at, mappings_at, text_at
 from controller.cluster.kinds import LiveObject
 from controller.cluster.lanes import Lane, in_lane
-from controller.cluster.report_objects import REPORT_APIS, is_our_report, is_served, own_reports
+from controller.cluster.report_objects import REPORT_APIS, is_our_report, own_reports, served_kinds
 from controller.errors import ClusterError
 from controller.report.open_reports.layout import content_digest, reports
 from controller.times import utc_now
@@ -162,7 +162,7 @@ class ReportWriter:
     async def _leave(self) -> None:
         """Deletes what was written to an API that is no longer chosen. Without a right to do so there is nothing."""
         for api in self._leaving:
-            for kind in [each for each in api.kinds if await is_served(self._client, each)]:
+            for kind in await served_kinds(self._client, api):
                 try:
                     found = [each async for each in own_reports(self._client, kind, self._marks)]
                 except ClusterError as error:
@@ -176,7 +176,7 @@ class ReportWriter:
     async def _look(self, api: ReportApi) -> None:
         """Lists our reports; reads those that somebody else wrote to, or that an earlier process wrote."""
         self._look_due = False
-        self._served = frozenset([each for each in api.kinds if await is_served(self._client, each)])
+        self._served = await served_kinds(self._client, api)
         there: dict[str, _There] = {}
         for kind in self._served:
             async for path, metadata in own_reports(self._client, kind, self._marks):

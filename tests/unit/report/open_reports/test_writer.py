@@ -145,7 +145,7 @@ async def test_an_object_that_was_fixed_is_out_of_its_report_and_the_last_one_ta
 @in_virtual_time
 async def test_kinds_that_come_later_are_written_then_and_kinds_that_are_not_there_are_no_error(world: World) -> None:
     kinds = f"/apis/{OPEN_REPORTS.cluster.api_version}"
-    world.api.at("GET", kinds, status(404, "not found", "NotFound"), times=6)
+    world.api.at("GET", kinds, status(404, "not found", "NotFound"), times=3)
     async with world.at_work():
         await world.settle()
         world.writer.look_again()
