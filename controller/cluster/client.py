@@ -20,14 +20,18 @@ from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from kubernetes.aio import config
-from kubernetes.aio.client import ApiClient, Configuration
-from kubernetes.aio.config.config_exception import ConfigException
 from yaml import YAMLError
 
 from controller.bounded_json import DEEPEST, is_cut, read_bounded
 from controller.cluster.foreign import mapping_at, mappings_at, text_at, whole_at
 from controller.cluster.kinds import LISTED_BY_METADATA, LiveObject, name_of
+from controller.cluster.kubernetes_aio import (
+    ApiClient,
+    ConfigException,
+    Configuration,
+    load_incluster_config,
+    load_kube_config,
+)
 from controller.cluster.lanes import LIMITS, Lanes
 from controller.cluster.object_cache import ObjectCache
 from controller.cluster.reasons import Reason
@@ -71,12 +75,12 @@ class Connection:
         configuration = Configuration()
         try:
             if self.kubeconfig is None and self.context is None and _in_cluster():
-                config.load_incluster_config(client_configuration=configuration)
+                load_incluster_config(client_configuration=configuration)
             else:
                 # The library prints about a missing file by itself, and then complains of something else.
                 if not any(path.is_file() for path in self._files()):
                     raise FileNotFoundError("no such file")
-                await config.load_kube_config(
+                await load_kube_config(
                     config_file=str(self.kubeconfig) if self.kubeconfig else None,
                     context=self.context,
                     client_configuration=configuration,
