@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import http.client
 import json
+import math
 import os
 import re
 import resource
@@ -57,7 +58,7 @@ GROUP: Final = "/apis/constraints.gatekeeper.sh/v1beta1"
 PODS_STATUSES: Final = "/apis/status.gatekeeper.sh/v1beta1/namespaces/gatekeeper-system/constraintpodstatuses"
 # pip compiles what it installs. Where Python may not keep what it compiled, each start of a checkout compiles anew.
 INSTALLED: Final = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-PAIRS: Final = 3
+PAIRS: Final = 5
 STARTS: Final = 3
 WRITERS: Final = 16
 GOAL_MIB: Final = 120
@@ -266,16 +267,18 @@ def _edits_alone(bench: Bench) -> float:
     return watch.seconds
 
 
-def edit_in_parallel(bench: Bench, constraints: Sequence[dict[str, Any]]) -> None:
-    """Edits each of these constraints once, by several clients."""
-    paths = [bench.path(c) for c in constraints]
+def edit_in_parallel(bench: Bench, constraints: Sequence[dict[str, Any]], *, per_second: float = math.inf) -> None:
+    """Edits each of these constraints once, by several clients; together so many a second, or as fast as they can."""
+    start = time.perf_counter()
+    edits = [(start + turn / per_second, bench.path(each)) for turn, each in enumerate(constraints)]
     with concurrent.futures.ThreadPoolExecutor(WRITERS) as pool:
-        list(pool.map(lambda part: _edit_all(bench, part), [paths[n::WRITERS] for n in range(WRITERS)]))
+        list(pool.map(lambda part: _edit_all(bench, part), [edits[n::WRITERS] for n in range(WRITERS)]))
 
 
-def _edit_all(bench: Bench, paths: list[str]) -> None:
+def _edit_all(bench: Bench, edits: list[tuple[float, str]]) -> None:
     connection = Connection(bench.cluster)
-    for path in paths:
+    for due, path in edits:
+        time.sleep(max(0, due - time.perf_counter()))
         connection.expect({200}, "PATCH", path, EDIT)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import copy
 import itertools
+import math
 import statistics
 import threading
 import time
@@ -47,7 +48,9 @@ AUDIT_INTERVAL: Final = 45
 # A phase lasts no longer, so that the figures of a slow machine come in minutes too.
 PHASE_SECONDS: Final = 90.0
 PATIENCE: Final = 60.0
-# What the edits of the last phase leave to the client that measures.
+# A storm of edits that a cluster of two cores still keeps up with.
+STEADY: Final = 5.0
+# What the edits of the last phases leave to the client that measures.
 KEPT: Final = 100
 REPORTS: Final = "/apis/azpolicy.dev/v1alpha1/assignedpolicies"
 POLICY_SYNC: Final = "/apis/azpolicy.dev/v1alpha1/policysyncs/default"
@@ -161,6 +164,7 @@ def run(folder: Path) -> None:
             editor.edit_while(lambda: next(edits, None) is not None).tell("at rest")
             _during_syncs(bench, editor)
             _during_audit(bench, editor)
+            _while_edits_come_in(bench, editor, per_second=STEADY)
             _while_edits_come_in(bench, editor)
         _with_everything(bench, editor)
 
@@ -227,12 +231,14 @@ def _during_audit(bench: Bench, editor: Editor) -> None:
     repairs.tell(f"during {AUDITS} audits of {CONSTRAINTS} constraints")
 
 
-def _while_edits_come_in(bench: Bench, editor: Editor) -> None:
+def _while_edits_come_in(bench: Bench, editor: Editor, *, per_second: float = math.inf) -> None:
+    """Steadily, or as fast as the API server takes them: then each repair stands in one line with all of them."""
     others = bench.constraints[:-KEPT]
     editor.over(bench, KEPT)
-    with _meanwhile(lambda: edit_in_parallel(bench, others)) as going_on:
+    with _meanwhile(lambda: edit_in_parallel(bench, others, per_second=per_second)) as going_on:
         repairs = editor.edit_while(going_on)
-    repairs.tell(f"while {len(others)} other edits come in")
+    pace = "as fast as they can" if math.isinf(per_second) else f"{per_second:g} a second"
+    repairs.tell(f"while {len(others)} other edits come in, {pace}")
 
 
 def _with_everything(bench: Bench, editor: Editor) -> None:
