@@ -1,7 +1,7 @@
 """The parts of `kubernetes.aio` that are used here, without the others.
 
 `kubernetes` and `kubernetes.aio` import all of themselves: a second, synchronous client with requests and OAuth,
-dynamic clients, websockets. That is a fifth of what it takes to start a command. docs/decisions/028-parts-on-demand.md
+dynamic clients, websockets. That is a fifth of what it takes to start a command. docs/decisions/027-parts-on-demand.md
 """
 
 from __future__ import annotations
