@@ -12,7 +12,9 @@ from tests.cluster.harness.waiting import eventually
 if TYPE_CHECKING:
     from tests.cluster.harness.cluster import TestCluster
 
-__all__ = ["AuditEvent", "HarnessError", "TestCluster", "eventually"]
+AUDIT_INTERVAL = 2  # seconds, of Gatekeeper: its least work is worth less than a test's waiting
+
+__all__ = ["AUDIT_INTERVAL", "AuditEvent", "HarnessError", "TestCluster", "eventually"]
 
 
 def __getattr__(name: str) -> Any:

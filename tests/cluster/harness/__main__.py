@@ -10,7 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
-from tests.cluster.harness import tools
+from tests.cluster.harness import AUDIT_INTERVAL, tools
 from tests.cluster.harness.errors import HarnessError
 
 
@@ -66,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster.harness", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser("up", help="start a cluster and keep it until Ctrl-C")
-    start.add_argument("--audit-interval", type=int, default=10, metavar="SECONDS", help="of Gatekeeper (default: 10)")
+    interval = f"of Gatekeeper (default: {AUDIT_INTERVAL})"
+    start.add_argument("--audit-interval", type=int, default=AUDIT_INTERVAL, metavar="SECONDS", help=interval)
     start.add_argument("--folder", type=Path, help="where its files go, and stay (default: a temporary folder)")
     start.add_argument("--without-gatekeeper", action="store_true", help="a bare cluster")
     builds = commands.add_parser("build", help="build tools and print their paths")

@@ -14,7 +14,7 @@ import urllib.request
 import uuid
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.cluster.harness import audit, control_plane, gatekeeper, tools
+from tests.cluster.harness import AUDIT_INTERVAL, audit, control_plane, gatekeeper, tools
 from tests.cluster.harness.client import Client
 from tests.cluster.harness.errors import HarnessError
 from tests.cluster.harness.files import ClusterFiles
@@ -41,7 +41,9 @@ class TestCluster:
     __test__ = False  # not a class of tests, whatever its name looks like to pytest
 
     @classmethod
-    def start(cls, *, gatekeeper: bool = True, audit_interval: int = 10, folder: Path | None = None) -> Self:
+    def start(
+        cls, *, gatekeeper: bool = True, audit_interval: int = AUDIT_INTERVAL, folder: Path | None = None
+    ) -> Self:
         """Start a cluster and return when it admits pods and, with `gatekeeper`, Gatekeeper is asked about them.
 
         `audit_interval` is in seconds. A `folder` of the caller's own must be new or empty, and is never removed.
@@ -61,9 +63,9 @@ class TestCluster:
         etcd_port, port, self._webhook_port, self._health_port = (free_port() for _ in range(4))
         self.server = f"https://127.0.0.1:{port}"
         self._files = files = ClusterFiles(folder, self.server)
+        self._clients: dict[Path, Client] = {}
         self.folder, self.logs = files.folder, files.logs
         self.kubeconfig = self.kubeconfig_for("admin", ["system:masters"])
-        self._admin = self._client(self.kubeconfig)
         self._etcd = self._server("etcd", control_plane.etcd(files, etcd_port))
         self._apiserver = self._server("kube-apiserver", control_plane.apiserver(files, port, etcd_port))
         self._controllers = self._server("kube-controller-manager", control_plane.controller_manager(files))
@@ -82,6 +84,8 @@ class TestCluster:
 
     def stop(self, *, keep: bool = False) -> None:
         """End all processes, clients before servers; then remove the folder, or keep its logs and say where."""
+        for client in self._clients.values():
+            client.close()
         order = [self._gatekeeper, self._controllers, self._apiserver, self._etcd]
         for server in order[:2]:
             server.terminate()
@@ -133,8 +137,7 @@ class TestCluster:
 
         A PATCH is a merge patch unless `content_type` says otherwise. Raises OSError when nothing answers.
         """
-        client = self._admin if user is None else self._client(user)
-        return client.request(method, path, body, content_type)
+        return self._client(user or self.kubeconfig).request(method, path, body, content_type)
 
     def get(self, path: str) -> dict[str, Any]:
         """GET as admin; anything but 200 is a HarnessError."""
@@ -328,7 +331,9 @@ class TestCluster:
         return Server(name, command, logs=self.logs, folder=self.folder, environ=environ)
 
     def _client(self, kubeconfig: Path) -> Client:
-        return Client(self.server, self._files.authority, kubeconfig.with_suffix(".pem"))
+        if kubeconfig not in self._clients:
+            self._clients[kubeconfig] = Client(self.server, self._files.authority, kubeconfig.with_suffix(".pem"))
+        return self._clients[kubeconfig]
 
 
 def _object_path(manifest: dict[str, Any]) -> str:
