@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -75,7 +74,8 @@ def load_all(text: str) -> list[dict[str, Any]]:
 
 
 def _environ() -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if name != "KUBECONFIG" and not name.startswith("HELM_")}
+    outside = tools.short_lived()
+    own = {name: value for name, value in outside.items() if name != "KUBECONFIG" and not name.startswith("HELM_")}
     folder = tools.cache_folder() / "helm"
     homes = {f"HELM_{home}_HOME": str(folder / home.lower()) for home in ("CACHE", "CONFIG", "DATA")}
     return own | homes
