@@ -12,7 +12,7 @@ from tests.cluster.harness.waiting import eventually
 if TYPE_CHECKING:
     from tests.cluster.harness.cluster import TestCluster
 
-AUDIT_INTERVAL = 2  # seconds, of Gatekeeper: its least work is worth less than a test's waiting
+AUDIT_INTERVAL = 2  # seconds, of Gatekeeper: many tests wait for an audit that begins after something
 
 __all__ = ["AUDIT_INTERVAL", "AuditEvent", "HarnessError", "TestCluster", "eventually"]
 
