@@ -22,7 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from yaml import YAMLError
 
-from controller.bounded_json import DEEPEST, is_cut, read_bounded
+from controller.bounded_json import DEEPEST, read_bounded
 from controller.cluster.foreign import mapping_at, mappings_at, text_at, whole_at
 from controller.cluster.kinds import LISTED_BY_METADATA, LiveObject, name_of
 from controller.cluster.kubernetes_aio import (
@@ -307,10 +307,7 @@ class KubeClient:
 
     def _live(self, kind: Resource, document: Mapping[str, Any], *, cut: bool) -> LiveObject:
         """The object, and a word about one that cannot be read whole, once for each version of it."""
-        if (known := self._cache.read_before(kind, document)) is not None:
-            return known
-        live = LiveObject.of(kind, self._cache.lean(kind)(document), cut=cut and is_cut(dict(document)))
-        live = self._cache.read(kind, live)
+        live = self._cache.read(kind, document, cut=cut)
         if live.cut and self._unreadable.get(live.ref) != (version := (live.uid, live.generation)):
             if len(self._unreadable) >= _UNREADABLE_KEPT:
                 self._unreadable.clear()

@@ -7,9 +7,11 @@ Gatekeeper writes as many of these as it is told to: https://open-policy-agent.g
 from __future__ import annotations
 
 import json
+from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from controller.cluster.foreign import list_at, mapping_at, mappings_at
+from controller.cluster.foreign import list_at, mapping_at, mappings_at, text_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +22,8 @@ _MORE: Final = "…"
 _GATEKEEPERS_MORE: Final = "..."
 # As Gatekeeper names the fields of `Violation`, in their order.
 _KEYS: Final = ("namespace", "kind", "name", "message", "group", "version", "enforcementAction")
+_FIELDS: Final = itemgetter(*_KEYS)
+_NO_FIELDS: Final = dict.fromkeys(_KEYS, "")
 
 
 class Violation(NamedTuple):
@@ -49,8 +53,7 @@ class Violation(NamedTuple):
 
 def listed_violations(status: Mapping[str, Any], most: int) -> tuple[Violation, ...]:
     """The first `most` that a constraint's status lists, in plain order, whatever order the audit found them in."""
-    first = sorted(map(_texts, mappings_at(status, "violations")))[:most]
-    return tuple(_violation(*each) for each in first)
+    return tuple(_violation(*each) for each in _first(status, most))
 
 
 def first_violations(status: Mapping[str, Any]) -> tuple[Violation, ...]:
@@ -63,9 +66,26 @@ def _as_listed(violation: Violation) -> dict[str, str]:
     return dict(zip(_KEYS, violation, strict=True))
 
 
-def _texts(violation: Mapping[str, Any]) -> list[str]:
-    """Its fields; `text_at` would take twice as long, and an audit leaves many in each of thousands of objects."""
-    return [each if isinstance(each, str) else "" for each in map(violation.get, _KEYS)]
+def _first(status: Mapping[str, Any], most: int) -> list[tuple[str, ...]]:
+    """The fields of the first `most`; an audit leaves many in each of thousands of objects, nearly all whole."""
+    listed = list_at(status, "violations")
+    try:
+        found: list[tuple[Any, ...]] = list(map(_FIELDS, listed))
+    except (KeyError, TypeError):
+        found = [_FIELDS({**_NO_FIELDS, **each}) for each in listed if isinstance(each, dict)]
+    if not set(map(type, chain.from_iterable(found))) <= {str}:
+        found = [tuple(each if isinstance(each, str) else "" for each in fields) for fields in found]
+    return sorted(found)[:most]
+
+
+class _Reduced(list[dict[str, str]]):
+    """Violations as `Lean` leaves them, each with all fields: what came as it is may be anything."""
+
+
+def _are_first(status: Mapping[str, Any], known: _Reduced) -> bool:
+    """Whether `known` is what a status is reduced to: seeing takes less than doing."""
+    first = _first(status, len(known))
+    return first == list(map(_FIELDS, known)) and not any(each[3].endswith(_GATEKEEPERS_MORE) for each in first)
 
 
 def _violation(namespace: str, kind: str, name: str, message: str, *rest: str) -> Violation:
@@ -96,15 +116,47 @@ class Lean:
         """
         made: dict[str, Any] = dict(document)
         if list_at(document, "metadata", "managedFields"):
-            entries = mappings_at(document, "metadata", "managedFields")
-            owners = [self._shared(entry) for entry in entries if not entry.get("subresource")]
+            owners = [self._shared(entry) for entry in _owners(document)]
             made["metadata"] = {**document["metadata"], "managedFields": owners}
         most = self._violations
         if most is not None and len(list_at(document, "status", "violations")) > most:
             status = mapping_at(document, "status")
-            made["status"] = {**status, "violations": [_as_listed(each) for each in listed_violations(status, most)]}
+            made["status"] = {**status, "violations": _Reduced(map(_as_listed, listed_violations(status, most)))}
         return made
+
+    def audited(self, document: Mapping[str, Any], before: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What `document` is reduced to, where that is `before` at another version and time of the audit; else None.
+
+        This is what an audit does to nearly all objects. All but these two values are those of `before`. Python takes 1
+        for `true`, which no writer of a status mixes.
+        """
+        metadata, status = mapping_at(document, "metadata"), mapping_at(document, "status")
+        known, found = mapping_at(before, "metadata"), mapping_at(before, "status")
+        unmoved = {**metadata, "resourceVersion": known.get("resourceVersion")}
+        if "managedFields" in metadata:
+            unmoved["managedFields"] = _owners(document)
+        if unmoved != known or not (text_at(status, "auditTimestamp") and text_at(found, "auditTimestamp")):
+            return None
+        unchanged = {**status, "auditTimestamp": found["auditTimestamp"]}
+        listed, most = list_at(status, "violations"), self._violations
+        if most is not None and len(listed) > most:
+            kept = list_at(found, "violations")
+            if not isinstance(kept, _Reduced) or len(kept) != most or not _are_first(status, kept):
+                return None
+            unchanged["violations"] = kept
+        if unchanged != found or {**document, "metadata": known, "status": found} != before:
+            return None
+        return {
+            **before,
+            "metadata": {**known, "resourceVersion": metadata["resourceVersion"]},
+            "status": {**found, "auditTimestamp": status["auditTimestamp"]},
+        }
 
     def _shared(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
         fields = entry.get("fieldsV1")
         return {**entry, "fieldsV1": self._fields.setdefault(json.dumps(fields), fields)} if fields else entry
+
+
+def _owners(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The entries of managedFields of those who write more than a status."""
+    return [each for each in mappings_at(document, "metadata", "managedFields") if not each.get("subresource")]

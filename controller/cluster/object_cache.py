@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from controller.bounded_json import is_cut
 from controller.cluster.foreign import text_at
 from controller.cluster.kinds import Kind, LiveObject
 from controller.cluster.lean import Lean
@@ -43,24 +44,28 @@ class ObjectCache:
             self._objects.clear()
             self._leans.clear()
 
-    def lean(self, kind: Resource) -> Lean:
-        """What reduces the objects of a collection: equal parts of them are one value, from one list to the next."""
-        return self._leans.setdefault(kind.path(), Lean(self._violations))
+    def read(self, kind: Resource, document: Mapping[str, Any], *, cut: bool = False) -> LiveObject:
+        """The object of a document that was read; `cut` is whether something was cut out of what it came in.
 
-    def read_before(self, kind: Resource, document: Mapping[str, Any]) -> LiveObject | None:
-        """The object that was made of this document when it was read before, None where it is new or has moved."""
-        version, uid = (text_at(document, "metadata", key) for key in ("resourceVersion", "uid"))
-        known = self._objects.get(kind.path(), {}).get(uid)
-        return known if known is not None and version and known.version == version else None
-
-    def read(self, kind: Resource, live: LiveObject) -> LiveObject:
-        """An object as it is now; what of it is as it was before is the same value as before."""
-        if not isinstance(kind, Kind) or kind.role is Role.REPORT or not live.uid:
-            return live
-        objects = self._objects.setdefault(kind.path(), {})
-        before = objects.get(live.uid)
-        objects[live.uid] = live if before is None else _sharing(live, before)
-        return objects[live.uid]
+        The very one that was read before where it did not move; else what of it is as it was before is the same value.
+        """
+        path = kind.path()
+        lean = self._leans.get(path) or self._leans.setdefault(path, Lean(self._violations))
+        uid = text_at(document, "metadata", "uid")
+        if not isinstance(kind, Kind) or kind.role is Role.REPORT or not uid:
+            return _made(kind, lean, document, cut=cut)
+        objects = self._objects.setdefault(path, {})
+        before = objects.get(uid)
+        if before is None:
+            live = _made(kind, lean, document, cut=cut)
+        elif before.version == text_at(document, "metadata", "resourceVersion") != "":
+            return before
+        elif not cut and not before.cut and (manifest := lean.audited(document, before.manifest)) is not None:
+            live = before.audited(manifest)
+        else:
+            live = _sharing(_made(kind, lean, document, cut=cut), before)
+        objects[uid] = live
+        return live
 
     def gone(self, kind: Resource, live: LiveObject) -> None:
         """An object that is deleted."""
@@ -85,6 +90,10 @@ class ObjectCache:
         self._leans.pop(kind.path(), None)
         if kind.path() in self._objects:
             self._objects[kind.path()] = {live.uid: live for live in items}
+
+
+def _made(kind: Resource, lean: Lean, document: Mapping[str, Any], *, cut: bool) -> LiveObject:
+    return LiveObject.of(kind, lean(document), cut=cut and is_cut(dict(document)))
 
 
 def _sharing(live: LiveObject, before: LiveObject) -> LiveObject:

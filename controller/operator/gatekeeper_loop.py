@@ -40,7 +40,7 @@ class GatekeeperLoop:
         self._state = state
         self._repairs = repairs
         self._stale = StaleStatus()
-        self._seen: dict[ObjectRef, LiveObject] = {}
+        self._seen: dict[ObjectRef, object] = {}
         self._prober = Prober(deps.client, deps.namespace)
 
     def proven(self, webhook: str) -> bool | None:
@@ -87,10 +87,10 @@ class GatekeeperLoop:
         wanted = self._state.index.get(ref)
         if live is None or wanted is None:
             self._seen.pop(ref, None)
-        elif self._seen.get(ref) is live:
+        elif self._seen.get(ref) is live.content:
             return
         else:
-            self._seen[ref] = live
+            self._seen[ref] = live.content
         self._prober.seen(ref, live)
         if wanted is not None and wanted.role not in (Role.SYNC, Role.EXPANSION):
             self._stale.seen(ref, live, loop_time())

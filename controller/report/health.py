@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class Health:
     """One live object: what Gatekeeper makes of it, and what its last audit found (`violations` None: no audit yet).
 
-    `audited` and `created` are aware UTC, None where the object does not say. `version` is its resourceVersion.
+    `audited` and `created` are aware UTC, None where the object does not say. `version` is its resourceVersion,
+    `content` that of the live object.
     """
 
     verdict: Verdict
@@ -37,16 +38,23 @@ class Health:
     audited: datetime | None = field(default=None, compare=False)
     created: datetime | None = None
     version: str = field(default="", compare=False)
+    content: object = field(default=None, compare=False, repr=False)
 
 
-def health_of(live: LiveObject, role: Role) -> Health:
-    """The health of a live template, constraint or mutator."""
+def health_of(live: LiveObject, role: Role, known: Health | None = None) -> Health:
+    """The health of a live template, constraint or mutator; `known` was found of the object at an earlier time."""
+    if known is not None and known.content is live.content:
+        return known if known.version == live.version else _audited_again(known, live)
     created = parse_moment(text_at(live.manifest, "metadata", "creationTimestamp"))
     version = text_at(live.manifest, "metadata", "resourceVersion")
     if role is Role.TEMPLATE:
         errors = template_errors(live)
         return Health(
-            Pending("; ".join(errors)) if errors else Ready(), errors[:FIRST], created=created, version=version
+            Pending("; ".join(errors)) if errors else Ready(),
+            errors[:FIRST],
+            created=created,
+            version=version,
+            content=live.content,
         )
     status = mapping_at(live.manifest, "status")
     return Health(
@@ -56,6 +64,22 @@ def health_of(live: LiveObject, role: Role) -> Health:
         audited=parse_moment(text_at(status, "auditTimestamp")),
         created=created,
         version=version,
+        content=live.content,
+    )
+
+
+def _audited_again(known: Health, live: LiveObject) -> Health:
+    """The health of an object of which nothing moved but the time of its audit."""
+    audited = parse_moment(text_at(live.manifest, "status", "auditTimestamp"))
+    return Health(
+        known.verdict,
+        known.errors,
+        known.violations,
+        known.first,
+        audited,
+        known.created,
+        live.version,
+        live.content,
     )
 
 

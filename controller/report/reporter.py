@@ -242,7 +242,7 @@ class Reporter:
     def _judged(self, live: LiveObject, role: Role) -> Health:
         """Its health, as it was found before where the object is as it was then."""
         known = self._health.get(live.ref)
-        return known if known is not None and known.version == live.version != "" else health_of(live, role)
+        return known if known is not None and known.version == live.version != "" else health_of(live, role, known)
 
     def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         """An object as a watch event shows it, or its end."""
@@ -252,7 +252,7 @@ class Reporter:
         if wanted is None:
             return
         before = self._health.pop(ref, None)
-        after = health_of(live, wanted.role) if live is not None else None
+        after = health_of(live, wanted.role, before) if live is not None else None
         if after is not None:
             self._health[ref] = after
         if after != before:

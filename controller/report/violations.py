@@ -46,7 +46,7 @@ class ViolationStore:
         self._findings: dict[ObjectRef, Findings] = {}
         self._changed: Callable[[], None] = lambda: None
         self._found_lists: bool | None = None
-        self._read_at: dict[ObjectRef, tuple[str, int]] = {}
+        self._read_of: dict[ObjectRef, tuple[object, int]] = {}
 
     @property
     def complete(self) -> bool:
@@ -74,10 +74,9 @@ class ViolationStore:
         there: dict[ObjectRef, Findings] = {}
         for ref in self._constraints & objects.keys():
             # Most were read when a watch event brought them.
-            same = self._read_at.get(ref) == self._version(objects[ref])
-            if found := self._findings.get(ref) if same else self._read(ref, objects[ref]):
+            if found := self._findings.get(ref) if self._is_read(ref, objects[ref]) else self._read(ref, objects[ref]):
                 there[ref] = found
-        self._read_at = {ref: self._version(objects[ref]) for ref in self._constraints & objects.keys()}
+        self._read_of = {ref: self._source(objects[ref]) for ref in self._constraints & objects.keys()}
         self._found_lists = self.lists
         before, self._findings = self._findings, there
         if before != there:
@@ -85,12 +84,14 @@ class ViolationStore:
 
     def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         """Takes over an object as a watch event shows it, or its end."""
+        if live is not None and self._is_read(ref, live):
+            return
         before = self._findings.get(ref)
         after = None
-        self._read_at.pop(ref, None)
+        self._read_of.pop(ref, None)
         if live is not None and ref in self._constraints:
             after = self._read(ref, live)
-            self._read_at[ref] = self._version(live)
+            self._read_of[ref] = self._source(live)
         if after == before:
             return
         if after is None:
@@ -111,9 +112,12 @@ class ViolationStore:
         """Every audited constraint in plain order."""
         return iter(sorted(self._findings.items()))
 
-    def _version(self, live: LiveObject) -> tuple[str, int]:
-        """What decides over what is read of an object: its resourceVersion, and how many violations are kept."""
-        return text_at(live.manifest, "metadata", "resourceVersion"), self.share if self.lists else 0
+    def _source(self, live: LiveObject) -> tuple[object, int]:
+        """What decides over what is read of an object: its content, and how many violations are kept."""
+        return live.content, self.share if self.lists else 0
+
+    def _is_read(self, ref: ObjectRef, live: LiveObject) -> bool:
+        return self._read_of.get(ref) == self._source(live)
 
     def _read(self, ref: ObjectRef, live: LiveObject) -> Findings | None:
         """The findings in a status, which may say anything; those known already are the same values as before."""

@@ -6,13 +6,23 @@ import asyncio
 import copy
 from typing import Any, Final
 
+import pytest
+
 from controller.cluster.changes import Keep, NeedsDryRun
 from controller.cluster.dry_run import DryRunCache
 from controller.cluster.kinds import ASSIGNED_POLICY, LiveObject, constraint_kind
+from controller.cluster.lean import FIRST
 from controller.cluster.object_cache import ObjectCache
 from controller.cluster.plan import decide
 from tests.unit.cluster_builders import KIND, MARKS, constraint, live, template
 from tests.unit.fake_api import FakeApi
+
+
+def violation(number: int) -> dict[str, Any]:
+    """One finding of an audit."""
+    named = {"kind": "Pod", "name": f"pod-{number:03}", "namespace": "team", "message": f"{number} is not allowed"}
+    return {"enforcementAction": "deny", "group": "", "version": "v1", **named}
+
 
 RESOURCE: Final = constraint_kind(KIND)
 WANTED: Final = constraint()
@@ -109,22 +119,127 @@ def test_a_status_that_is_written_anew_shares_all_the_rest_with_the_object_befor
 
 
 def test_what_was_deleted_or_is_listed_no_more_is_forgotten() -> None:
-    cache, found = ObjectCache(None), live(WANTED)
-    cache.read(RESOURCE, found)
-    assert cache.read_before(RESOURCE, found.manifest) is found
+    cache, document = ObjectCache(None), live(WANTED).manifest
+    found = cache.read(RESOURCE, document)
+    assert cache.read(RESOURCE, document) is found
     cache.gone(RESOURCE, found)
-    assert cache.read_before(RESOURCE, found.manifest) is None
+    again = cache.read(RESOURCE, document)
+    assert again is not found
 
-    cache.read(RESOURCE, found)
     cache.listed(RESOURCE, ())
-    assert cache.read_before(RESOURCE, found.manifest) is None
+    assert cache.read(RESOURCE, document) is not again
 
 
 def test_reports_and_what_has_no_version_are_not_kept() -> None:
-    cache, found = ObjectCache(None), live(WANTED)
-    cache.read(ASSIGNED_POLICY, found)
-    assert cache.read_before(ASSIGNED_POLICY, found.manifest) is None
+    cache, document = ObjectCache(None), live(WANTED).manifest
+    assert cache.read(ASSIGNED_POLICY, document) is not cache.read(ASSIGNED_POLICY, document)
 
-    nameless = live(WANTED, resourceVersion="")
-    cache.read(RESOURCE, nameless)
-    assert cache.read_before(RESOURCE, nameless.manifest) is None
+    nameless = live(WANTED, resourceVersion="").manifest
+    assert cache.read(RESOURCE, nameless) is not cache.read(RESOURCE, nameless)
+
+
+@pytest.mark.parametrize("kept", [None, FIRST])
+def test_an_audit_that_finds_the_same_leaves_the_content(kept: int | None) -> None:
+    cache, document = ObjectCache(kept), audited_document()
+    first = cache.read(RESOURCE, document)
+    again = audited_document()
+    again["metadata"]["resourceVersion"] = "8"
+    again["metadata"]["managedFields"][1]["time"] = "2026-03-01T13:00:00Z"
+    again["status"]["auditTimestamp"] = "2026-03-01T13:00:00Z"
+    again["status"]["violations"].reverse()
+    if kept is None:
+        again["status"]["violations"].reverse()
+
+    moved = cache.read(RESOURCE, again)
+
+    assert moved.content is first.content
+    assert moved.manifest == ObjectCache(kept).read(RESOURCE, again).manifest
+    assert (moved.version, moved.manifest["status"]["auditTimestamp"]) == ("8", "2026-03-01T13:00:00Z")
+    assert moved.manifest["status"]["violations"] is first.manifest["status"]["violations"]
+    assert moved.reads_as(first)
+
+
+CHANGES: Final = {
+    "a label": ("metadata", "labels", {"team": "a"}),
+    "a finalizer": ("metadata", "finalizers", ["example.com/stay"]),
+    "its deletion": ("metadata", "deletionTimestamp", "2026-03-01T13:00:00Z"),
+    "a manager": ("metadata", "managedFields", [{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}]),
+    "a field of no standard": ("data", "extra", 1),
+    "the spec": ("spec", "enforcementAction", "warn"),
+    "the generation": ("metadata", "generation", 2),
+    "a pod's word": ("status", "byPod", []),
+    "the total": ("status", "totalViolations", 99),
+    "no audit": ("status", "auditTimestamp", None),
+    "no time of an audit": ("status", "auditTimestamp", ""),
+    "a violation less": ("status", "violations", [violation(place) for place in range(1, 20)]),
+    "a violation of few": ("status", "violations", [violation(1)]),
+    "a violation first": ("status", "violations", [violation(-1), *map(violation, range(20))]),
+    "a long message": (
+        "status",
+        "violations",
+        [{**violation(0), "message": "m" * 300 + "..."}, *map(violation, range(1, 20))],
+    ),
+    "no violations that can be read": ("status", "violations", [7, "text", None]),
+}
+
+
+@pytest.mark.parametrize("kept", [None, FIRST])
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_else_has_changed_is_other_content_and_read_as_it_is(kept: int | None, change: str) -> None:
+    part, key, value = CHANGES[change]
+    cache, changed = ObjectCache(kept), audited_document()
+    first = cache.read(RESOURCE, audited_document())
+    changed["metadata"]["resourceVersion"] = "8"
+    changed["status"]["auditTimestamp"] = "2026-03-01T13:00:00Z"
+    changed.setdefault(part, {})[key] = value
+    if value is None:
+        del changed[part][key]
+
+    moved = cache.read(RESOURCE, changed)
+
+    assert moved.content is not first.content
+    assert moved.manifest == ObjectCache(kept).read(RESOURCE, changed).manifest
+
+
+def test_a_message_that_gatekeeper_cut_is_not_taken_for_a_whole_one_that_was_kept_before() -> None:
+    cache, document = ObjectCache(FIRST), audited_document()
+    cut = "é" * 130 + "..."  # longer than 256 bytes
+    document["status"]["violations"][0]["message"] = f"{cut} "
+    assert cache.read(RESOURCE, document).manifest["status"]["violations"][0]["message"] == cut
+    document = copy.deepcopy(document)
+    document["metadata"]["resourceVersion"] = "8"
+    document["status"]["violations"][0]["message"] = cut
+
+    assert cache.read(RESOURCE, document).manifest == ObjectCache(FIRST).read(RESOURCE, document).manifest
+
+
+def test_violations_that_are_no_more_than_are_kept_are_not_taken_for_reduced_ones() -> None:
+    cache, document = ObjectCache(FIRST), audited_document()
+    document["status"]["violations"] = [{"name": f"pod-{place}", "message": "a  b"} for place in range(FIRST)]
+    cache.read(RESOURCE, document)
+    document = copy.deepcopy(document)
+    document["metadata"]["resourceVersion"] = "8"
+    document["status"]["violations"].append({"name": "pod-9"})
+
+    assert cache.read(RESOURCE, document).manifest == ObjectCache(FIRST).read(RESOURCE, document).manifest
+
+
+def audited_document() -> dict[str, Any]:
+    """A constraint as an audit left it."""
+    document: dict[str, Any] = copy.deepcopy(dict(live(WANTED).manifest))
+    document["metadata"] |= {
+        "uid": "u",
+        "resourceVersion": "7",
+        "generation": 1,
+        "managedFields": [
+            {"manager": "azpolicy", "fieldsV1": {"f:spec": {}}},
+            {"manager": "gatekeeper", "subresource": "status", "time": "2026-03-01T12:00:00Z"},
+        ],
+    }
+    document["status"] = {
+        "auditTimestamp": "2026-03-01T12:00:00Z",
+        "byPod": [{"id": "a", "enforced": True, "constraintUID": "u", "observedGeneration": 1}],
+        "totalViolations": 20,
+        "violations": [violation(place) for place in range(20)],
+    }
+    return document

@@ -126,9 +126,9 @@ async def test_a_full_compare_reads_and_judges_again_only_what_has_moved() -> No
     judged: list[ObjectRef] = []
     read: list[str] = []
 
-    def health(live: LiveObject, role: Role) -> Health:
+    def health(live: LiveObject, role: Role, known: Health | None) -> Health:
         judged.append(live.ref)
-        return health_of(live, role)
+        return health_of(live, role, known)
 
     def of(live: LiveObject) -> Any:
         read.append(live.ref.name)
