@@ -243,6 +243,7 @@ class _Run:
                 writes = not isinstance(change, Unwritten)
                 task = group.create_task(self._one(change, done)) if writes else asyncio.Future()
                 self._tasks[ref_of(change)] = task
+            await asyncio.sleep(0)
             async for part in in_parts(staying, _AT_ONCE):
                 for change in part:
                     result = unwritten(change)

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from controller.cluster.apply import Action, ChangeSet, Meanwhile, planned
 from controller.cluster.changes import Create, Keep, Refuse, Replace, ref_of
@@ -24,6 +24,7 @@ from controller.gatekeeper.probe import without_probe
 from controller.operator.results import retry_soon
 from controller.policy.model import NotApplied, Unresolved
 from controller.report.conditions import Counts, Mode
+from controller.times import in_parts
 
 if TYPE_CHECKING:
     from controller.cluster.changes import Plan
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from controller.operator.state import OperatorState
 
 log = logging.getLogger("azpolicy")
+_AT_ONCE: Final = 1000  # objects that are looked at in one piece of the event loop
 
 
 class Reconciler:
@@ -82,6 +84,7 @@ class Reconciler:
             with contextlib.suppress(ClusterError):
                 await self._deps.reporter.write_status()
             raise
+        await asyncio.sleep(0)
         self._take_over_syncset(plan)
         self._report(desired, outcome, source)
         if not self._state.status.source_error:
@@ -123,13 +126,16 @@ class Reconciler:
         return plan, forcing
 
     async def _follow(self, inventory: Inventory) -> None:
-        await asyncio.sleep(0)  # what comes before and after goes through all objects, too
+        # Each of these goes through all objects, as what comes before and after does: a repair may come in between.
+        await asyncio.sleep(0)
         self._watches.follow(inventory)
         self._deps.metrics.watching(self._watches.kinds)
         self._deps.reporter.found(inventory.objects)
+        await asyncio.sleep(0)
         self._deps.violations.found(inventory.objects)
-        for ref in self._state.index:
-            self._gatekeeper.observed(ref, inventory.objects.get(ref))
+        async for part in in_parts(tuple(self._state.index), _AT_ONCE):
+            for ref in part:
+                self._gatekeeper.observed(ref, inventory.objects.get(ref))
         self._state.complete.set()
 
     async def _carry_out(self, plan: Plan, mode: Mode, forcing: str) -> ChangeSet:
@@ -182,6 +188,7 @@ class Reconciler:
 
     async def _keep(self, desired: DesiredState) -> None:
         """What is carried out is kept for the next start: also what an older reading has come to mean meanwhile."""
+        await asyncio.sleep(0)
         written = self._deps.written
         written.good(desired)
         try:
