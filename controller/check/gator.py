@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.errors import InputError
+from controller.gatekeeper.match_notes import includes
 from controller.gatekeeper.model import Role
 from controller.gatekeeper.rego import seeing_only
 
@@ -95,6 +96,27 @@ def ask(
                 raise InputError(f"{gator} cannot judge: {error.name}: {error}") from None
             refusals += [Refusal(each, str(error)) for each in refused]
             policies = [each for each in policies if not _falls(each, refused)]
+
+
+def looking_at(policies: Sequence[DesiredObject], documents: Sequence[Mapping[str, Any]]) -> tuple[DesiredObject, ...]:
+    """The constraints that look at one of the documents, by their kinds and namespaces, and their templates.
+
+    gator compiles every template that it is given, whoever looks at what. Rules: `pkg/mutation/match/match.go` of
+    Gatekeeper. What is left out is not known to be refused.
+    """
+    seeing = [each for each in policies if each.role is Role.CONSTRAINT and any(_looks_at(each, d) for d in documents)]
+    templates = {each.ref.kind.lower() for each in seeing}
+    return tuple(each for each in policies if each.ref.name in templates or each in seeing)
+
+
+def _looks_at(constraint: DesiredObject, document: Mapping[str, Any]) -> bool:
+    """Whether a constraint's kinds and namespaces include a document; one without a namespace is in all of them."""
+    spec: Any = constraint.manifest["spec"]
+    namespaces = (spec.get("match") or {}).get("namespaces")
+    namespace = document["metadata"].get("name" if document["kind"] == "Namespace" else "namespace")
+    return _is_in(document, _kinds([constraint])) and (
+        not namespaces or not namespace or any(includes(pattern, namespace) for pattern in namespaces)
+    )
 
 
 def _falls(policy: DesiredObject, refused: Sequence[DesiredObject]) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.check.gator import ask, content
+from controller.check.gator import ask, content, looking_at
 from controller.check.workloads import pod_of
 from controller.gatekeeper.crd import ConstraintSchema
 from controller.gatekeeper.expansion import EVERY, only_generated, with_source
@@ -123,8 +123,13 @@ class Judged:
     namespace: str
 
 
-def judge(manifests: Sequence[Manifest], desired: DesiredState, *, gator: str, namespace: str) -> CheckResult:
-    """What the desired state's constraints say of the manifests; `namespace` is that of objects that name none."""
+def judge(
+    manifests: Sequence[Manifest], desired: DesiredState, *, gator: str, namespace: str, all_policies: bool = True
+) -> CheckResult:
+    """What the desired state's constraints say of the manifests; `namespace` is that of objects that name none.
+
+    Without `all_policies` nothing is said of those that look at none of the manifests, which is faster.
+    """
     policies, notes = _policies(desired)
     scopes = _cluster_scoped(manifests)
     objects = [Judged(m, _namespace(m, namespace, scopes)) for m in manifests if m.group not in _CLIENT_SIDE]
@@ -136,6 +141,8 @@ def judge(manifests: Sequence[Manifest], desired: DesiredState, *, gator: str, n
     generated = {o.ref for o in constraints.values() if expands and only_generated(o.manifest)}
     policies = [with_source(o, EVERY) if o.ref in generated else o for o in policies]
     documents = list(_documents(objects))
+    if not all_policies:
+        policies = list(looking_at(policies, [document.content for document in documents]))
     given = [*(document.content for document in documents), *_namespaces(objects)]
     replicated = frozenset(kind for o in desired.objects if o.role is Role.SYNC for kind in kinds_of(o.manifest))
     answer = ask(gator, policies, given, replicated)

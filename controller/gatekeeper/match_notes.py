@@ -73,12 +73,15 @@ def _without_namespace(match: Mapping[str, Json]) -> Iterator[str]:
         return
     selected = [each.values for each in requirements(selector) if (each.key, each.operator) == (NAMESPACE_NAME, IN)]
     for chosen in filter(None, (_names(match.get("namespaces")), *map(sorted, selected))):
-        if all(any(_includes(pattern, name) for pattern in excluded) for name in chosen):
+        if all(any(includes(pattern, name) for pattern in excluded) for name in chosen):
             yield f"of its namespaces ({', '.join(chosen)}), each is excluded ({', '.join(excluded)})"
 
 
-def _includes(pattern: str, name: str) -> bool:
-    """Whether a name or pattern is all within a pattern; both may begin and end with `*`."""
+def includes(pattern: str, name: str) -> bool:
+    """Whether a name or pattern of namespaces is all within a pattern; both may begin and end with `*`.
+
+    As in `pkg/wildcard/wildcard.go` of Gatekeeper.
+    """
     core, of_name = pattern.strip("*"), name.strip("*")
     open_before, open_after = pattern.startswith("*"), pattern.endswith("*")
     if (name.startswith("*") and not open_before) or (name.endswith("*") and not open_after):

@@ -74,7 +74,7 @@ class _Judge:
     def findings(self, variants: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
         """What denies them, or is named; the line of a finding's location is the index of its variant."""
         manifests = [Manifest(Location(_VARIANT, n), {"metadata": {}, **each}) for n, each in enumerate(variants)]
-        result = judge(manifests, self._desired, gator=self._gator, namespace=self._namespace)
+        result = judge(manifests, self._desired, gator=self._gator, namespace=self._namespace, all_policies=False)
         return (each for each in result.findings if each.action is Action.DENY or each.constraint.name in self._named)
 
 

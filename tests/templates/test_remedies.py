@@ -227,7 +227,7 @@ def test_no_edit_is_judged_twice(gator: str, monkeypatch: pytest.MonkeyPatch) ->
     case = next(each for each in known(folder) if each.object["metadata"]["name"] == "denied")
     asked: list[int] = []
 
-    def counted(manifests: Sequence[Manifest], desired: DesiredState, **options: str) -> CheckResult:
+    def counted(manifests: Sequence[Manifest], desired: DesiredState, **options: Any) -> CheckResult:
         asked.append(len(manifests))
         return judge(manifests, desired, **options)
 

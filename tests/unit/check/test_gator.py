@@ -118,3 +118,64 @@ def test_every_batch_has_its_part_of_each_kind_and_no_more_objects_than_fit() ->
 
     assert [Counter(each["kind"] for each in batch) for batch in batches] == [{"Pod": 250, "Deployment": 250}] * 4
     assert sorted(each["metadata"]["name"] for batch in batches for each in batch) == list(range(2000))
+
+
+ALWAYS: dict[str, Any] = {
+    "apiVersion": "templates.gatekeeper.sh/v1",
+    "kind": "ConstraintTemplate",
+    "metadata": {"name": "always"},
+    "spec": {
+        "crd": {"spec": {"names": {"kind": "Always"}}},
+        "targets": [
+            {
+                "target": "admission.k8s.gatekeeper.sh",
+                "rego": 'package always\nviolation[{"msg": "found"}] { input.review }\n',
+            }
+        ],
+    },
+}
+CORE = [{"apiGroups": [""], "kinds": ["Pod", "Namespace"]}]
+SPECS: list[dict[str, Any]] = [{}] + [
+    {"match": match}
+    for match in (
+        {},
+        {"kinds": CORE},
+        {"kinds": [{"apiGroups": ["apps"], "kinds": ["*"]}, {"apiGroups": ["*"], "kinds": ["ClusterRole"]}]},
+        {"kinds": [{"apiGroups": [""], "kinds": ["Deployment"]}]},
+        {"namespaces": ["shop"]},
+        {"namespaces": ["kube-*", "none"]},
+        {"namespaces": ["*-system"]},
+        {"namespaces": ["*e-s*"]},
+        {"namespaces": ["*"]},
+        {"namespaces": ["sho"]},
+        {"kinds": CORE, "namespaces": ["shop"]},
+    )
+]
+
+
+def test_what_looks_at_an_object_is_what_gator_judges_it_by(program: str) -> None:
+    def thing(group: str, kind: str, namespace: str = "", name: str = "one") -> dict[str, Any]:
+        placed = {"namespace": namespace} if namespace else {}
+        return {"apiVersion": f"{group}v1", "kind": kind, "metadata": {"name": name, **placed}}
+
+    documents = [thing("", "Namespace", name=each) for each in ("shop", "kube-system")]
+    documents += [thing("", "Pod", each) for each in ("shop", "kube-system")]
+    documents += [thing("apps/", "Deployment", "shop"), thing("rbac.authorization.k8s.io/", "ClusterRole")]
+    version = "constraints.gatekeeper.sh/v1beta1"
+    constraints: list[dict[str, Any]] = [
+        {"apiVersion": version, "kind": "Always", "metadata": {"name": f"m{n}"}, "spec": spec}
+        for n, spec in enumerate(SPECS)
+    ]
+    policies = [DesiredObject.of(Role.CONSTRAINT, each, ()) for each in constraints]
+    policies.append(DesiredObject.of(Role.TEMPLATE, ALWAYS, ()))
+
+    judged = found(gator.ask(program, policies, documents).results)
+
+    for document in documents:
+        seen = {each.ref.name for each in gator.looking_at(policies, [document]) if each.role is Role.CONSTRAINT}
+        found_by = {each[0].removeprefix("Always/") for each in judged if each[3] == gator.content(document)}
+        # To gator, unlike the webhook, what has no namespace is in one without a name.
+        missed = {f"m{n}" for n, spec in enumerate(SPECS) if "namespaces" in spec.get("match", {})}
+        assert seen - found_by <= (missed if document["kind"] == "ClusterRole" else set()), document
+        assert found_by <= seen, document
+    assert gator.looking_at([policies[4], policies[-1]], [documents[0]]) == ()
