@@ -6,7 +6,7 @@ compared by no one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from controller.cluster.foreign import mapping_at, text_at, whole_at
@@ -71,16 +71,7 @@ def health_of(live: LiveObject, role: Role, known: Health | None = None) -> Heal
 def _audited_again(known: Health, live: LiveObject) -> Health:
     """The health of an object of which nothing moved but the time of its audit."""
     audited = parse_moment(text_at(live.manifest, "status", "auditTimestamp"))
-    return Health(
-        known.verdict,
-        known.errors,
-        known.violations,
-        known.first,
-        audited,
-        known.created,
-        live.version,
-        live.content,
-    )
+    return replace(known, audited=audited, version=live.version)
 
 
 def _count(status: Mapping[str, Any]) -> int | None:

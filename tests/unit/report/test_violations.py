@@ -14,7 +14,7 @@ from controller.gatekeeper.probe import probe_objects
 from controller.report import violations
 from controller.report.violations import Findings, ViolationStore
 from tests.unit.cluster_builders import MARKS, constraint, desired_state, live, member, template
-from tests.unit.report.audits import AUDITED, audited, finding
+from tests.unit.report.audits import AUDITED, audit, audited, finding
 
 ONE = constraint(by=member("one"))
 TWO = constraint(by=member("two"))
@@ -64,6 +64,21 @@ def test_only_what_is_new_is_told() -> None:
     known.observed(ONE.ref, None)
     assert list(known) == [(TWO.ref, Findings(0))]
     assert told.total() == 3
+
+
+def test_what_an_audit_found_again_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, read = store(ONE), Counter[str]()
+    monkeypatch.setattr(violations, "listed_violations", lambda *_: read.update(["violations"]) or ())
+    first = audited(ONE, finding(1))
+    found(known, first)
+
+    again = first.audited({**first.manifest, "status": audit(ONE, finding(1), auditTimestamp="2026-03-01T12:01:00Z")})
+    known.observed(ONE.ref, again)
+    found(known, again)
+    assert read.total() == 1
+
+    known.observed(ONE.ref, audited(ONE, finding(1)))
+    assert read.total() == 2
 
 
 def test_a_constraint_that_was_not_audited_has_no_findings() -> None:
