@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from itertools import chain
 from operator import itemgetter
+from sys import intern
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from controller.cluster.foreign import list_at, mapping_at, mappings_at, text_at
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 FIRST: Final = 5
 _LONGEST: Final = 256
@@ -53,7 +54,10 @@ class Violation(NamedTuple):
 
 def listed_violations(status: Mapping[str, Any], most: int) -> tuple[Violation, ...]:
     """The first `most` that a constraint's status lists, in plain order, whatever order the audit found them in."""
-    return tuple(_violation(*each) for each in _first(status, most))
+    listed = list_at(status, "violations")
+    if isinstance(listed, _Reduced):
+        return tuple(listed[:most])
+    return tuple(_violation(*each) for each in _first(listed, most))
 
 
 def first_violations(status: Mapping[str, Any]) -> tuple[Violation, ...]:
@@ -61,14 +65,8 @@ def first_violations(status: Mapping[str, Any]) -> tuple[Violation, ...]:
     return listed_violations(status, FIRST)
 
 
-def _as_listed(violation: Violation) -> dict[str, str]:
-    """As Gatekeeper writes it into a status."""
-    return dict(zip(_KEYS, violation, strict=True))
-
-
-def _first(status: Mapping[str, Any], most: int) -> list[tuple[str, ...]]:
+def _first(listed: Sequence[Any], most: int) -> list[tuple[str, ...]]:
     """The fields of the first `most`; an audit leaves many in each of thousands of objects, nearly all whole."""
-    listed = list_at(status, "violations")
     try:
         found: list[tuple[Any, ...]] = list(map(_FIELDS, listed))
     except (KeyError, TypeError):
@@ -78,19 +76,24 @@ def _first(status: Mapping[str, Any], most: int) -> list[tuple[str, ...]]:
     return sorted(found)[:most]
 
 
-class _Reduced(list[dict[str, str]]):
-    """Violations as `Lean` leaves them, each with all fields: what came as it is may be anything."""
+class _Reduced(list[Violation]):
+    """Violations as `Lean` leaves them, in plain order: what came as it is may be anything."""
 
 
-def _are_first(status: Mapping[str, Any], known: _Reduced) -> bool:
-    """Whether `known` is what a status is reduced to: seeing takes less than doing."""
-    first = _first(status, len(known))
-    return first == list(map(_FIELDS, known)) and not any(each[3].endswith(_GATEKEEPERS_MORE) for each in first)
+def _are_first(listed: Sequence[Any], known: _Reduced, most: int) -> bool:
+    """Whether `known` is what these are reduced to: seeing takes less than doing."""
+    first = _first(listed, most)
+    return first == known and not any(each[3].endswith(_GATEKEEPERS_MORE) for each in first)
 
 
 def _violation(namespace: str, kind: str, name: str, message: str, *rest: str) -> Violation:
     made = Violation._make([each[:_LONGEST] for each in (namespace, kind, name, "", *rest)])
     return made._replace(message=_cut(message))
+
+
+def _interned(violation: Violation) -> Violation:
+    """One pod may violate hundreds of constraints."""
+    return Violation._make(map(intern, violation))
 
 
 def _cut(message: str) -> str:
@@ -111,17 +114,17 @@ class Lean:
     def __call__(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
         """The document without the managedFields of who writes the status, and with no more violations than needed.
 
-        Equal fields of managers are one value: those of a kind's constraints are mostly equal. The document that was
-        given does not change.
+        Equal fields of managers are one value: those of a kind's constraints are mostly equal. So are equal texts of
+        violations, each of which is a `Violation` from then on. The document that was given does not change.
         """
         made: dict[str, Any] = dict(document)
         if list_at(document, "metadata", "managedFields"):
             owners = [self._shared(entry) for entry in _owners(document)]
             made["metadata"] = {**document["metadata"], "managedFields": owners}
-        most = self._violations
-        if most is not None and len(list_at(document, "status", "violations")) > most:
-            status = mapping_at(document, "status")
-            made["status"] = {**status, "violations": _Reduced(map(_as_listed, listed_violations(status, most)))}
+        status, most = mapping_at(document, "status"), self._violations
+        listed = list_at(status, "violations")
+        if most is not None and listed and (len(listed) > most or all(isinstance(each, dict) for each in listed)):
+            made["status"] = {**status, "violations": _Reduced(map(_interned, listed_violations(status, most)))}
         return made
 
     def audited(self, document: Mapping[str, Any], before: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -138,10 +141,9 @@ class Lean:
         if unmoved != known or not (text_at(status, "auditTimestamp") and text_at(found, "auditTimestamp")):
             return None
         unchanged = {**status, "auditTimestamp": found["auditTimestamp"]}
-        listed, most = list_at(status, "violations"), self._violations
-        if most is not None and len(listed) > most:
-            kept = list_at(found, "violations")
-            if not isinstance(kept, _Reduced) or len(kept) != most or not _are_first(status, kept):
+        listed, kept = list_at(status, "violations"), list_at(found, "violations")
+        if isinstance(kept, _Reduced) and self._violations is not None:
+            if len(kept) != min(len(listed), self._violations) or not _are_first(listed, kept, self._violations):
                 return None
             unchanged["violations"] = kept
         if unchanged != found or {**document, "metadata": known, "status": found} != before:

@@ -7,7 +7,6 @@ https://open-policy-agent.github.io/gatekeeper/website/docs/audit. How many ther
 
 from __future__ import annotations
 
-from sys import intern
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from controller.cluster.foreign import list_at, mapping_at, text_at, whole_at
@@ -131,4 +130,4 @@ class ViolationStore:
         listed = listed_violations(status, self.share) if self.lists else ()
         if known is not None and (total, listed) == known:
             return known
-        return Findings(total, tuple(Violation(*map(intern, each)) for each in listed))
+        return Findings(total, listed)

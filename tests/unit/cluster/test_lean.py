@@ -80,6 +80,12 @@ def test_equal_fields_of_managers_are_one_value() -> None:
     assert one is two
 
 
+def test_equal_texts_of_violations_are_one_value_whatever_was_read_between() -> None:
+    one, two = (Lean(FIRST)(json.loads(json.dumps(audited(name))))["status"]["violations"][0] for name in ("a", "b"))
+
+    assert all(mine is theirs for mine, theirs in zip(one, two, strict=True))
+
+
 @pytest.mark.parametrize("broken", [None, "x", 1, [], ["x"], [None], {"a": 1}, [{}], [{"fieldsV1": "x"}], [[]]])
 @pytest.mark.parametrize("place", ["managedFields", "violations"])
 def test_whatever_stands_there_is_read(place: str, broken: object) -> None:

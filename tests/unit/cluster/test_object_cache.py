@@ -205,7 +205,7 @@ def test_a_message_that_gatekeeper_cut_is_not_taken_for_a_whole_one_that_was_kep
     cache, document = ObjectCache(FIRST), audited_document()
     cut = "é" * 130 + "..."  # longer than 256 bytes
     document["status"]["violations"][0]["message"] = f"{cut} "
-    assert cache.read(RESOURCE, document).manifest["status"]["violations"][0]["message"] == cut
+    assert cache.read(RESOURCE, document).manifest["status"]["violations"][0].message == cut
     document = copy.deepcopy(document)
     document["metadata"]["resourceVersion"] = "8"
     document["status"]["violations"][0]["message"] = cut

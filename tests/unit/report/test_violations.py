@@ -152,40 +152,6 @@ def test_every_constraint_has_an_equal_share_of_what_fits(monkeypatch: pytest.Mo
     assert {findings.total for _, findings in known} == {30}
 
 
-def test_equal_texts_are_one_value() -> None:
-    known = store(ONE, TWO)
-    same = finding(1, message="the same message")
-
-    found(known, audited(ONE, json.loads(json.dumps(same))), audited(TWO, json.loads(json.dumps(same))))
-
-    one, two = (findings.listed[0] for _, findings in known)
-    assert one.message is two.message
-    assert one.name is two.name
-
-
-@pytest.mark.parametrize(
-    "status",
-    [
-        None,
-        "x",
-        [],
-        {"violations": "x"},
-        {"auditTimestamp": AUDITED},
-        {"auditTimestamp": 1, "totalViolations": 1},
-        {"auditTimestamp": AUDITED, "totalViolations": "1"},
-        {"auditTimestamp": AUDITED, "totalViolations": True},
-        {"auditTimestamp": AUDITED, "totalViolations": -1},
-    ],
-)
-def test_a_status_that_says_nothing_is_no_audit(status: Any) -> None:
-    known = store(ONE)
-    wanted = live(ONE)
-
-    found(known, replace(wanted, manifest={**wanted.manifest, "status": status}))
-
-    assert known.of(ONE.ref) is None
-
-
 def test_what_is_no_violation_in_a_status_fails_nothing() -> None:
     known = store(ONE)
     odd = {"kind": ["Pod"], "name": "n" * 9999, "namespace": 7, "message": "m" * 9999, "version": {}}
