@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from dataclasses import replace
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from controller.cluster.lean import FIRST, Violation
 from controller.gatekeeper.probe import probe_objects
 from controller.report import violations
 from controller.report.violations import Findings, ViolationStore
 from tests.unit.cluster_builders import MARKS, constraint, desired_state, live, member, template
-from tests.unit.report.audits import AUDITED, audit, audited, finding
+from tests.unit.report.audits import audit, audited, finding
+
+if TYPE_CHECKING:
+    import pytest
 
 ONE = constraint(by=member("one"))
 TWO = constraint(by=member("two"))
