@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from controller.cluster.lean import FIRST, Violation
 from controller.gatekeeper.probe import probe_objects
 from controller.report import violations
 from controller.report.violations import Findings, ViolationStore
 from tests.unit.cluster_builders import MARKS, constraint, desired_state, live, member, template
-from tests.unit.report.audits import audit, audited, finding
-
-if TYPE_CHECKING:
-    import pytest
+from tests.unit.report.audits import AUDITED, audit, audited, finding
 
 ONE = constraint(by=member("one"))
 TWO = constraint(by=member("two"))
@@ -149,6 +149,29 @@ def test_every_constraint_has_an_equal_share_of_what_fits(monkeypatch: pytest.Mo
     assert [each.name for each in listed[ONE.ref]] == [f"web-{number:03}" for number in range(10)]
     assert listed[ONE.ref] == listed[TWO.ref]
     assert {findings.total for _, findings in known} == {30}
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        None,
+        "x",
+        [],
+        {"violations": "x"},
+        {"auditTimestamp": AUDITED},
+        {"auditTimestamp": 1, "totalViolations": 1},
+        {"auditTimestamp": AUDITED, "totalViolations": "1"},
+        {"auditTimestamp": AUDITED, "totalViolations": True},
+        {"auditTimestamp": AUDITED, "totalViolations": -1},
+    ],
+)
+def test_a_status_that_says_nothing_is_no_audit(status: Any) -> None:
+    known = store(ONE)
+    wanted = live(ONE)
+
+    found(known, replace(wanted, manifest={**wanted.manifest, "status": status}))
+
+    assert known.of(ONE.ref) is None
 
 
 def test_what_is_no_violation_in_a_status_fails_nothing() -> None:
