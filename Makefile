@@ -4,8 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-# With it, each of the hundreds of processes that tests start would compile azpolicy anew, and each worker of pytest all
-# tests: a third of the unit tests' processor time.
+# With it, each of the hundreds of processes that tests start would compile azpolicy anew (0.3 s of processor time), and
+# each worker of pytest all tests (10 s).
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
