@@ -42,12 +42,12 @@ cluster: ## The test cluster alone, until Ctrl-C; prints its kubeconfig
 
 # So many at a time, a file each: tests of a cluster mostly wait for something, and take a third of a core. A cluster is
 # one worker's own. Without reorder, files begin in the order of tests/cluster/conftest.py.
-WORKERS ?= 4
+WORKERS ?= 3
 
 # The API servers and Gatekeepers of the tests collect garbage half as often: memory for processor time.
 test: export GOGC ?= 200
 
-test: $(READY) ## Every test, those on a real cluster too (WORKERS=4 at a time)
+test: $(READY) ## Every test, those on a real cluster too (WORKERS=3 at a time)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --by-file
 
 test-unit: $(READY) ## Every test that needs no cluster: templates, deploy and examples too
