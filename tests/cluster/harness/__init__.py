@@ -12,7 +12,7 @@ from tests.cluster.harness.waiting import eventually
 if TYPE_CHECKING:
     from tests.cluster.harness.cluster import TestCluster
 
-AUDIT_INTERVAL = 10  # seconds, of Gatekeeper: with the constraints of the whole catalogue an audit takes seconds itself
+AUDIT_INTERVAL = 10  # seconds, of Gatekeeper
 
 __all__ = ["AUDIT_INTERVAL", "AuditEvent", "HarnessError", "TestCluster", "eventually"]
 
