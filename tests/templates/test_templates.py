@@ -43,6 +43,7 @@ def test_no_generated_template_is_stale() -> None:
     assert generate.stale(FOLDERS) == []
 
 
+@pytest.mark.timeout(900)  # the first time this builds gator, whatever else the processors have to do
 @pytest.mark.parametrize("tool", GATORS)
 def test_every_suite_passes_in(tool: str) -> None:
     gator = os.environ.get(GATORS[tool]) or tools.path(tool)
