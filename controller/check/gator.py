@@ -104,9 +104,10 @@ def looking_at(policies: Sequence[DesiredObject], documents: Sequence[Mapping[st
     gator compiles every template that it is given, whoever looks at what. Rules: `pkg/mutation/match/match.go` of
     Gatekeeper. What is left out is not known to be refused.
     """
-    seeing = [each for each in policies if each.role is Role.CONSTRAINT and any(_looks_at(each, d) for d in documents)]
-    templates = {each.ref.kind.lower() for each in seeing}
-    return tuple(each for each in policies if each.ref.name in templates or each in seeing)
+    constraints = (each for each in policies if each.role is Role.CONSTRAINT)
+    seeing = {each.ref for each in constraints if any(_looks_at(each, document) for document in documents)}
+    templates = {ref.kind.lower() for ref in seeing}
+    return tuple(each for each in policies if each.ref in seeing or each.ref.name in templates)
 
 
 def _looks_at(constraint: DesiredObject, document: Mapping[str, Any]) -> bool:
