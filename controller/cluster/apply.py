@@ -47,8 +47,9 @@ from controller.cluster.readiness import (
     Pending,
     Ready,
     constraint_verdict,
+    crd_verdict,
     is_status_stale,
-    template_verdict,
+    pods_verdict,
 )
 from controller.cluster.reasons import Reason
 from controller.errors import ClusterError
@@ -59,7 +60,7 @@ from controller.gatekeeper.syncset import ANNOTATION, SYNCSET_REF
 from controller.times import in_parts, loop_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from controller.cluster.client import KubeClient, Response
     from controller.cluster.kinds import Kind
@@ -74,6 +75,8 @@ _NOT_OURS: Final = "its ConstraintTemplate is not ours"
 _ROUNDS: Final = 5
 _ASKS: Final = 3
 _AT_ONCE: Final = 200  # changes that are told in one piece of the event loop
+_LOOKS_A_SECOND: Final = 40  # of all that wait for Gatekeeper together
+_NUDGES_AT_ONCE: Final = 5
 
 
 class Action(StrEnum):
@@ -235,6 +238,7 @@ class _Run:
         self._tasks: dict[ObjectRef, asyncio.Future[Result]] = {}
         self._templates: dict[tuple[str, bool], asyncio.Task[None]] = {}
         self._changes: dict[ObjectRef, Change] = {ref_of(change): change for change in self.plan.changes}
+        self._uptake = _Uptake(self.client, self.marks, self.cache, timeout=self.ready_timeout, nudges=self.nudges)
 
     async def carry_out(self, done: Callable[[Result], None]) -> ChangeSet:
         staying = [change for change in self.plan.changes if isinstance(change, Unwritten)]
@@ -364,7 +368,7 @@ class _Run:
             raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
         if response.ok:
             self.cache.written.wrote(LiveObject.of(kind, response.body))
-        await self._ready(desired.ref, None)
+        await self._uptake.template(desired.ref)
         self.cache.written.accepted(desired)
         return Result(desired.ref, Action.REPLACED, Reason.KIND_SPELLED, change.message, change.differences)
 
@@ -430,12 +434,8 @@ class _Run:
 
     async def _template_ours(self, ref: ObjectRef) -> None:
         live = await self.client.get_live(kind_of(ref), ref.name)
-        if live is not None and not self._template_is_ours(live):
+        if live is not None and not self._uptake.is_ours(live):
             raise _Stopped(Reason.BLOCKED, _NOT_OURS, Action.BLOCKED)
-
-    def _template_is_ours(self, live: LiveObject) -> bool:
-        """Whose a template is that something of the plan needs."""
-        return ownership(live, self.marks, desired=True, written=self.cache.written.uids) is Ownership.OURS
 
     async def _await_template(self, ref: ObjectRef) -> None:
         change = self._changes.get(ref)
@@ -446,7 +446,7 @@ class _Run:
             if result.action not in (Action.CREATED, Action.REPLACED, Action.UNCHANGED):
                 raise _Stopped(Reason.TEMPLATE_NOT_READY, f"its template {ref.name}: {result.message}", Action.BLOCKED)
             return
-        await self._ready(ref, None)
+        await self._uptake.template(ref, seen=change.live if isinstance(change, Keep) else None)
 
     async def _data_replicated(self, kind: str) -> None:
         """Returns when the SyncSet is there that the kind's rules look things up by: without it they would see nothing.
@@ -464,7 +464,7 @@ class _Run:
     async def _verdict(self, change: Create | Replace | NeedsDryRun, stored: LiveObject) -> None:
         """Waits for Gatekeeper's word on a template just written; puts the last good one back if it fails."""
         try:
-            await self._ready(stored.ref, stored)
+            await self._uptake.template(stored.ref, stored=stored)
         except _Stopped as stop:
             if stop.reason != Reason.TEMPLATE_REJECTED:
                 raise
@@ -472,49 +472,6 @@ class _Run:
             if not await self._put_back(change.desired, stored):
                 raise
             raise _Stopped(Reason.TEMPLATE_REJECTED, message, Action.REJECTED) from stop
-
-    async def _ready(self, ref: ObjectRef, stored: LiveObject | None) -> None:
-        """Returns once Gatekeeper has taken a template up; _Stopped where it does not, or where `stored` is no more.
-
-        Who edits or deletes again what was just written must not have us wait for Gatekeeper's word on it.
-        """
-        deadline = loop_time() + self.ready_timeout
-        passing_since: float | None = None
-        nudge_at = loop_time() + NUDGE_SECONDS if self.nudges else float("inf")
-        delay = 0.05
-        kind = _kind_at(ref, stored)
-        while True:
-            live = await self.client.get_live(kind, ref.name)
-            if live and not self._template_is_ours(live):
-                raise _Stopped(Reason.BLOCKED, _NOT_OURS, Action.BLOCKED)
-            if stored is not None and _version(live) != _version(stored):
-                raise _Stopped(Reason.CONCURRENT_CHANGES, f"{ref}: changed again before Gatekeeper took it up")
-            verdict = await self._judge(live) if live else Pending("the template is not there")
-            now = loop_time()
-            if isinstance(verdict, Ready):
-                return
-            if now > nudge_at:
-                # Gatekeeper can lose a status for good when the API server restarts (seen with 3.23.1).
-                nudge_at = float("inf")
-                await _nudge(self.client, self.marks, self.cache, kind, ref.name)
-            passing_since = (passing_since or now) if isinstance(verdict, Pending) and verdict.passing else None
-            lasting = passing_since is not None and now - passing_since > PASSING_ERROR_SECONDS
-            if isinstance(verdict, Broken) or lasting:
-                raise _Stopped(Reason.TEMPLATE_REJECTED, f"Gatekeeper rejects it: {verdict.message}", Action.REJECTED)
-            if now > deadline:
-                raise _Stopped(
-                    Reason.TEMPLATE_NOT_READY, f"not ready after {self.ready_timeout:.0f} s: {verdict.message}"
-                )
-            await asyncio.sleep(delay)
-            delay = min(delay * 1.5, 1.0)
-
-    async def _judge(self, live: LiveObject) -> Ready | Pending | Broken:
-        kind = template_kind(live.manifest)
-        verdict = template_verdict(live, await self.client.get(crd_path(kind.lower())))
-        if not isinstance(verdict, Ready):
-            return verdict
-        response = await self.client.request("GET", constraint_kind(kind).path(), query={"limit": "1"})
-        return verdict if response.ok else Pending(f"the API server does not serve {kind} yet")
 
     async def _put_back(self, rejected: DesiredObject, written: LiveObject) -> bool:
         """Puts the last good version back over the one just written, and remembers what failed, to not try it again.
@@ -566,7 +523,8 @@ class _Run:
             result = await asyncio.shield(task) if task else None
             if result and result.action in PROBLEM_ACTIONS:
                 raise _kept(f"its successor {successor}: {result.message}")
-            await self._enforced(successor)
+            if successor.group == CONSTRAINT_GROUP:
+                await self._uptake.constraint(successor)
         if change.live.ref.group == TEMPLATE_GROUP:
             await self._constraints_deleted(change.live)
         if change.live.ref == SYNCSET_REF:
@@ -594,20 +552,123 @@ class _Run:
     def _goes(self, ref: ObjectRef) -> bool:
         return isinstance(self._changes[ref], Delete)
 
-    async def _enforced(self, ref: ObjectRef) -> None:
-        if ref.group != CONSTRAINT_GROUP:
+
+class _Uptake:
+    """Waits for Gatekeeper to take up what a plan writes: one for the whole plan, as it takes up one after the other.
+
+    On a cluster that gets a hundred templates at once the last waits for all others. So what counts is how long
+    Gatekeeper took up nothing at all; and all that wait look a bounded number of times a second, and nudge a few at a
+    time, as every request and every nudge takes Gatekeeper's own processor time.
+    """
+
+    def __init__(
+        self, client: KubeClient, marks: OwnershipMarks, cache: DryRunCache, *, timeout: float, nudges: bool
+    ) -> None:
+        """`timeout` is in seconds without any progress."""
+        self._client = client
+        self._marks = marks
+        self._cache = cache
+        self._timeout = timeout
+        self._nudges = nudges
+        self._progress = float("-inf")
+        self._waiting = 0
+        self._nudged: set[ObjectRef] = set()
+
+    def is_ours(self, template: LiveObject) -> bool:
+        """Whose a template is that something of the plan needs."""
+        written = self._cache.written.uids
+        return ownership(template, self._marks, desired=True, written=written) is Ownership.OURS
+
+    async def template(
+        self, ref: ObjectRef, *, stored: LiveObject | None = None, seen: LiveObject | None = None
+    ) -> None:
+        """Returns once Gatekeeper has taken a template up; _Stopped where it does not, or where `stored` is no more.
+
+        `seen` is the template as the plan found it: where Gatekeeper had taken that up, it need not be read again.
+        Who edits or deletes again what was just written must not have us wait for Gatekeeper's word on it.
+        """
+        if seen is not None and isinstance(await self._crd_verdict(seen), Ready):
             return
-        deadline = loop_time() + self.ready_timeout
-        delay = 0.05
-        while True:
-            live = await self.client.get_live(kind_of(ref), ref.name)
+        kind = _kind_at(ref, stored)
+        started = loop_time()
+        passing_since: float | None = None
+        async for now in self._looks():
+            live = await self._client.get_live(kind, ref.name)
+            if live and not self.is_ours(live):
+                raise _Stopped(Reason.BLOCKED, _NOT_OURS, Action.BLOCKED)
+            if stored is not None and _version(live) != _version(stored):
+                raise _Stopped(Reason.CONCURRENT_CHANGES, f"{ref}: changed again before Gatekeeper took it up")
+            verdict = await self._judge(live) if live else Pending("the template is not there")
+            if isinstance(verdict, Ready):
+                self._taken_up(ref, now)
+                return
+            await self._nudge(ref, kind, started, now)
+            passing_since = (passing_since or now) if isinstance(verdict, Pending) and verdict.passing else None
+            lasting = passing_since is not None and now - passing_since > PASSING_ERROR_SECONDS
+            if isinstance(verdict, Broken) or lasting:
+                raise _Stopped(Reason.TEMPLATE_REJECTED, f"Gatekeeper rejects it: {verdict.message}", Action.REJECTED)
+            if self._idle(started, now) > self._timeout:
+                raise _Stopped(Reason.TEMPLATE_NOT_READY, f"not ready after {now - started:.0f} s: {verdict.message}")
+
+    async def constraint(self, ref: ObjectRef) -> None:
+        """Returns once every pod of Gatekeeper enforces a constraint; _Stopped where one does not."""
+        started = loop_time()
+        async for now in self._looks():
+            live = await self._client.get_live(kind_of(ref), ref.name)
             verdict = constraint_verdict(live) if live else Pending("it is not there")
             if isinstance(verdict, Ready):
+                self._taken_up(ref, now)
                 return
-            if loop_time() > deadline:
+            if self._idle(started, now) > self._timeout:
                 raise _kept(f"its successor {ref} is not enforced: {verdict.message}")
-            await asyncio.sleep(delay)
-            delay = min(delay * 1.5, 1.0)
+
+    async def _looks(self) -> AsyncGenerator[float]:
+        """When to look, on the event loop's clock: soon, and more seldom the longer it takes and the more wait."""
+        delay = 0.05
+        self._waiting += 1
+        try:
+            while True:
+                yield loop_time()
+                await asyncio.sleep(max(delay, self._waiting / _LOOKS_A_SECOND))
+                delay = min(delay * 1.5, 1.0)
+        finally:
+            self._waiting -= 1
+
+    def _taken_up(self, ref: ObjectRef, now: float) -> None:
+        # What had to be nudged tells nothing of whether Gatekeeper is busy with the others.
+        if ref not in self._nudged:
+            self._progress = now
+        self._nudged.discard(ref)
+
+    def _idle(self, started: float, now: float) -> float:
+        """Seconds for which Gatekeeper took up nothing that this plan waits for."""
+        return now - max(started, self._progress)
+
+    async def _nudge(self, ref: ObjectRef, kind: Kind, started: float, now: float) -> None:
+        """Nudges Gatekeeper once about a template that it may have lost the status of.
+
+        It can lose one for good when the API server restarts (seen with 3.23.1).
+        """
+        if not self._nudges or ref in self._nudged or self._idle(started, now) <= NUDGE_SECONDS:
+            return
+        if len(self._nudged) < _NUDGES_AT_ONCE:
+            self._nudged.add(ref)
+            await _nudge(self._client, self._marks, self._cache, kind, ref.name)
+
+    async def _judge(self, live: LiveObject) -> Ready | Pending | Broken:
+        verdict = await self._crd_verdict(live)
+        if not isinstance(verdict, Ready):
+            return verdict
+        kind = template_kind(live.manifest)
+        response = await self._client.request("GET", constraint_kind(kind).path(), query={"limit": "1"})
+        return verdict if response.ok else Pending(f"the API server does not serve {kind} yet")
+
+    async def _crd_verdict(self, live: LiveObject) -> Ready | Pending | Broken:
+        """The verdict on a template and its CustomResourceDefinition, which is read only where it decides."""
+        verdict = pods_verdict(live)
+        if not isinstance(verdict, Ready):
+            return verdict
+        return crd_verdict(live, await self._client.get(crd_path(template_kind(live.manifest).lower())))
 
 
 def planned(change: Change) -> Result:

@@ -48,7 +48,7 @@ from controller.cluster.dry_run import CachedAnswer, CachedEqual, DryRunAnswer, 
 from controller.cluster.kinds import HOLDS, LiveObject, template_kind
 from controller.cluster.ownership import NOTHING, Ownership, ownership
 from controller.cluster.prune import DEFAULT_LIMIT, PruneLimit, data_that_stays, judge_unowned, prune
-from controller.cluster.readiness import Broken, Ready, expansion_verdict, template_verdict
+from controller.cluster.readiness import Broken, Ready, expansion_verdict, pods_verdict
 from controller.cluster.written import Written
 from controller.gatekeeper.expansion import ORIGINAL, workloads
 from controller.gatekeeper.model import ObjectRef, Role
@@ -172,7 +172,7 @@ def _kept(desired: DesiredObject, live: LiveObject, dropped: tuple[str, ...] = (
     """Keep, unless Gatekeeper rejects a template that is as desired: it enforces nothing, and must not look so."""
     verdict: Verdict = Ready()
     if desired.role is Role.TEMPLATE:
-        verdict = template_verdict(live, None)
+        verdict = pods_verdict(live)
     elif desired.role is Role.EXPANSION:
         verdict = expansion_verdict(live)
     if isinstance(verdict, Broken):

@@ -46,6 +46,12 @@ Verdict: TypeAlias = Ready | Pending | Broken
 
 def template_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Verdict:
     """The verdict of Gatekeeper's pods and the CRD on a template's generation; the kind still has to be listed."""
+    verdict = pods_verdict(template)
+    return crd_verdict(template, crd) if isinstance(verdict, Ready) else verdict
+
+
+def pods_verdict(template: LiveObject) -> Verdict:
+    """What Gatekeeper's pods say of a template's generation; the CustomResourceDefinition has its own say."""
     errors = _errors(template)
     if errors:
         text = "; ".join(_told(errors))
@@ -53,7 +59,7 @@ def template_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Ver
         return Broken(text) if final else Pending(text, passing=True)
     if is_status_stale(template):
         return Pending("Gatekeeper has not accepted the template yet")
-    return _crd_verdict(template, crd)
+    return Ready()
 
 
 def template_errors(template: LiveObject) -> tuple[str, ...]:
@@ -84,7 +90,8 @@ def _message(error: Mapping[str, Any]) -> str:
     return " ".join(text_at(error, "message").split())
 
 
-def _crd_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Verdict:
+def crd_verdict(template: LiveObject, crd: Mapping[str, Any] | None) -> Verdict:
+    """Whether the CustomResourceDefinition of a template is established, with the template's schema."""
     if crd is None:
         return Pending("its CustomResourceDefinition does not exist yet")
     conditions = {text_at(c, "type"): text_at(c, "status") for c in mappings_at(crd, "status", "conditions")}

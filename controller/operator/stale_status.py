@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS: Final = 30.0
 LONGEST_PATIENCE: Final = 3600.0
+# A Gatekeeper that takes up one after the other is busy, and has forgotten none: longer patience, which has an end too.
+BUSY_PATIENCE: Final = 300.0
 AT_ONCE: Final = 5
 
 
@@ -40,11 +42,18 @@ class StaleStatus:
 
     def __init__(self) -> None:
         self._stale: dict[ObjectRef, _Stale] = {}
+        self._progress = float("-inf")
 
     def seen(self, ref: ObjectRef, live: LiveObject | None, now: float) -> None:
         """An object that has a status as it is now; None where it is gone or nobody wants it any more."""
-        if live is None or live.deleting or not is_status_stale(live):
+        if live is None or live.deleting:
             self._stale.pop(ref, None)
+            return
+        if not is_status_stale(live):
+            known = self._stale.pop(ref, None)
+            # What had to be nudged tells nothing of whether Gatekeeper is busy with the others.
+            if known is not None and known.patience == PATIENCE_SECONDS:
+                self._progress = now
             return
         version = (live.uid, live.generation)
         known = self._stale.get(ref)
@@ -53,7 +62,9 @@ class StaleStatus:
 
     def due(self, now: float) -> tuple[ObjectRef, ...]:
         """What to nudge now, the longest overdue first: a few at a time, as a busy Gatekeeper has forgotten none."""
-        late = sorted((entry.due, ref) for ref, entry in self._stale.items() if entry.due <= now)
+        busy = now < self._progress + PATIENCE_SECONDS
+        overdue = BUSY_PATIENCE - PATIENCE_SECONDS if busy else 0.0
+        late = sorted((entry.due, ref) for ref, entry in self._stale.items() if entry.due + overdue <= now)
         return tuple(ref for _, ref in late[:AT_ONCE])
 
     def nudged(self, ref: ObjectRef, now: float) -> None:

@@ -62,7 +62,8 @@ def status(code: int, message: str, reason: str = "", retry_after: float | None 
 class FakeApi(KubeClient):
     """Objects by their path; a test reads and edits them as another user would.
 
-    `hidden` are names of templates whose CustomResourceDefinition is there and not served.
+    `hidden` are names of templates whose CustomResourceDefinition is there and not served, `unheard` of those on which
+    Gatekeeper does not report yet.
     """
 
     def __init__(self) -> None:
@@ -70,6 +71,7 @@ class FakeApi(KubeClient):
         self.calls: list[Call] = []
         self.gatekeeper_enforces = True
         self.hidden: set[str] = set()
+        self.unheard: set[str] = set()
         self._objects: dict[str, Any] = {}
         self._crd_kinds: dict[str, str] = {}
         self._steps: list[Step] = []
@@ -96,6 +98,11 @@ class FakeApi(KubeClient):
         self._objects[path]["spec"] |= spec
         self._objects[path]["metadata"]["generation"] += 1
         self._written(path)
+
+    def hears_of(self, ref: ObjectRef) -> None:
+        """Gatekeeper takes up a template that it had not reported on."""
+        self.unheard.discard(ref.name)
+        self._written(kind_of(ref).path(ref.name))
 
     def touch(self, ref: ObjectRef) -> None:
         """A write of the status: only the resourceVersion moves."""
@@ -327,7 +334,8 @@ class FakeApi(KubeClient):
             self._crd_kinds.setdefault(path.rpartition("/")[2], template_kind(there))
             bad = BAD_REGO in json.dumps(there["spec"])
             errors = {"errors": [{"code": "ingest_error", "message": "rego_parse_error"}]} if bad else {}
-            there["status"] = {"byPod": [{**said, "templateUID": there["metadata"]["uid"], **errors}]}
+            entries = [{**said, "templateUID": there["metadata"]["uid"], **errors}]
+            there["status"] = {"byPod": entries if path.rpartition("/")[2] not in self.unheard else []}
         elif CONSTRAINT_GROUP in path:
             there["status"] = {"byPod": [{**said, "enforced": self.gatekeeper_enforces}]}
         self._happened(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,7 @@ from controller.cluster.changes import (
     Retain,
 )
 from controller.cluster.dry_run import DryRunCache
-from controller.cluster.kinds import LiveObject, kind_of
+from controller.cluster.kinds import LiveObject, kind_of, template_kind
 from controller.cluster.plan import decide, target_for
 from tests.unit.cluster_builders import CLUSTER_ID, MARKS, constraint, foreign, live, member, mutator, template
 from tests.unit.fake_api import BAD_REGO, FakeApi, status
@@ -537,6 +538,105 @@ async def test_a_template_whose_status_gatekeeper_lost_is_nudged_and_its_constra
 
     assert [result.action for result in outcome.results] == [Action.CREATED]
     assert NUDGED not in api.found(template().ref).annotations
+
+
+MANY = tuple(template(f"K8sThing{number}") for number in range(12))
+
+
+def busy(api: FakeApi, *wanted: DesiredObject, seconds: float) -> asyncio.Task[None]:
+    """A Gatekeeper that takes up one after the other, so many seconds each."""
+
+    async def work() -> None:
+        for each in wanted:
+            await asyncio.sleep(seconds)
+            api.hears_of(each.ref)
+
+    api.unheard |= {each.ref.name for each in wanted}
+    return asyncio.create_task(work())
+
+
+@in_virtual_time
+async def test_while_gatekeeper_takes_up_other_templates_none_is_given_up_or_nudged() -> None:
+    api = FakeApi()
+    working = busy(api, *MANY, seconds=25)
+
+    outcome = await carry_out(api, DryRunCache(), *map(Create, MANY), ready_timeout=90)
+
+    assert {result.action for result in outcome.results} == {Action.CREATED}
+    assert clock() >= 25 * len(MANY)
+    assert api.count("PUT") == 0
+    await working
+
+
+@in_virtual_time
+async def test_a_template_is_given_up_once_gatekeeper_takes_up_nothing() -> None:
+    api = FakeApi()
+    api.unheard = {MANY[0].ref.name}
+
+    outcome = await carry_out(api, DryRunCache(), *map(Create, MANY), ready_timeout=90)
+
+    assert [result.reason for result in outcome.problems] == ["TemplateNotReady"]
+    assert 90 < clock() < 95
+
+
+@in_virtual_time
+async def test_the_more_templates_wait_the_more_seldom_each_is_looked_at() -> None:
+    api = FakeApi()
+    crowd = tuple(template(f"K8sThing{number}") for number in range(100))
+    working = busy(api, *crowd, seconds=0.2)
+
+    await carry_out(api, DryRunCache(), *map(Create, crowd), ready_timeout=90)
+
+    looks = [call.path for call in api.calls if call.method == "GET" and call.path.endswith("/constrainttemplates")]
+    assert 2 * len(crowd) < len(looks) < 45 * clock()
+    assert sum("customresourcedefinitions" in call.path for call in api.calls) == len(crowd), "where it decides alone"
+    await working
+
+
+@in_virtual_time
+async def test_a_gatekeeper_that_forgot_many_statuses_is_nudged_about_one_after_the_other() -> None:
+    api = FakeApi()
+    kept = [Keep(each, silent(api, live(each))) for each in MANY]
+    using = [Create(constraint(template_kind(each.manifest))) for each in MANY]
+
+    outcome = await carry_out(api, DryRunCache(), *kept, *using, ready_timeout=90)
+
+    assert not outcome.problems
+    assert api.count("PUT") == 2 * len(MANY)
+    assert 30 < clock() < 45
+
+
+@in_virtual_time
+async def test_a_gatekeeper_that_says_nothing_at_all_is_nudged_about_a_few() -> None:
+    api = FakeApi()
+    api.unheard = {each.ref.name for each in MANY}
+
+    outcome = await carry_out(api, DryRunCache(), *map(Create, MANY), ready_timeout=90)
+
+    assert {result.reason for result in outcome.results} == {"TemplateNotReady"}
+    assert api.count("PUT") == 2 * 5
+
+
+async def test_a_template_that_the_plan_found_ready_is_not_read_again(api: FakeApi, cache: DryRunCache) -> None:
+    found = api.put(live(template()))
+
+    outcome = await carry_out(api, cache, Keep(template(), found), Create(constraint()))
+
+    assert outcome.results[1].action is Action.CREATED
+    assert [(call.method, call.path.rpartition("/")[2]) for call in api.calls] == [
+        ("GET", "k8sthing.constraints.gatekeeper.sh"),
+        ("POST", "k8sthing"),
+    ]
+
+
+async def test_a_template_that_is_gone_since_the_plan_blocks_its_constraints(api: FakeApi, cache: DryRunCache) -> None:
+    found = api.put(live(template()))
+    api.remove(found.ref)
+
+    outcome = await carry_out(api, cache, Keep(template(), found), Create(constraint()))
+
+    assert (outcome.results[1].action, outcome.results[1].reason) == (Action.FAILED, "TemplateNotReady")
+    assert api.count("POST") == 0
 
 
 # --- deletes ---------------------------------------------------------------------------------------------------------

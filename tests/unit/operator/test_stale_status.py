@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from controller.cluster.kinds import LiveObject
-from controller.operator.stale_status import AT_ONCE, LONGEST_PATIENCE, PATIENCE_SECONDS, StaleStatus
+from controller.operator.stale_status import AT_ONCE, BUSY_PATIENCE, LONGEST_PATIENCE, PATIENCE_SECONDS, StaleStatus
 from tests.unit.cluster_builders import constraint, live, member, mutator, template
 
 if TYPE_CHECKING:
@@ -104,3 +104,23 @@ def test_who_is_not_silent_was_not_asked() -> None:
     stale.nudged(template().ref, START)
 
     assert stale.due(START + LONGEST_PATIENCE) == ()
+
+
+def test_a_gatekeeper_that_takes_up_one_after_the_other_is_left_alone_for_long_and_not_for_ever() -> None:
+    waiting, others = live(template()), [live(template(f"K8sOther{number}")) for number in range(20)]
+    stale = silent(waiting, *others)
+
+    for number, each in enumerate(others):
+        now = START + 20.0 * (number + 1)
+        told = heard(template(f"K8sOther{number}"))
+        stale.seen(each.ref, told, now)
+        assert bool(stale.due(now + 1)) == (now + 1 >= START + BUSY_PATIENCE)
+
+
+def test_what_speaks_after_a_nudge_does_not_make_gatekeeper_busy() -> None:
+    nudged, other = live(template()), live(template("K8sOther"))
+    stale = silent(nudged, other)
+    stale.nudged(nudged.ref, START + PATIENCE_SECONDS)
+    stale.seen(nudged.ref, heard(template()), START + PATIENCE_SECONDS + 1)
+
+    assert stale.due(START + PATIENCE_SECONDS + 1) == (other.ref,)
