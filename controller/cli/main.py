@@ -5,6 +5,7 @@ Exit codes: 0 well, 1 where a command's help says so, 2 an error. Errors go to s
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
+# How many new objects make the garbage collector look: Python's own 700 are made many times over by what a command
+# imports, and by each page of a list.
+_ALLOCATIONS: Final = 20_000
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
@@ -34,6 +38,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: runs a command and leaves with its exit code."""
+    gc.set_threshold(_ALLOCATIONS, *gc.get_threshold()[1:])
     called = Path(sys.argv[0]).name
     name = "kubectl azpolicy" if called == "kubectl-azpolicy" else "azpolicy"
     try:

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("azpolicy")
 _STOP_SECONDS: Final = 10.0
-# How many new objects make the collector look: Python's own 700 are made many times over by each page of a list.
-_ALLOCATIONS: Final = 10_000
 _NO_INVENTORY: Final = "no complete inventory yet"
 
 
@@ -80,7 +78,6 @@ async def operate(
     """
     # What was imported stays: to look through it for garbage would hold up the event loop again and again.
     gc.freeze()
-    gc.set_threshold(_ALLOCATIONS, *gc.get_threshold()[1:])
     # The elector's own client has no fence, and does not queue behind requests that hang.
     async with KubeClient(settings.connection) as electing:
         leadership = _leadership(settings, electing) if settings.leader_elect else None

@@ -96,6 +96,13 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[TestCluster]:
 
 
 @pytest.fixture
+def audits(cluster: TestCluster) -> Iterator[None]:
+    """Gatekeeper audits every few seconds, for a test that waits for that: else it does so once a minute."""
+    with cluster.audited_every(5):
+        yield
+
+
+@pytest.fixture
 def tidy(cluster: TestCluster) -> Iterator[TestCluster]:
     """The shared cluster for a test that makes policies: what it leaves behind is taken away."""
     yield cluster

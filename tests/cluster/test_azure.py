@@ -95,7 +95,7 @@ def _pod(**changes: Any) -> dict[str, Any]:
 HOST_PATH: Final = {"volumes": [{"name": "host", "hostPath": {"path": "/etc"}}]}
 
 
-@pytest.mark.usefixtures("identity")
+@pytest.mark.usefixtures("identity", "audits")
 def test_as_a_platform_team_does_it_with_its_own_baseline_an_exemption_and_an_override(tidy: TestCluster) -> None:
     cluster_id, found = _example()
     subscription, group = "/".join(cluster_id.split("/")[:3]), "/".join(cluster_id.split("/")[:5])

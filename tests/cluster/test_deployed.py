@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import pytest
+
 from tests.azure.faults import FaultKind
 from tests.cluster.azpolicy import TEMPLATES, all_constraints, constraints_of, edit, managed, pod, refusal
 from tests.cluster.deployed import ASSIGNED, KIND, SYNC, Deployed
@@ -53,6 +55,7 @@ def test_after_an_install_kubectl_says_what_is_enforced_and_why_the_rest_is_not(
         assert len(selected) == 1
 
 
+@pytest.mark.usefixtures("audits")
 def test_violations_are_told_with_the_first_few(deployed: Deployed) -> None:
     deployed.cluster.request("POST", "/api/v1/namespaces/default/pods", pod(one="x"))
     deployed.assign("one", effect="Audit", labels=["one"])
@@ -91,6 +94,7 @@ def test_a_repair_and_a_change_from_azure_are_one_event_each(deployed: Deployed)
         assert changes[1]["editor"] == "somebodys-tool"
 
 
+@pytest.mark.usefixtures("audits")
 def test_nothing_is_written_while_nothing_happens_status_included(deployed: Deployed) -> None:
     with deployed.replica() as operator:
         deployed.wait_in_sync()
@@ -108,6 +112,7 @@ def test_nothing_is_written_while_nothing_happens_status_included(deployed: Depl
         assert deployed.cluster.get(ASSIGNED)["items"] == policies["items"]
 
 
+@pytest.mark.usefixtures("audits")
 def test_an_edited_or_deleted_report_is_restored_at_the_next_sync(deployed: Deployed) -> None:
     with deployed.replica():
         deployed.wait_in_sync()

@@ -105,6 +105,7 @@ def test_gatekeeper_refuses_what_a_constraint_forbids_and_admits_the_rest(enforc
     create(enforced, f"{PODS}?dryRun=All", pod("allowed"))
 
 
+@pytest.mark.usefixtures("audits")
 def test_an_audit_finds_what_was_there_before(cluster: TestCluster, request: pytest.FixtureRequest) -> None:
     create(cluster, PODS, pod("early", forbidden="yes"))
     request.addfinalizer(lambda: cluster.request("DELETE", f"{PODS}/early?gracePeriodSeconds=0"))

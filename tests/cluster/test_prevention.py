@@ -240,6 +240,7 @@ def test_what_would_be_no_drift_is_free(world: World, kind: str) -> None:
     assert world.kept() == before
 
 
+@pytest.mark.usefixtures("audits")
 def test_gatekeeper_goes_on_writing_what_it_sees_and_audits(world: World) -> None:
     world.cluster.wait_for_audit()
 
@@ -347,6 +348,7 @@ def test_who_breaks_the_glass_can_do_all_and_it_is_repaired(world: World) -> Non
         eventually(lambda: world.kept() == before, what="the deleted one to come back")
 
 
+@pytest.mark.usefixtures("audits")
 def test_gatekeepers_own_upgrade_goes_through(world: World) -> None:
     """Its manifest again, as an administrator applies that of a newer version: with something new in each object."""
     manifests = [each for each in gatekeeper.manifests() if each["kind"] != "Pod"]

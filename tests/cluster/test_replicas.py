@@ -56,6 +56,7 @@ def test_a_replica_that_ends_hands_over_at_once(deployed: Deployed) -> None:
             assert "azpolicy-1" in holder(deployed)
 
 
+@pytest.mark.usefixtures("audits")
 def test_a_leader_that_hung_writes_nothing_once_another_leads(deployed: Deployed) -> None:
     with deployed.replica("azpolicy-0") as leader:
         before = deployed.wait_in_sync()

@@ -28,7 +28,7 @@ NAMESPACES: Final = ("shop", "web")
 @pytest.fixture(scope="module")
 def installed(cluster: TestCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """A release whose operator may write reports; nothing is assigned, and no replica runs."""
-    with Standin() as arm:
+    with cluster.audited_every(5), Standin() as arm:
         made = Deployed(cluster, arm, tmp_path_factory.mktemp("reports"), reports={"enabled": True})
         yield made
         made.release.remove()

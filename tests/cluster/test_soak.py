@@ -206,7 +206,7 @@ def foreign(cluster: TestCluster) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def soak(cluster: TestCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Soak]:
-    with Standin() as arm, contextlib.ExitStack() as stack:
+    with cluster.audited_every(5), Standin() as arm, contextlib.ExitStack() as stack:
         deployed = Deployed(cluster, arm, tmp_path_factory.mktemp("soak"))
         yield Soak(deployed, stack)
         stack.close()

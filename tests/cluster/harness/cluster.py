@@ -5,6 +5,7 @@ The pieces that it puts together say what each server is told (`control_plane`, 
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import shutil
@@ -69,10 +70,8 @@ class TestCluster:
         self._etcd = self._server("etcd", control_plane.etcd(files, etcd_port))
         self._apiserver = self._server("kube-apiserver", control_plane.apiserver(files, port, etcd_port))
         self._controllers = self._server("kube-controller-manager", control_plane.controller_manager(files))
-        ports = gatekeeper.Ports(self._webhook_port, self._health_port)
-        self._gatekeeper = self._server(
-            "gatekeeper", gatekeeper.command(files, ports, audit_interval), gatekeeper.environ()
-        )
+        self._audit_interval = audit_interval
+        self._gatekeeper = self._gatekeeper_server(audit_interval)
 
     def __enter__(self) -> Self:
         return self
@@ -203,6 +202,20 @@ class TestCluster:
         if self._has_webhooks():
             self._until(self._gatekeeper, self._gatekeeper_asked, "Gatekeeper's webhooks to be asked")
 
+    @contextlib.contextmanager
+    def audited_every(self, seconds: int) -> Iterator[None]:
+        """Meanwhile Gatekeeper audits so often; it is started anew for that, before and after."""
+        self._restart_gatekeeper(seconds)
+        try:
+            yield
+        finally:
+            self._restart_gatekeeper(self._audit_interval)
+
+    def _restart_gatekeeper(self, audit_interval: int) -> None:
+        self.stop_gatekeeper()
+        self._gatekeeper = self._gatekeeper_server(audit_interval)
+        self.start_gatekeeper()
+
     def install_gatekeeper(self) -> None:
         """Install Gatekeeper's objects, start its process, then point the webhooks at it."""
         for manifest in gatekeeper.manifests():
@@ -326,6 +339,10 @@ class TestCluster:
 
     def _gone(self, manifest: dict[str, Any]) -> bool:
         return self.request("GET", _object_path(manifest))[0] == 404
+
+    def _gatekeeper_server(self, audit_interval: int) -> Server:
+        ports = gatekeeper.Ports(self._webhook_port, self._health_port)
+        return self._server("gatekeeper", gatekeeper.command(self._files, ports, audit_interval), gatekeeper.environ())
 
     def _server(self, name: str, command: list[str], environ: Mapping[str, str] | None = None) -> Server:
         return Server(name, command, logs=self.logs, folder=self.folder, environ=environ)
