@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
-from controller.cluster.client import Response
 from controller.cluster.kinds import kind_of
 from controller.gatekeeper.naming import TEMPLATE_GROUP
 from controller.operator.settings import PolicySyncRequests
@@ -22,15 +21,15 @@ from tests.unit.virtual_time import in_virtual_time
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-    from controller.cluster.client import WatchEvent
+    from controller.cluster.client import Response, WatchEvent
     from controller.cluster.kinds import Resource
+    from controller.gatekeeper.model import ObjectRef
 
 TEMPLATE: Final = template()
 ONE: Final = constraint(by=member("one"))
 OTHERWISE: Final = constraint(by=member("one"), limit=2)
 OTHER_TEMPLATE: Final = template("K8sOther")
 OTHER: Final = constraint("K8sOther", by=member("other"))
-NEVER: Final = Response(200, {"kind": "List", "metadata": {"resourceVersion": "1"}, "items": []})
 
 
 class SlowApi(FakeApi):
@@ -68,13 +67,15 @@ class Gate:
     """Gatekeeper does not take a template up until it is opened."""
 
     api: FakeApi
-    name: str
+    ref: ObjectRef
 
     def close(self) -> None:
-        self.api.at("GET", f"/constrainttemplates/{self.name}", NEVER, times=1_000_000)
+        self.api.unheard.add(self.ref.name)
+        if self.api.has(self.ref):
+            self.api.merge(kind_of(self.ref).path(self.ref.name), {"status": None})
 
     def open(self) -> None:
-        self.api._steps.clear()
+        self.api.hears_of(self.ref)
 
 
 def writes_of(api: FakeApi, spec: object) -> int:
@@ -94,7 +95,7 @@ async def test_a_repair_that_waits_does_not_write_what_was_desired_before() -> N
     api = cluster()
     async with Operator(api, ScriptedSource(desired_state(TEMPLATE, ONE))).running() as operator:
         await operator.in_sync(TEMPLATE, ONE)
-        gate, before = Gate(api, TEMPLATE.ref.name), writes_of(api, ONE.manifest["spec"])
+        gate, before = Gate(api, TEMPLATE.ref), writes_of(api, ONE.manifest["spec"])
         gate.close()
         api.remove(ONE.ref)
         await asyncio.sleep(5)
@@ -151,7 +152,7 @@ async def test_what_a_slow_request_made_after_a_newer_sync_is_undone_although_no
 @in_virtual_time
 async def test_a_sync_that_waits_writes_nothing_once_it_is_suspended() -> None:
     api = cluster()
-    gate = Gate(api, TEMPLATE.ref.name)
+    gate = Gate(api, TEMPLATE.ref)
     gate.close()
     async with Operator(api, ScriptedSource(desired_state(TEMPLATE, ONE))).running() as operator:
         await until(lambda: operator.state.status.working)
@@ -207,7 +208,7 @@ async def test_an_object_is_repaired_again_while_another_of_its_batch_waits() ->
     api = cluster()
     async with Operator(api, ScriptedSource(desired_state(TEMPLATE, ONE, OTHER_TEMPLATE, OTHER))).running() as operator:
         await operator.in_sync(TEMPLATE, ONE, OTHER_TEMPLATE, OTHER)
-        Gate(api, OTHER_TEMPLATE.ref.name).close()
+        Gate(api, OTHER_TEMPLATE.ref).close()
         api.remove(OTHER.ref)
         api.edit(ONE.ref, enforcementAction="dryrun")
         await until(lambda: restored(api, ONE), seconds=2)
