@@ -130,9 +130,11 @@ def test_a_healthy_leader_and_its_standby_fire_nothing(watched: Watched, leader:
     assert_firing(watched.rules, [Scraped({**TARGET, "pod": pod}, [(text, 180)]) for pod, text in pages.items()])
 
 
+@pytest.mark.usefixtures("audits")
 def test_every_panel_of_the_dashboard_shows_something(watched: Watched, leader: Operator) -> None:
     quiet = page(leader)
     watched.repaired(1)
+    eventually(lambda: "azpolicy_policy_violations{" in page(leader), timeout=90, what="an audit to be on its page")
     edited = page(leader)
 
     assert_shows([Scraped(TARGET, [(quiet, MINUTES), (edited, 1)])], expressions())
