@@ -42,6 +42,8 @@ from controller.cluster.ownership import Ownership, ownership
 from controller.cluster.plan import decide, target_for
 from controller.cluster.prune import HIDDEN
 from controller.cluster.readiness import (
+    NUDGE_SECONDS,
+    NUDGES_AT_ONCE,
     PASSING_ERROR_SECONDS,
     Broken,
     Pending,
@@ -67,7 +69,6 @@ if TYPE_CHECKING:
     from controller.gatekeeper.naming import OwnershipMarks
 
 READY_TIMEOUT: Final = 90.0
-NUDGE_SECONDS: Final = 30.0
 REJECTED_DIGEST: Final = "azpolicy.dev/rejected-digest"
 NUDGED: Final = "azpolicy.dev/asked-again"
 PREVENTION: Final = "azpolicy manages this object"  # how the chart's admission policy begins a denial
@@ -76,7 +77,6 @@ _ROUNDS: Final = 5
 _ASKS: Final = 3
 _AT_ONCE: Final = 200  # changes that are told in one piece of the event loop
 _LOOKS_A_SECOND: Final = 40  # of all that wait for Gatekeeper together
-_NUDGES_AT_ONCE: Final = 5
 
 
 class Action(StrEnum):
@@ -651,7 +651,7 @@ class _Uptake:
         """
         if not self._nudges or ref in self._nudged or self._idle(started, now) <= NUDGE_SECONDS:
             return
-        if len(self._nudged) < _NUDGES_AT_ONCE:
+        if len(self._nudged) < NUDGES_AT_ONCE:
             self._nudged.add(ref)
             await _nudge(self._client, self._marks, self._cache, kind, ref.name)
 

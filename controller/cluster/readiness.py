@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 PASSING_CODES: Final = frozenset({"create_error", "update_error"})
 WARNING_CODES: Final = frozenset({"operation_mismatch_warning"})
 PASSING_ERROR_SECONDS: Final = 30.0
+# Without a status for so long, Gatekeeper is nudged, about so many objects at a time: each nudge takes it time.
+NUDGE_SECONDS: Final = 30.0
+NUDGES_AT_ONCE: Final = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from controller.cluster.readiness import is_status_stale
+from controller.cluster.readiness import NUDGE_SECONDS, NUDGES_AT_ONCE, is_status_stale
 
 if TYPE_CHECKING:
     from controller.cluster.kinds import LiveObject
     from controller.gatekeeper.model import ObjectRef
 
-PATIENCE_SECONDS: Final = 30.0
 LONGEST_PATIENCE: Final = 3600.0
 # A Gatekeeper that takes up one after the other is busy, and has forgotten none: longer patience, which has an end too.
 BUSY_PATIENCE: Final = 300.0
-AT_ONCE: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class _Stale:
 
     version: tuple[str, int]
     due: float
-    patience: float = PATIENCE_SECONDS
+    patience: float = NUDGE_SECONDS
 
 
 class StaleStatus:
@@ -52,20 +50,20 @@ class StaleStatus:
         if not is_status_stale(live):
             known = self._stale.pop(ref, None)
             # What had to be nudged tells nothing of whether Gatekeeper is busy with the others.
-            if known is not None and known.patience == PATIENCE_SECONDS:
+            if known is not None and known.patience == NUDGE_SECONDS:
                 self._progress = now
             return
         version = (live.uid, live.generation)
         known = self._stale.get(ref)
         if known is None or known.version != version:
-            self._stale[ref] = _Stale(version, now + PATIENCE_SECONDS)
+            self._stale[ref] = _Stale(version, now + NUDGE_SECONDS)
 
     def due(self, now: float) -> tuple[ObjectRef, ...]:
         """What to nudge now, the longest overdue first: a few at a time, as a busy Gatekeeper has forgotten none."""
-        busy = now < self._progress + PATIENCE_SECONDS
-        overdue = BUSY_PATIENCE - PATIENCE_SECONDS if busy else 0.0
+        busy = now < self._progress + NUDGE_SECONDS
+        overdue = BUSY_PATIENCE - NUDGE_SECONDS if busy else 0.0
         late = sorted((entry.due, ref) for ref, entry in self._stale.items() if entry.due + overdue <= now)
-        return tuple(ref for _, ref in late[:AT_ONCE])
+        return tuple(ref for _, ref in late[:NUDGES_AT_ONCE])
 
     def nudged(self, ref: ObjectRef, now: float) -> None:
         """Notes a nudge: the next one comes after twice as long, and at most an hour."""

@@ -23,11 +23,13 @@ from tests.cluster.azpolicy import (
     pod,
     refusal,
 )
-from tests.cluster.harness import TestCluster, eventually
+from tests.cluster.harness import eventually
 from tests.snapshots import Snapshot, TemplateFolder, template_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.cluster.harness import TestCluster
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "snapshot"
 KIND, OTHER = "K8sAzureV1OperatedLabel", "K8sAzureV1OperatedOther"
@@ -79,25 +81,24 @@ def back(world: World, before: dict[str, dict[str, Any]], timeout: float = 60) -
     eventually(lambda: managed(world.cluster) == before, timeout, "everything to be as it was")
 
 
-def test_a_settled_cluster_is_left_alone_through_ten_audits_and_as_many_resyncs() -> None:
-    """Audits rewrite the status of every constraint. A cluster of its own, so that they come every second."""
-    with TestCluster.start(audit_interval=1) as cluster:
-        azpolicy = Azpolicy(cluster, EXAMPLE, user="settled-operator")
-        with azpolicy.operating("--resync", "1") as operator:
-            eventually(lambda: operator.metric("azpolicy_syncs_total", result="success") >= 2, what="two syncs")
-            before, mark, first = managed(cluster), cluster.audit_mark(), operator.syncs
-            audits: set[str] = set()
+def test_a_settled_cluster_is_left_alone_through_ten_audits_and_as_many_resyncs(tidy: TestCluster) -> None:
+    """Audits rewrite the status of every constraint."""
+    azpolicy = Azpolicy(tidy, EXAMPLE, user="settled-operator")
+    with tidy.audited_every(1), azpolicy.operating("--resync", "1") as operator:
+        eventually(lambda: operator.metric("azpolicy_syncs_total", result="success") >= 2, what="two syncs")
+        before, mark, first = managed(tidy), tidy.audit_mark(), operator.syncs
+        audits: set[str] = set()
 
-            def audited() -> bool:
-                audits.update(live["status"].get("auditTimestamp", "") for live in all_constraints(cluster).values())
-                return len(audits) > AUDITS and operator.syncs >= first + AUDITS
+        def audited() -> bool:
+            audits.update(live["status"].get("auditTimestamp", "") for live in all_constraints(tidy).values())
+            return len(audits) > AUDITS and operator.syncs >= first + AUDITS
 
-            eventually(audited, timeout=90, what=f"{AUDITS} audits and syncs")
+        eventually(audited, timeout=90, what=f"{AUDITS} audits and syncs")
 
-            assert azpolicy.writes(mark, dry=True) == []
-            assert managed(cluster) == before
-            assert operator.metric("azpolicy_changes_total") == len(before)
-            assert operator.metric("azpolicy_drift_repaired_total") == 0
+        assert azpolicy.writes(mark, dry=True) == []
+        assert managed(tidy) == before
+        assert operator.metric("azpolicy_changes_total") == len(before)
+        assert operator.metric("azpolicy_drift_repaired_total") == 0
 
 
 def test_gatekeeper_uninstalled_and_installed_again_gets_everything_back(world: World) -> None:
