@@ -75,6 +75,7 @@ PREVENTION: Final = "azpolicy manages this object"  # how the chart's admission 
 _NOT_OURS: Final = "its ConstraintTemplate is not ours"
 _ROUNDS: Final = 5
 _ASKS: Final = 3
+_PAUSE: Final = 1.0  # seconds, before a write is decided anew that the server had no answer to
 _AT_ONCE: Final = 200  # changes that are told in one piece of the event loop
 _LOOKS_A_SECOND: Final = 40  # of all that wait for Gatekeeper together
 
@@ -183,11 +184,8 @@ class Applier:
             return DryRunAnswer(LiveObject.of(_kind_for(change.desired), response.body))
         # A server at fault (5xx: a webhook that does not answer) refuses nothing; only its denial is a refusal. Our own
         # prevention refuses whoever asks, not what he asks for.
-        unasked = (
-            response.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
-            or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        )
-        if (unasked and not _denied(response)) or PREVENTION in response.message:
+        unasked = response.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+        if (unasked and not _denied(response)) or _unanswered(response) or PREVENTION in response.message:
             return DryRunAnswer(None, unknown=response.message)
         return DryRunAnswer(None, refusal=response.message)
 
@@ -199,7 +197,7 @@ class Applier:
                 response = await self._client.create(kind, change.desired.manifest, dry_run=True)
             else:
                 response = await self._client.replace(kind, change.target, dry_run=True)
-            if not left or response.status < HTTPStatus.INTERNAL_SERVER_ERROR or _denied(response):
+            if not left or not _unanswered(response):
                 return response
         raise AssertionError("unreachable")
 
@@ -292,7 +290,7 @@ class _Run:
             await self._usable(change)
         current: Decision = change
         released: Replace | None = None
-        for _ in range(_ROUNDS):
+        for left in reversed(range(_ROUNDS)):
             match current:
                 case Create():
                     self._still_meant(desired)
@@ -312,8 +310,11 @@ class _Run:
                 stored = LiveObject.of(_kind_for(desired), response.body)
                 return await self._written(current, stored, released)
             gone = response.status == HTTPStatus.NOT_FOUND and not isinstance(current, Create)
-            if response.status != HTTPStatus.CONFLICT and not gone:
+            unanswered = _unanswered(response) and left > 0
+            if response.status != HTTPStatus.CONFLICT and not gone and not unanswered:
                 raise _Stopped(_refusal(response), f"{desired.ref}: {response.message}")
+            if unanswered:
+                await asyncio.sleep(_PAUSE)
             current = await self._decide_again(desired)
         raise _Stopped(Reason.CONCURRENT_CHANGES, f"{desired.ref}: changes faster than it can be written")
 
@@ -445,7 +446,9 @@ class _Run:
             result = await asyncio.shield(task)
             if result.action not in (Action.CREATED, Action.REPLACED, Action.UNCHANGED):
                 raise _Stopped(Reason.TEMPLATE_NOT_READY, f"its template {ref.name}: {result.message}", Action.BLOCKED)
-            return
+            # What was found made already, Gatekeeper need not have taken up.
+            if result.action is not Action.UNCHANGED:
+                return
         await self._uptake.template(ref, seen=change.live if isinstance(change, Keep) else None)
 
     async def _data_replicated(self, kind: str) -> None:
@@ -604,7 +607,7 @@ class _Uptake:
                 return
             await self._nudge(ref, kind, started, now)
             passing_since = (passing_since or now) if isinstance(verdict, Pending) and verdict.passing else None
-            lasting = passing_since is not None and now - passing_since > PASSING_ERROR_SECONDS
+            lasting = passing_since is not None and self._idle(passing_since, now) > PASSING_ERROR_SECONDS
             if isinstance(verdict, Broken) or lasting:
                 raise _Stopped(Reason.TEMPLATE_REJECTED, f"Gatekeeper rejects it: {verdict.message}", Action.REJECTED)
             if self._idle(started, now) > self._timeout:
@@ -797,6 +800,14 @@ def _denied(response: Response) -> bool:
     """Whether it is admission's word, a webhook's or an admission policy's, and not the API server's own."""
     words = response.message
     return "denied" in words and ("admission webhook" in words or "ValidatingAdmissionPolicy" in words)
+
+
+def _unanswered(response: Response) -> bool:
+    """Whether the server could not say, as where a webhook is too busy: it may be asked again.
+
+    Who repeats a write decides anew, as it may have been made all the same.
+    """
+    return response.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not _denied(response)
 
 
 def _refusal(response: Response) -> str:

@@ -71,7 +71,7 @@ class FakeApi(KubeClient):
     """Objects by their path; a test reads and edits them as another user would.
 
     `hidden` are names of templates whose CustomResourceDefinition is there and not served, `unheard` of those on which
-    Gatekeeper does not report yet.
+    Gatekeeper does not report yet, `troubled` of those on which it reports an error that passes.
     """
 
     def __init__(self) -> None:
@@ -80,6 +80,7 @@ class FakeApi(KubeClient):
         self.gatekeeper_enforces = True
         self.hidden: set[str] = set()
         self.unheard: set[str] = set()
+        self.troubled: set[str] = set()
         self._objects: dict[str, Any] = {}
         self._crd_kinds: dict[str, str] = {}
         self._steps: list[Step] = []
@@ -108,8 +109,9 @@ class FakeApi(KubeClient):
         self._written(path)
 
     def hears_of(self, ref: ObjectRef) -> None:
-        """Gatekeeper takes up a template that it had not reported on."""
+        """Gatekeeper takes up a template that it had not reported on, or not well."""
         self.unheard.discard(ref.name)
+        self.troubled.discard(ref.name)
         self._written(kind_of(ref).path(ref.name))
 
     def touch(self, ref: ObjectRef) -> None:
@@ -339,11 +341,15 @@ class FakeApi(KubeClient):
         said = {"observedGeneration": there["metadata"]["generation"]}
         if TEMPLATE_GROUP in path:
             # A CustomResourceDefinition keeps the kind that it was made with.
-            self._crd_kinds.setdefault(path.rpartition("/")[2], template_kind(there))
-            bad = BAD_REGO in json.dumps(there["spec"])
-            errors = {"errors": [{"code": "ingest_error", "message": "rego_parse_error"}]} if bad else {}
-            entries = [{**said, "templateUID": there["metadata"]["uid"], **errors}]
-            there["status"] = {"byPod": entries if path.rpartition("/")[2] not in self.unheard else []}
+            name = path.rpartition("/")[2]
+            self._crd_kinds.setdefault(name, template_kind(there))
+            errors = []
+            if BAD_REGO in json.dumps(there["spec"]):
+                errors.append({"code": "ingest_error", "message": "rego_parse_error"})
+            if name in self.troubled:
+                errors.append({"code": "create_error", "message": "it is there already"})
+            entries = [{**said, "templateUID": there["metadata"]["uid"], "errors": errors}]
+            there["status"] = {"byPod": entries if name not in self.unheard else []}
         elif CONSTRAINT_GROUP in path:
             there["status"] = {"byPod": [{**said, "enforced": self.gatekeeper_enforces}]}
         self._happened(path)

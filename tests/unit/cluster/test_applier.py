@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from controller.cluster.apply import NUDGED, REJECTED_DIGEST, Action, Applier, ChangeSet, Result
+from controller.cluster.apply import NUDGED, REJECTED_DIGEST, Action, Applier, ChangeSet, Meanwhile, Result
 from controller.cluster.changes import (
     Create,
     Delete,
@@ -272,13 +272,65 @@ async def test_a_refusal_by_a_webhook_is_not_repeated_and_hurts_no_other(api: Fa
     assert sum(call.path.endswith("k8sthing") and call.method == "POST" for call in api.calls) == 1
 
 
-async def test_other_errors_keep_the_servers_own_word(api: FakeApi, cache: DryRunCache) -> None:
-    api.at("POST", "assign", status(500, "etcd is unwell", "InternalError"))
+@in_virtual_time
+async def test_other_errors_keep_the_servers_own_word() -> None:
+    api, cache = FakeApi(), DryRunCache()
+    api.at("POST", "assign", status(500, "etcd is unwell", "InternalError"), times=5)
 
     result = await one(api, cache, Create(mutator()))
 
     assert (result.action, result.reason) == (Action.FAILED, "InternalError")
     assert result.message == f"Assign/{mutator().ref.name}: etcd is unwell"
+
+
+TOO_BUSY = status(500, 'failed calling webhook "validation.gatekeeper.sh": context deadline exceeded', "InternalError")
+
+
+@in_virtual_time
+async def test_a_write_whose_webhook_is_too_busy_is_made_once_it_answers() -> None:
+    api, cache = FakeApi(), DryRunCache()
+    change = drifted(api, mutator())
+    api.at("PUT", mutator().ref.name, TOO_BUSY, times=2)
+    api.at("POST", "k8sthing", TOO_BUSY, times=4)
+
+    outcome = await carry_out(api, cache, change, Create(template()), Create(constraint()))
+
+    assert [result.action for result in outcome.results] == [Action.REPLACED, Action.CREATED, Action.CREATED]
+    assert 4 <= clock() < 5, "a second before each"
+
+
+@in_virtual_time
+async def test_a_write_that_was_made_without_an_answer_is_not_made_twice() -> None:
+    api, cache = FakeApi(), DryRunCache()
+    late = status(504, "the request did not end in time", "Timeout")
+    api.at("POST", "constrainttemplates", late, act=lambda: api.put(live(template())))
+    working = busy(api, template(), seconds=25)
+
+    outcome = await carry_out(api, cache, Create(template()), Create(constraint()), ready_timeout=90)
+
+    assert [result.action for result in outcome.results] == [Action.UNCHANGED, Action.CREATED]
+    assert (api.count("POST"), api.count("PUT")) == (2, 0)
+    assert clock() >= 25, "the constraint waits for Gatekeeper all the same"
+    await working
+
+
+@in_virtual_time
+async def test_what_nobody_wants_any_more_is_not_written_again() -> None:
+    api = FakeApi()
+    wanted = True
+
+    def unwant() -> None:
+        nonlocal wanted
+        wanted = False
+
+    api.at("POST", "assign", TOO_BUSY, act=unwant)
+    applier = Applier(api, MARKS, DryRunCache())
+    outcome = await applier.apply(
+        Plan(CLUSTER_ID, (Create(mutator()),)), meanwhile=Meanwhile(superseded=lambda _: not wanted)
+    )
+
+    assert [result.reason for result in outcome.results] == ["Superseded"]
+    assert api.count("POST") == 1
 
 
 async def test_an_unreadable_cluster_fails_one_change_and_not_the_plan(api: FakeApi, cache: DryRunCache) -> None:
@@ -566,6 +618,33 @@ async def test_while_gatekeeper_takes_up_other_templates_none_is_given_up_or_nud
     assert clock() >= 25 * len(MANY)
     assert api.count("PUT") == 0
     await working
+
+
+@in_virtual_time
+async def test_an_error_that_passes_may_last_while_gatekeeper_takes_up_other_templates() -> None:
+    api = FakeApi()
+    troubled = MANY[-1].ref
+    api.troubled = {troubled.name}
+    working = busy(api, *MANY, seconds=25)
+    api.unheard.discard(troubled.name)
+
+    outcome = await carry_out(api, DryRunCache(), *map(Create, MANY), ready_timeout=90)
+
+    assert {result.action for result in outcome.results} == {Action.CREATED}
+    assert clock() >= 25 * len(MANY)
+    await working
+
+
+@in_virtual_time
+async def test_an_error_that_should_pass_and_lasts_is_a_rejection() -> None:
+    api = FakeApi()
+    api.troubled = {MANY[0].ref.name}
+
+    outcome = await carry_out(api, DryRunCache(), *map(Create, MANY), ready_timeout=90)
+
+    assert [(result.ref, result.reason) for result in outcome.problems] == [(MANY[0].ref, "TemplateRejected")]
+    assert "create_error: it is there already" in outcome.problems[0].message
+    assert 30 < clock() < 35
 
 
 @in_virtual_time
