@@ -214,16 +214,18 @@ class KubeClient:
         *,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
+        by_metadata: bool = False,
     ) -> Response:
         """One request, repeated on 429 and on answers that promise better ones; ClusterError when none came.
 
-        A write is repeated only where the server says that it did not happen (429, 503 with Retry-After).
+        A write is repeated only where the server says that it did not happen (429, 503 with Retry-After). With
+        `by_metadata` a list has of each object the metadata alone, as that of what may be huge always has.
         """
         for attempt in range(1, TRIES + 1):
             last = attempt == TRIES
             try:
                 async with self._lanes.slot(), asyncio.timeout(self._seconds(method, path, query or {})):
-                    response = await self._once(method, path, query or {}, body)
+                    response = await self._once(method, path, query or {}, body, by_metadata=by_metadata)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 if last or method != "GET":
                     raise ClusterError(f"{method} {path}: {_words(error)}") from error
@@ -250,8 +252,10 @@ class KubeClient:
             )
         return min(REQUEST_TIMEOUT, left)
 
-    async def _once(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Response:
-        answer = await self._send(method, path, query, body, REQUEST_TIMEOUT)
+    async def _once(
+        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None, *, by_metadata: bool
+    ) -> Response:
+        answer = await self._send(method, path, query, body, REQUEST_TIMEOUT, by_metadata=by_metadata)
         try:
             raw = await _content(answer.response, f"{method} {path}")
         finally:
@@ -262,12 +266,20 @@ class KubeClient:
         return Response(answer.response.status, content, seconds, cut)
 
     async def _send(
-        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None, timeout_s: float
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None,
+        timeout_s: float,
+        *,
+        by_metadata: bool = False,
     ) -> Any:
         if self._api is None:
             raise AssertionError("the client is used outside its context")
         content = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = {"Accept": _accepted(method, path, query), "Content-Type": content}
+        by_metadata |= method == "GET" and path in LISTED_BY_METADATA
+        headers = {"Accept": _accepted(query) if by_metadata else _JSON, "Content-Type": content}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=10)
@@ -298,12 +310,47 @@ class KubeClient:
         def read(page: Response) -> list[LiveObject]:
             return [self._live(kind, item, cut=page.cut) for item in _items(page)]
 
+        if not selector and (unmoved := await self._unmoved(kind)):
+            return unmoved
         listed = await self._pages(kind.path(), selector, read)
         if listed and self._cache.went_back(kind, listed[1]):
             listed = await self._pages(kind.path(), selector, read)
         if not selector:
             self._cache.listed(kind, listed[0] if listed else ())
         return listed
+
+    async def _unmoved(self, kind: Resource) -> tuple[tuple[LiveObject, ...], str] | None:
+        """A collection of which every object is kept at the very version that it has; else None.
+
+        Watches tell of what moves, so of most lists everything is kept, and what audits find is not read again.
+        """
+        if not self._cache.holds(kind):
+            return None
+        listed = await self._known(kind, lambda document: self._cache.unmoved(kind, document))
+        if listed is None or self._cache.went_back(kind, listed[1]):
+            return None
+        self._cache.listed(kind, listed[0])
+        return listed
+
+    async def list_known(self, kind: Resource, known: Callable[[Mapping[str, Any]], T | None]) -> tuple[T, ...] | None:
+        """What is known of each object of a collection by its metadata, the only part that is asked for.
+
+        None where something is not known, or the kind is not served: then the collection is to be read whole.
+        """
+        listed = await self._known(kind, known)
+        return listed[0] if listed else None
+
+    async def _known(
+        self, kind: Resource, known: Callable[[Mapping[str, Any]], T | None]
+    ) -> tuple[tuple[T, ...], str] | None:
+        def read(page: Response) -> list[T | None]:
+            return [known(item) for item in _items(page)]
+
+        listed = await self._pages(kind.path(), "", read, by_metadata=True)
+        if listed is None:
+            return None
+        found = tuple(each for each in listed[0] if each is not None)
+        return (found, listed[1]) if len(found) == len(listed[0]) else None
 
     def _live(self, kind: Resource, document: Mapping[str, Any], *, cut: bool) -> LiveObject:
         """The object, and a word about one that cannot be read whole, once for each version of it."""
@@ -323,7 +370,7 @@ class KubeClient:
         return await self._pages(path, selector, _items)
 
     async def _pages(
-        self, path: str, selector: str, read: Callable[[Response], Sequence[T]]
+        self, path: str, selector: str, read: Callable[[Response], Sequence[T]], *, by_metadata: bool = False
     ) -> tuple[tuple[T, ...], str] | None:
         """What is read of every page of a collection, and the resourceVersion of the whole; None on 404.
 
@@ -335,7 +382,8 @@ class KubeClient:
             found: list[T] = []
             size, after = PAGE, ""
             while True:
-                response, size = await self._page(path, {**fixed, **({"continue": after} if after else {})}, size)
+                query = {**fixed, **({"continue": after} if after else {})}
+                response, size = await self._page(path, query, size, by_metadata=by_metadata)
                 if response.status == HTTPStatus.NOT_FOUND:
                     return None
                 if response.status == HTTPStatus.GONE:
@@ -348,11 +396,14 @@ class KubeClient:
                     return tuple(found), _position(response)
         raise ClusterError(f"listing {plural}: the list kept expiring between pages", status=HTTPStatus.GONE)
 
-    async def _page(self, path: str, query: Mapping[str, str], size: int) -> tuple[Response, int]:
+    async def _page(
+        self, path: str, query: Mapping[str, str], size: int, *, by_metadata: bool = False
+    ) -> tuple[Response, int]:
         """A page of a collection, and of how many items: one that would be too large is asked for as smaller ones."""
         while True:
             try:
-                return await self.request("GET", path, query={"limit": str(size), **query}), size
+                query = {**query, "limit": str(size)}
+                return await self.request("GET", path, query=query, by_metadata=by_metadata), size
             except AnswerTooLarge:
                 if size == 1:
                     raise
@@ -482,10 +533,8 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None
         response.close()
 
 
-def _accepted(method: str, path: str, query: Mapping[str, str]) -> str:
-    """What an answer may be: of a collection whose objects may be huge the metadata alone."""
-    if method != "GET" or path not in LISTED_BY_METADATA:
-        return _JSON
+def _accepted(query: Mapping[str, str]) -> str:
+    """What an answer may be that has the metadata alone; a server that knows none of it answers with everything."""
     return _METADATA if "watch" in query else _METADATA_LIST
 
 

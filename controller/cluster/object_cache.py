@@ -58,7 +58,7 @@ class ObjectCache:
         before = objects.get(uid)
         if before is None:
             live = _made(kind, lean, document, cut=cut)
-        elif before.version == text_at(document, "metadata", "resourceVersion") != "":
+        elif self.unmoved(kind, document):
             return before
         elif not cut and not before.cut and (manifest := lean.audited(document, before.manifest)) is not None:
             live = before.audited(manifest)
@@ -66,6 +66,15 @@ class ObjectCache:
             live = _sharing(_made(kind, lean, document, cut=cut), before)
         objects[uid] = live
         return live
+
+    def holds(self, kind: Resource) -> bool:
+        """Whether anything of a collection is kept."""
+        return bool(self._objects.get(kind.path()))
+
+    def unmoved(self, kind: Resource, document: Mapping[str, Any]) -> LiveObject | None:
+        """The object whose metadata was read, where it is kept and did not move since; else None."""
+        live = self._objects.get(kind.path(), {}).get(text_at(document, "metadata", "uid"))
+        return live if live and live.version == text_at(document, "metadata", "resourceVersion") != "" else None
 
     def gone(self, kind: Resource, live: LiveObject) -> None:
         """An object that is deleted."""

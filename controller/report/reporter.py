@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from controller.bounded_json import DEEPEST
 from controller.cluster.apply import WRITE_ACTIONS, Action
 from controller.cluster.foreign import mapping_at, mappings_at, text_at, text_map_at
-from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, LiveObject
+from controller.cluster.kinds import ASSIGNED_POLICY, POLICY_SYNC, LiveObject, name_of
 from controller.cluster.lanes import Lane, in_lane
 from controller.errors import ClusterError
 from controller.gatekeeper.model import digest
@@ -48,7 +48,7 @@ from controller.text import one_line
 from controller.times import in_parts, loop_time, utc_now, write_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
     from datetime import datetime
 
     from controller.cluster.apply import Result
@@ -427,18 +427,27 @@ class Reporter:
 
     async def _look_for_assigned(self) -> None:
         """Lists them: whoever edited or deleted one finds it restored at the next sync."""
-        listed = await self._client.list_live(ASSIGNED_POLICY)
-        self._assigned = None if listed is None else await self._read(listed[0], self._assigned or {})
+        self._assigned = await self._read(self._assigned or {})
         # What was refused is tried again once in a full sync: an admission policy may have gone.
         self._refused.clear()
         self._kept.clear()
 
-    async def _read(self, listed: Sequence[LiveObject], known: Mapping[str, _Written]) -> dict[str, _Written]:
+    async def _read(self, before: Mapping[str, _Written]) -> dict[str, _Written] | None:
+        """All that are there, by name, None where they have no CRD. Whole only where one is not as it was before."""
+
+        def known(document: Mapping[str, Any]) -> _Written | None:
+            read = before.get(name_of(document))
+            version = text_at(document, "metadata", "resourceVersion")
+            return read if read and read.live.version == version != "" else None
+
+        if before and (unmoved := await self._client.list_known(ASSIGNED_POLICY, known)) is not None:
+            return {each.live.ref.name: each for each in unmoved}
+        listed = await self._client.list_live(ASSIGNED_POLICY)
+        if listed is None:
+            return None
         there: dict[str, _Written] = {}
-        async for piece in in_parts(listed, _PIECE):
-            for live in piece:
-                read = known.get(live.ref.name)
-                there[live.ref.name] = read if read and read.live.version == live.version != "" else _Written.of(live)
+        async for piece in in_parts(listed[0], _PIECE):
+            there |= {live.ref.name: known(live.manifest) or _Written.of(live) for live in piece}
         return there
 
     async def _write_assigned(self) -> None:

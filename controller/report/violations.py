@@ -71,11 +71,16 @@ class ViolationStore:
     def found(self, objects: Mapping[ObjectRef, LiveObject]) -> None:
         """Takes over a complete inventory: what is not in it is not there."""
         there: dict[ObjectRef, Findings] = {}
-        for ref in self._constraints & objects.keys():
+        read_of: dict[ObjectRef, tuple[object, int]] = {}
+        kept = self._kept
+        for ref in self._constraints:
+            if (live := objects.get(ref)) is None:
+                continue
+            read_of[ref] = source = (live.content, kept)
             # Most were read when a watch event brought them.
-            if found := self._findings.get(ref) if self._is_read(ref, objects[ref]) else self._read(ref, objects[ref]):
+            if found := self._findings.get(ref) if self._read_of.get(ref) == source else self._read(ref, live):
                 there[ref] = found
-        self._read_of = {ref: self._source(objects[ref]) for ref in self._constraints & objects.keys()}
+        self._read_of = read_of
         self._found_lists = self.lists
         before, self._findings = self._findings, there
         if before != there:
@@ -83,14 +88,15 @@ class ViolationStore:
 
     def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         """Takes over an object as a watch event shows it, or its end."""
-        if live is not None and self._is_read(ref, live):
+        source = (live.content, self._kept) if live is not None else None
+        if source is not None and self._read_of.get(ref) == source:
             return
         before = self._findings.get(ref)
         after = None
         self._read_of.pop(ref, None)
-        if live is not None and ref in self._constraints:
+        if live is not None and source is not None and ref in self._constraints:
             after = self._read(ref, live)
-            self._read_of[ref] = self._source(live)
+            self._read_of[ref] = source
         if after == before:
             return
         if after is None:
@@ -111,12 +117,10 @@ class ViolationStore:
         """Every audited constraint in plain order."""
         return iter(sorted(self._findings.items()))
 
-    def _source(self, live: LiveObject) -> tuple[object, int]:
-        """What decides over what is read of an object: its content, and how many violations are kept."""
-        return live.content, self.share if self.lists else 0
-
-    def _is_read(self, ref: ObjectRef, live: LiveObject) -> bool:
-        return self._read_of.get(ref) == self._source(live)
+    @property
+    def _kept(self) -> int:
+        """How many violations of each constraint are kept: with an object's content, all that decides over findings."""
+        return self.share if self.lists else 0
 
     def _read(self, ref: ObjectRef, live: LiveObject) -> Findings | None:
         """The findings in a status, which may say anything; those known already are the same values as before."""

@@ -25,7 +25,7 @@ from controller.bounded_json import read_bounded
 from controller.cluster.kinds import ASSIGNED_POLICY
 from tests.bench.cluster import AZPOLICY, ROOT, _assignment, _definition, _initiative
 from tests.bench.figures import at_most, figure, growing, quantity
-from tests.bench.simulated import AUDIT, EVENTS, VIOLATIONS, WRITES
+from tests.bench.simulated import AUDIT, COMPARES, EVENTS, VIOLATIONS, WRITES
 from tests.cluster.harness import eventually
 from tests.cluster.harness.processes import free_port, spawn
 
@@ -37,6 +37,7 @@ KINDS: Final = 60
 # So 5,000 constraints come from 1,000 assignments.
 MEMBERS: Final = 5
 SYNCS: Final = 5
+SCRAPES: Final = 5
 RESYNC: Final = "5"
 NEVER: Final = "86400"
 GOAL_MIB: Final = 300
@@ -65,9 +66,10 @@ VARIANTS: Final = (Variant("as deployed"), EVERYTHING)
 
 
 class Rest(NamedTuple):
-    """What a full compare of a cluster at rest costs: CPU seconds, the longest piece of the event loop, writes."""
+    """What a full compare of a cluster at rest costs, and a scrape: CPU seconds, the loop's longest piece, writes."""
 
     seconds: float
+    scrape: float
     piece: float
     writes: float
 
@@ -93,6 +95,8 @@ def run(folder: Path, sizes: tuple[int, ...] = SIZES) -> None:
     growing(f"CPU of a full compare at rest, {by}", rests, "s", goal=at_most(GOAL_SECONDS), detail=writes)
     pieces = {size: each.rest.piece for size, each in usual.items()}
     growing("  no piece of the event loop longer than", pieces, "s", goal=at_most(GOAL_PIECE))
+    scrapes = {size: each.rest.scrape for size, each in usual.items()}
+    growing(f"CPU of a scrape of /metrics, {by}", scrapes, "s")
     events = quantity(largest.event_seconds, "s")
     figure(
         f"an audit that writes {max(sizes):,} statuses, CPU of an event over reading it as JSON",
@@ -134,17 +138,29 @@ def _costs(folder: Path, constraints: int, variant: Variant) -> Costs:
 
 
 def _at_rest(kubeconfig: Path, leader: int, pages: str) -> Rest:
-    """The cost of one of some full compares that find nothing to do."""
-    before, writes, lags = _cpu(leader), _counted(kubeconfig, WRITES), _lags(pages)
-    first = _total(pages, "azpolicy_syncs_total")
-    eventually(
-        lambda: _total(pages, "azpolicy_syncs_total") >= first + SYNCS, timeout=300, what=f"{SYNCS} full compares"
-    )
-    made = _total(pages, "azpolicy_syncs_total") - first
+    """The cost of one of some full compares that find nothing to do, and of one scrape of the metrics."""
+    lags = _lags(pages)
+    first = _compare_ended(kubeconfig, leader)
+    before, writes = _cpu(leader), _counted(kubeconfig, WRITES)
+    # Not counted by the operator's metrics: at this size, scraping them again and again would be most of the figure.
+    eventually(lambda: _counted(kubeconfig, COMPARES) >= first + SYNCS, timeout=300, what=f"{SYNCS} full compares")
+    made = _compare_ended(kubeconfig, leader) - first
+    used = _cpu(leader) - before
+    for _ in range(SCRAPES):
+        _page(f"{pages}/metrics")
+    scrape = (_cpu(leader) - before - used) / SCRAPES
     later = _lags(pages)
     # The lag of the loop is counted in ranges: the upper bound of the longest.
     piece = min(bound for bound in later if later[bound] - lags[bound] == later[max(later)] - lags[max(lags)])
-    return Rest((_cpu(leader) - before) / made, piece, _counted(kubeconfig, WRITES) - writes)
+    return Rest(used / made, scrape, piece, _counted(kubeconfig, WRITES) - writes)
+
+
+def _compare_ended(kubeconfig: Path, leader: int) -> float:
+    """How many full compares there were, once one has ended and nothing follows from it any more."""
+    started = _counted(kubeconfig, COMPARES)
+    eventually(lambda: _counted(kubeconfig, COMPARES) > started, timeout=60, what="a full compare")
+    _quiet(leader, seconds=2)
+    return _counted(kubeconfig, COMPARES)
 
 
 def _audit(kubeconfig: Path, watcher: int) -> tuple[float, float]:
@@ -161,14 +177,14 @@ def _audit(kubeconfig: Path, watcher: int) -> tuple[float, float]:
     return time.process_time() - start, used
 
 
-def _quiet(pid: int) -> None:
-    """Waits until a process does next to nothing for as long as the operator puts off a report."""
+def _quiet(pid: int, seconds: int = QUIET_SECONDS) -> None:
+    """Waits until a process does next to nothing for so long, by default for as long as a report is put off."""
     looks = [_cpu(pid)]
 
     def at_rest() -> bool:
         time.sleep(1)  # what is waited for is that nothing happens
         looks.append(_cpu(pid))
-        return len(looks) > QUIET_SECONDS and looks[-1] - looks[-1 - QUIET_SECONDS] < 0.01 * QUIET_SECONDS
+        return len(looks) > seconds and looks[-1] - looks[-1 - seconds] < 0.02 * seconds
 
     eventually(at_rest, timeout=120, what="the operator to be at rest")
 

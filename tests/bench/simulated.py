@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from controller.cluster.kinds import LiveObject, Resource, kind_of
+from controller.cluster.kinds import SYNCSET, LiveObject, Resource, kind_of
 from controller.config import AzureOptions, SourceOptions
 from controller.gatekeeper.model import Role
 from controller.gatekeeper.naming import CONSTRAINT_GROUP, FIELD_MANAGER, OwnershipMarks
@@ -35,6 +35,7 @@ VIOLATIONS: Final = 20
 AUDIT: Final = "/bench/audit"
 EVENTS: Final = "/bench/events"
 WRITES: Final = "/bench/writes"
+COMPARES: Final = "/bench/compares"
 _COUNTS: Final = web.AppKey("counts", Counter)
 _FAKE: Final = web.AppKey("fake", FakeApi)
 # What kopf asks at its start, and does nothing with.
@@ -112,7 +113,7 @@ async def answer(request: web.Request) -> web.StreamResponse:
     query = dict(request.query)
     if request.path == AUDIT:
         return web.Response(text="\n".join(audit(fake)))
-    if request.path in (EVENTS, WRITES):
+    if request.path in (EVENTS, WRITES, COMPARES):
         return web.json_response({"count": counts[request.path]})
     if request.path in _DISCOVERY:
         return web.json_response(_DISCOVERY[request.path])
@@ -120,10 +121,15 @@ async def answer(request: web.Request) -> web.StreamResponse:
         return await watched(request, fake, query)
     # A lease is renewed every few seconds, whatever there is to do.
     counts[WRITES] += request.method != "GET" and "dryRun" not in query and "/leases" not in request.path
+    # Each full compare lists every kind once.
+    counts[COMPARES] += request.path == SYNCSET.path() and "limit" in query and "fieldSelector" not in query
+    by_metadata = "PartialObjectMetadataList" in request.headers.get("Accept", "")
     if "limit" in query and "fieldSelector" not in query and (page := paged(fake, request.path, query)):
+        if by_metadata:
+            page["items"] = [{"metadata": each["metadata"]} for each in page["items"]]
         return web.json_response(page)
     body = await request.json() if request.can_read_body else None
-    found = await fake._once(request.method, request.path, query, body)
+    found = await fake._once(request.method, request.path, query, body, by_metadata=by_metadata)
     fake.calls.clear()
     return web.json_response(found.body, status=found.status)
 

@@ -54,6 +54,7 @@ class Call:
     path: str
     query: Mapping[str, str]
     body: Any = field(repr=False)
+    by_metadata: bool = False
 
 
 def status(code: int, message: str, reason: str = "", retry_after: float | None = None) -> Response:
@@ -207,8 +208,10 @@ class FakeApi(KubeClient):
 
     # --- what the server does ------------------------------------------------------------------------------------
 
-    async def _once(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Response:
-        self.calls.append(Call(method, path, query, body))
+    async def _once(
+        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None, *, by_metadata: bool
+    ) -> Response:
+        self.calls.append(Call(method, path, query, body, by_metadata))
         # A list of one is asked about that one.
         about = path + query.get("fieldSelector", "").replace("metadata.name=", "/")
         for step in self._steps:
@@ -222,6 +225,9 @@ class FakeApi(KubeClient):
         match method:
             case "GET":
                 found = self._get(path, query.get("fieldSelector", ""))
+                if by_metadata and "items" in found.body:
+                    items = [{"metadata": each["metadata"]} for each in found.body["items"]]
+                    found = replace(found, body={**found.body, "items": items})
                 return replace(found, cut=is_cut(dict(found.body)))
             case "POST":
                 assert body is not None
@@ -375,7 +381,9 @@ class FakeApi(KubeClient):
                 read += 1
                 if version > since and kind.path() in _collections(path):
                     position = event["object"]["metadata"]["resourceVersion"]
-                    live = LiveObject.of(kind, event["object"], cut=is_cut(event["object"]))
+                    live = self._live(kind, event["object"], cut=is_cut(event["object"]))
+                    if event["type"] == "DELETED":
+                        self._cache.gone(kind, live)
                     yield WatchEvent(event["type"], live, position)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left), self._news:

@@ -89,14 +89,16 @@ class Server(FakeApi):
         self.writes_left = -1
         self.before = True
 
-    async def _once(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Response:
+    async def _once(
+        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None, *, by_metadata: bool
+    ) -> Response:
         dies = False
         if method != "GET":
             dies = self.writes_left == 0
             self.writes_left -= 1
         if dies and self.before:
             raise Killed
-        answer = await super()._once(method, path, query, body)
+        answer = await super()._once(method, path, query, body, by_metadata=by_metadata)
         if dies:
             raise Killed
         return answer

@@ -54,14 +54,16 @@ class Line(KubeClient):
         self.delay = 0.0
         self.sent: list[float] = []
 
-    async def _once(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Response:
+    async def _once(
+        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None, *, by_metadata: bool
+    ) -> Response:
         self.sent.append(clock())
         await asyncio.sleep(self.delay)
         if self.broken is Break.SILENT:
             await asyncio.Event().wait()
         if self.broken is Break.REFUSED:
             raise ConnectionRefusedError("connection refused")
-        answer = await self.api._once(method, path, query, body)
+        answer = await self.api._once(method, path, query, body, by_metadata=by_metadata)
         if self.broken is Break.ANSWERLESS:
             await asyncio.Event().wait()
         return answer

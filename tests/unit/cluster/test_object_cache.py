@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from controller.cluster.kinds import ASSIGNED_POLICY, LiveObject, constraint_kin
 from controller.cluster.lean import FIRST
 from controller.cluster.object_cache import ObjectCache
 from controller.cluster.plan import decide
-from tests.unit.cluster_builders import KIND, MARKS, constraint, live, template
+from tests.unit.cluster_builders import KIND, MARKS, constraint, live, member, template
 from tests.unit.fake_api import FakeApi
 
 
@@ -59,6 +60,56 @@ def test_a_list_gives_the_object_of_the_list_before_until_it_moves() -> None:
     [moved] = listed(api)
     assert moved is not first
     assert moved.version != first.version
+
+
+def asked(api: FakeApi) -> list[bool]:
+    """Whether each list of the kind was of metadata alone."""
+    return [call.by_metadata for call in api.calls if call.path == RESOURCE.path()]
+
+
+def test_where_everything_is_known_the_metadata_alone_is_asked_for() -> None:
+    api = filled()
+    first, again = listed(api), listed(api)
+    assert again == first
+    assert asked(api) == [False, True]
+
+    api.edit(WANTED.ref, enforcementAction="dryrun")
+    [edited] = listed(api)
+    assert edited.manifest["spec"]["enforcementAction"] == "dryrun"
+    assert listed(api) == [edited]
+    assert asked(api) == [False, True, True, False, True]
+
+
+def test_what_a_watch_has_told_need_not_be_read_again() -> None:
+    api = filled()
+    listed(api)
+    api.touch(WANTED.ref)
+
+    async def watch() -> LiveObject:
+        async with contextlib.aclosing(api.watch(RESOURCE, "100")) as events:
+            async for event in events:
+                if event.live.version == str(api._latest):
+                    return event.live
+        raise AssertionError("the watch has ended")
+
+    told = asyncio.run(watch())
+
+    assert listed(api)[0] is told
+    assert asked(api)[-1] is True
+
+
+def test_one_that_came_or_went_is_seen_in_the_list() -> None:
+    api, other = filled(), constraint(by=member("other"))
+    listed(api)
+    api.put(live(other))
+    assert {found.ref for found in listed(api)} == {WANTED.ref, other.ref}
+
+    api.remove(WANTED.ref)
+    assert [found.ref for found in listed(api)] == [other.ref]
+    assert asked(api)[-1] is True, "what is left is known"
+
+    api.remove(other.ref)
+    assert listed(api) == []
 
 
 def test_an_object_is_judged_again_when_its_spec_was_edited_meanwhile() -> None:

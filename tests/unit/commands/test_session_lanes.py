@@ -20,7 +20,7 @@ MANY: Final = 500
 def test_a_command_uses_every_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     flying: list[int] = [0]
 
-    async def answer(*_: Any) -> Response:
+    async def answer(*_: Any, **__: Any) -> Response:
         flying.append(flying[-1] + 1)
         await asyncio.sleep(1)
         flying.append(flying[-1] - 1)

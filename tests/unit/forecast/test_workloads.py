@@ -37,9 +37,11 @@ class Served(KubeClient):
         *,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
+        by_metadata: bool = False,
     ) -> Response:
         del body
         assert method == "GET"
+        assert not by_metadata
         self.queries.append(query or {})
         if path in self.objects:
             return Response(200, self.objects[path])

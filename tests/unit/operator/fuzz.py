@@ -248,7 +248,9 @@ class WatchedApi(FakeApi):
         for path in (WEBHOOK_PATH, MUTATING_PATH):
             self.place(path, cluster().read(path))
 
-    async def _once(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Response:
+    async def _once(
+        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None, *, by_metadata: bool
+    ) -> Response:
         if self.slow:
             await asyncio.sleep(self.slow.pop())
         if method != "GET" and "dryRun" not in query:
@@ -263,7 +265,7 @@ class WatchedApi(FakeApi):
                 and any(template in each for each in self.strangers & self.paths)
             ):
                 self.touched.append(f"{method} {path}, with constraints of somebody else's")
-        return await super()._once(method, path, query, body)
+        return await super()._once(method, path, query, body, by_metadata=by_metadata)
 
     def appear(self, path: str, manifest: Mapping[str, Any]) -> None:
         """Somebody makes an object, which Gatekeeper takes up."""

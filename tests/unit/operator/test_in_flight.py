@@ -56,10 +56,12 @@ class SlowApi(FakeApi):
         if self.silent and TEMPLATE_GROUP in path:
             self._objects[path]["status"] = {}
 
-    async def _once(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Response:
+    async def _once(
+        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None, *, by_metadata: bool
+    ) -> Response:
         if "dryRun" not in query and "/configmaps" not in path:
             await asyncio.sleep(self.seconds.pop(method, 0.0))
-        return await super()._once(method, path, query, body)
+        return await super()._once(method, path, query, body, by_metadata=by_metadata)
 
 
 @dataclass

@@ -40,10 +40,12 @@ class SlowApi(FakeApi):
         self._objects = cluster()._objects
         self.sent: list[tuple[str, str]] = []
 
-    async def _once(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Response:
+    async def _once(
+        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None, *, by_metadata: bool
+    ) -> Response:
         self.sent.append((method, path))
         await asyncio.sleep(0.05)
-        return await super()._once(method, path, query, body)
+        return await super()._once(method, path, query, body, by_metadata=by_metadata)
 
     def assigned(self, since: int = 0) -> int:
         """How many writes of an AssignedPolicy arrived."""

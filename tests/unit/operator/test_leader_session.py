@@ -283,9 +283,9 @@ def test_every_request_is_in_the_lane_of_what_it_is_for(monkeypatch: pytest.Monk
         api = cluster()
         answer = api._once
 
-        async def once(method: str, path: str, *rest: Any) -> Response:
+        async def once(method: str, path: str, *rest: Any, **more: Any) -> Response:
             asked.append((method, path, LANE_OF_TASK.get()))
-            return await answer(method, path, *rest)
+            return await answer(method, path, *rest, **more)
 
         monkeypatch.setattr(api, "_once", once)
         async with leading(api, guard=True) as session:

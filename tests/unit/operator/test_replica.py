@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from typing import Final
 
 import pytest
@@ -106,3 +107,22 @@ async def test_the_page_says_why_it_is_not_ready() -> None:
         assert answer.status == 503
         assert "is held by azpolicy-0 of the installation" in await answer.text()
         assert (await client.get("/healthz")).status == 200
+
+
+async def test_a_scrape_is_made_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    replica, _ = standing_by(MARKS, "azpolicy")
+    made: list[int] = []
+    text = replica.metrics.text
+
+    def noted() -> bytes:
+        made.append(threading.get_ident())
+        return text()
+
+    monkeypatch.setattr(replica.metrics, "text", noted)
+    async with TestClient(TestServer(_app(replica))) as client:
+        answer = await client.get("/metrics")
+
+        assert "azpolicy_leader 0.0" in await answer.text()
+        assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert threading.get_ident() not in made
+    assert len(made) == 1

@@ -39,11 +39,13 @@ class HangingApi(FakeApi):
         for each in WANTED:
             self.put(live(each))
 
-    async def _once(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Response:
+    async def _once(
+        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None, *, by_metadata: bool
+    ) -> Response:
         if (method, path) == self._hangs and not self.hanging:
             self.hanging = True
             await self.goes_on.wait()
-        return await super()._once(method, path, query, body)
+        return await super()._once(method, path, query, body, by_metadata=by_metadata)
 
     @property
     def written(self) -> list[str]:

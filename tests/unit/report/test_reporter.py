@@ -146,6 +146,8 @@ async def test_a_full_compare_reads_and_judges_again_only_what_has_moved() -> No
             running.loops.wake()
             await asyncio.sleep(5)
             assert (judged, read) == ([], [])
+            lists = [call.by_metadata for call in api.calls if call.path == ASSIGNED_POLICY.path()]
+            assert lists[-1] is True
 
             api.touch(OBJECTS[0].ref)
             api.merge(edited, {"status": {"outcome": "Failed"}})

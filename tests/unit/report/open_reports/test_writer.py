@@ -356,9 +356,9 @@ async def test_every_request_is_of_the_lane_of_reports(world: World, monkeypatch
     seen: set[Lane] = set()
     answer = world.api._once
 
-    async def once(*arguments: Any) -> Response:
+    async def once(*arguments: Any, **more: Any) -> Response:
         seen.add(LANE_OF_TASK.get())
-        return await answer(*arguments)
+        return await answer(*arguments, **more)
 
     monkeypatch.setattr(world.api, "_once", once)
     async with world.at_work():
