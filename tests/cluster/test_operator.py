@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
+from controller.cluster.client import Connection, KubeClient
+from controller.cluster.kinds import MUTATORS, TEMPLATE, constraint_kind
 from tests.cluster.azpolicy import (
     CONSTRAINTS,
     RECORD,
@@ -29,6 +34,7 @@ from tests.snapshots import Snapshot, TemplateFolder, template_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from controller.cluster.kinds import Kind
     from tests.cluster.harness import TestCluster
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "snapshot"
@@ -99,6 +105,27 @@ def test_a_settled_cluster_is_left_alone_through_ten_audits_and_as_many_resyncs(
         assert managed(tidy) == before
         assert operator.metric("azpolicy_changes_total") == len(before)
         assert operator.metric("azpolicy_drift_repaired_total") == 0
+
+
+def test_of_a_settled_cluster_the_metadata_is_all_that_is_asked_for(world: World) -> None:
+    async def counted(kind: Kind) -> tuple[int, int]:
+        """How many objects there are, and how many of them a second list has read whole."""
+        async with KubeClient(Connection(world.azpolicy.kubeconfig)) as client:
+            first = await client.list_live(kind)
+            with mock.patch.object(client._cache, "read", wraps=client._cache.read) as read:
+                again = await client.list_live(kind)
+            assert first is not None
+            assert again is not None
+            assert [live.ref for live in again[0]] == [live.ref for live in first[0]]
+            return len(first[0]), read.call_count
+
+    def known(kind: Kind, count: int) -> bool:
+        return asyncio.run(counted(kind)) == (count, 0)
+
+    assert world.azpolicy.apply().code == 0
+    for kind, count in ((TEMPLATE, 2), (constraint_kind(KIND), 2), (MUTATORS[1], 1)):
+        # Gatekeeper may write a status in between.
+        eventually(partial(known, kind, count), what=f"two lists of {kind.plural} between which nothing moves")
 
 
 def test_gatekeeper_uninstalled_and_installed_again_gets_everything_back(world: World) -> None:

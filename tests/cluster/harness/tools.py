@@ -145,7 +145,7 @@ def announced(names: Iterable[str], absent: Sequence[str]) -> Iterator[str]:
 
 def short_lived() -> dict[str, str]:
     """The environment of a Go program that ends in seconds; a fifth of gator's and opa's was garbage collection."""
-    return {"GOGC": "400", **os.environ}
+    return {**os.environ, "GOGC": "400"}
 
 
 def missing(names: Iterable[str] = CLUSTER_TOOLS) -> list[str]:
