@@ -190,16 +190,26 @@ class Applier:
         return DryRunAnswer(None, refusal=response.message)
 
     async def _ask(self, change: NeedsDryRun | Create) -> Response:
-        """The dry run's response; a busy webhook that does not answer in time is asked again, as nothing is written."""
+        """The dry run's response; asked again where a busy webhook did not answer, or a status was written meanwhile.
+
+        Every audit writes statuses: that must not pass for a change in a plan.
+        """
         kind = _kind_for(change.desired)
         for left in reversed(range(_ASKS)):
             if isinstance(change, Create):
                 response = await self._client.create(kind, change.desired.manifest, dry_run=True)
             else:
                 response = await self._client.replace(kind, change.target, dry_run=True)
-            if not left or not _unanswered(response):
-                return response
-        raise AssertionError("unreachable")
+            if not left:
+                break
+            if isinstance(change, NeedsDryRun) and response.status == HTTPStatus.CONFLICT:
+                live = await self._client.get_live(kind, change.desired.ref.name)
+                if live is None or not live.reads_as(change.live):
+                    break
+                change = NeedsDryRun(change.desired, live, target_for(change.desired, live))
+            elif not _unanswered(response):
+                break
+        return response
 
     async def apply(
         self,

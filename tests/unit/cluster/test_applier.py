@@ -352,7 +352,6 @@ async def test_an_unreadable_cluster_fails_one_change_and_not_the_plan(api: Fake
         pytest.param(403, PREVENTED, "unknown", id="denied by prevention"),
         pytest.param(403, "forbidden: cannot update", "unknown", id="no right to ask"),
         pytest.param(404, "not found", "unknown", id="gone meanwhile"),
-        pytest.param(409, "changed", "unknown", id="changed meanwhile"),
     ],
 )
 async def test_what_a_dry_run_answers(api: FakeApi, cache: DryRunCache, code: int, message: str, expected: str) -> None:
@@ -376,6 +375,31 @@ async def test_a_webhook_that_does_not_answer_in_time_is_asked_again_and_refuses
 
     assert getattr(answer, expected)
     assert not answer.refusal
+
+
+@pytest.mark.parametrize("audits", [1, 2])
+async def test_a_status_that_is_written_before_a_dry_run_is_no_change(
+    api: FakeApi, cache: DryRunCache, audits: int
+) -> None:
+    change, ref = drifted(api, mutator()), mutator().ref
+    api.at("PUT", ref.name, act=lambda: api.touch(ref), times=audits)
+
+    answer = await Applier(api, MARKS, cache).answer(change)
+
+    assert answer.stored is not None
+    assert answer.stored.manifest["spec"] == mutator().manifest["spec"]
+
+
+@pytest.mark.parametrize("happens", ["edit", "remove"])
+async def test_what_is_changed_before_a_dry_run_is_unknown(api: FakeApi, cache: DryRunCache, happens: str) -> None:
+    change, ref = drifted(api, mutator()), mutator().ref
+    api.at("PUT", ref.name, act=lambda: api.edit(ref, location="x") if happens == "edit" else api.remove(ref))
+
+    answer = await Applier(api, MARKS, cache).answer(change)
+
+    assert (answer.stored, answer.refusal) == (None, "")
+    assert answer.unknown
+    assert sum(call.method == "PUT" for call in api.calls) == 1
 
 
 async def test_a_dry_run_writes_nothing(api: FakeApi, cache: DryRunCache) -> None:
