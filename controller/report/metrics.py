@@ -192,7 +192,7 @@ class Metrics:
         self._gauges["violations"].set(sum(each.violations or 0 for each in health))
 
     def policies(self, read: Callable[[], Iterable[PolicyViolations]] = tuple) -> None:
-        """What is read at each scrape from now on; without it nothing, as in a replica that does not lead."""
+        """What is read in the thread of each scrape from now on; without it nothing, as in a replica that stands by."""
         self._by_policy.read = read
 
     def gatekeeper(self, *, ready: bool) -> None:
@@ -247,5 +247,5 @@ class Metrics:
         self._gauges["fights"].set(objects)
 
     def text(self) -> bytes:
-        """The exposition format."""
+        """The exposition format; a tenth of a second for thousands of policies, so not for the event loop."""
         return generate_latest(self.registry)

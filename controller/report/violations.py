@@ -72,14 +72,13 @@ class ViolationStore:
         """Takes over a complete inventory: what is not in it is not there."""
         there: dict[ObjectRef, Findings] = {}
         read_of: dict[ObjectRef, tuple[object, int]] = {}
-        kept = self._kept
         for ref in self._constraints:
             if (live := objects.get(ref)) is None:
                 continue
-            read_of[ref] = source = (live.content, kept)
             # Most were read when a watch event brought them.
-            if found := self._findings.get(ref) if self._read_of.get(ref) == source else self._read(ref, live):
+            if found := self._findings.get(ref) if self._is_read(ref, live) else self._read(ref, live):
                 there[ref] = found
+            read_of[ref] = self._source(live)
         self._read_of = read_of
         self._found_lists = self.lists
         before, self._findings = self._findings, there
@@ -88,15 +87,14 @@ class ViolationStore:
 
     def observed(self, ref: ObjectRef, live: LiveObject | None) -> None:
         """Takes over an object as a watch event shows it, or its end."""
-        source = (live.content, self._kept) if live is not None else None
-        if source is not None and self._read_of.get(ref) == source:
+        if live is not None and self._is_read(ref, live):
             return
         before = self._findings.get(ref)
         after = None
         self._read_of.pop(ref, None)
-        if live is not None and source is not None and ref in self._constraints:
+        if live is not None and ref in self._constraints:
             after = self._read(ref, live)
-            self._read_of[ref] = source
+            self._read_of[ref] = self._source(live)
         if after == before:
             return
         if after is None:
@@ -117,10 +115,12 @@ class ViolationStore:
         """Every audited constraint in plain order."""
         return iter(sorted(self._findings.items()))
 
-    @property
-    def _kept(self) -> int:
-        """How many violations of each constraint are kept: with an object's content, all that decides over findings."""
-        return self.share if self.lists else 0
+    def _source(self, live: LiveObject) -> tuple[object, int]:
+        """What decides over what is read of an object: its content, and how many violations are kept."""
+        return live.content, self.share if self.lists else 0
+
+    def _is_read(self, ref: ObjectRef, live: LiveObject) -> bool:
+        return self._read_of.get(ref) == self._source(live)
 
     def _read(self, ref: ObjectRef, live: LiveObject) -> Findings | None:
         """The findings in a status, which may say anything; those known already are the same values as before."""

@@ -186,8 +186,11 @@ def test_everything_that_azure_publishes_comes_through_the_sdk_into_the_cluster(
     with Standin([*load(CATALOGUE), *load(snapshot.folder)]) as arm:
         azpolicy = FromAzure(tidy, arm, user=f"published-{folder}", of=CLUSTER_ID)
         with azpolicy.operating("--interval", "60") as operator:
-            good = lambda: operator.metric("azpolicy_syncs_total", result="success")  # noqa: E731
-            eventually(good, timeout=300, what=f"a good sync ({operator.log})")
+            eventually(
+                lambda: operator.metric("azpolicy_syncs_total", result="success"),
+                timeout=300,
+                what=f"a good sync ({operator.log})",
+            )
             assert "TemplateRejected" not in operator.text
             enforced_members = operator.metric("azpolicy_members_enforced")
             unresolved = operator.metric("azpolicy_members_unresolved")
